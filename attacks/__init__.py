@@ -1,0 +1,104 @@
+"""Attacks on federated learning, over typed observations of what an adversary saw.
+
+An attack takes an `Observation` and returns reconstructions or scores; `quality` and
+`ranking` turn those into numbers, `nulls` says what chance achieves, `bounds` adds the
+intervals. Nothing here trains a model, knows a configuration or draws a picture.
+"""
+
+from attacks.bootstrap import bootstrap_auc, bootstrap_tpr
+from attacks.bounds import (
+    Estimate,
+    clopper_pearson,
+    mean_interval,
+    min_detectable,
+    paired_excess,
+)
+from attacks.errors import (
+    AttackError,
+    LabelsUnavailable,
+    MissingKnowledge,
+    ObservationError,
+    ParameterError,
+    ScoringError,
+    TooFewShadows,
+    Unresolvable,
+)
+from attacks.inversion import (
+    DLG,
+    Certificate,
+    CosineTV,
+    InversionAttack,
+    LinearInversion,
+    Reconstruction,
+    estimate_labels,
+    guess_counts,
+    label_accuracy,
+    label_counts,
+)
+from attacks.membership import (
+    Trainer,
+    balanced_memberships,
+    lira,
+    logit_scaled_confidence,
+    loss_threshold,
+    rotate,
+)
+from attacks.nulls import (
+    mean_record,
+    other_records,
+    with_foreign_gradient,
+    with_random_gradient,
+)
+from attacks.observation import Adversary, Observation, require
+from attacks.quality import VictimScore, match, mse, psnr, score, ssim
+from attacks.ranking import ModelScores, auc, tpr_at_fpr
+
+__all__ = [
+    "DLG",
+    "Adversary",
+    "AttackError",
+    "Certificate",
+    "CosineTV",
+    "Estimate",
+    "InversionAttack",
+    "LabelsUnavailable",
+    "LinearInversion",
+    "MissingKnowledge",
+    "ModelScores",
+    "Observation",
+    "ObservationError",
+    "ParameterError",
+    "Reconstruction",
+    "ScoringError",
+    "TooFewShadows",
+    "Trainer",
+    "Unresolvable",
+    "VictimScore",
+    "auc",
+    "balanced_memberships",
+    "bootstrap_auc",
+    "bootstrap_tpr",
+    "clopper_pearson",
+    "estimate_labels",
+    "guess_counts",
+    "label_accuracy",
+    "label_counts",
+    "lira",
+    "logit_scaled_confidence",
+    "loss_threshold",
+    "match",
+    "mean_interval",
+    "mean_record",
+    "min_detectable",
+    "mse",
+    "other_records",
+    "paired_excess",
+    "psnr",
+    "require",
+    "rotate",
+    "score",
+    "ssim",
+    "tpr_at_fpr",
+    "with_foreign_gradient",
+    "with_random_gradient",
+]

@@ -1,0 +1,226 @@
+"""Bootstrap intervals for ROC figures of several target models.
+
+Scores of one model share that model, and one record has a score under many models, so
+pooled scores are not independent. The bootstrap here resamples models and, jointly
+across models, records; resampling both margins errs on the wide side (Owen, "The
+pigeonhole bootstrap", Annals of Applied Statistics 2007). With a single model nothing
+is known about the spread over models, and the interval is conditional on that model.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from attacks.bounds import (
+    DEFAULT_CONFIDENCE,
+    Estimate,
+    check_confidence,
+    clopper_pearson,
+)
+from attacks.errors import ParameterError
+from attacks.ranking import (
+    Floats,
+    Ints,
+    ModelScores,
+    auc,
+    check_resolution,
+    tpr_at_fpr,
+)
+
+_RESAMPLES_IN_TAIL = 10  # resamples beyond each end of the interval, at least
+_CHUNK = 64  # resamples held in memory at once
+_METHOD = "bootstrap over models and records, percentile"
+
+
+def bootstrap_auc(
+    models: Sequence[ModelScores],
+    confidence: float = DEFAULT_CONFIDENCE,
+    *,
+    seed: int,
+    resamples: int | None = None,
+) -> Estimate:
+    """Estimate the mean AUC over models, resampling models and records.
+
+    Guarantee: percentile interval of the pigeonhole bootstrap; where all resamples
+    agree (perfect separation) it is widened to Clopper-Pearson over disjoint pairs,
+    which needs no spread.
+
+    Args:
+        models: scores per model, all with ids or none.
+        confidence: of the interval.
+        seed: of the resampling.
+        resamples: by default 1000, or more where the confidence asks for more.
+
+    Returns:
+        The estimate; n = number of distinct records (scores, if without ids).
+    """
+    draws = _resample_count(models, confidence, resamples)
+    values = np.array([auc(model.members, model.nonmembers) for model in models])
+    value = float(values.mean())
+    chunks: list[Floats] = []
+    for chosen, weights in _resampled(models, draws, seed):
+        each = [
+            _weighted_auc(model, *pair)
+            for model, pair in zip(models, weights, strict=True)
+        ]
+        chunks.append((chosen * np.stack(each, axis=1)).sum(axis=1) / len(models))
+    low, high = _percentiles(np.concatenate(chunks), value, confidence)
+    method = _METHOD
+    if high - low < 1e-12:
+        pairs = min(min(len(m.members), len(m.nonmembers)) for m in models)
+        spread = clopper_pearson(round(value * pairs), pairs, confidence)
+        low, high = min(value, spread.low), max(value, spread.high)
+        method = "Clopper-Pearson over disjoint pairs (no spread)"
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n=_distinct(models, members=True) + _distinct(models, members=False),
+        confidence=confidence,
+        method=method,
+    )
+
+
+def bootstrap_tpr(
+    models: Sequence[ModelScores],
+    fpr: float,
+    confidence: float = DEFAULT_CONFIDENCE,
+    *,
+    seed: int,
+    resamples: int | None = None,
+) -> Estimate:
+    """Estimate the TPR at `fpr` of one threshold for all models, threshold included.
+
+    Scores are pooled over models, so they must be comparable between them (those of
+    LiRA are likelihood ratios and are). The interval is the percentile interval of
+    the bootstrap, united with Clopper-Pearson over the distinct members.
+
+    Returns:
+        The estimate; n = number of distinct members (scores, if without ids).
+
+    Raises:
+        Unresolvable: fewer than 10 / fpr distinct non-member records.
+    """
+    draws = _resample_count(models, confidence, resamples)
+    check_resolution(fpr, _distinct(models, members=False))
+    members = np.concatenate([model.members for model in models])
+    nonmembers = np.concatenate([model.nonmembers for model in models])
+    value = tpr_at_fpr(members, nonmembers, fpr, confidence).value
+    order = np.argsort(-nonmembers, kind="stable")
+    chunks: list[Floats] = []
+    for chosen, weights in _resampled(models, draws, seed):
+        scaled = list(zip(chosen.T[:, :, None], weights, strict=True))
+        inside = np.hstack([scale * pair[0] for scale, pair in scaled])
+        outside = np.hstack([scale * pair[1] for scale, pair in scaled])
+        passed = np.cumsum(outside[:, order], axis=1)
+        # The threshold is the first non-member whose admission would exceed the rate.
+        over = passed > fpr * passed[:, -1:]
+        thresholds = nonmembers[order][over.argmax(axis=1)]
+        hits = (inside * (members[None, :] > thresholds[:, None])).sum(axis=1)
+        chunks.append(hits / inside.sum(axis=1))
+    low, high = _percentiles(np.concatenate(chunks), value, confidence)
+    count = _distinct(models, members=True)
+    fixed = clopper_pearson(round(value * count), count, confidence)
+    return Estimate(
+        value=value,
+        low=min(low, fixed.low),
+        high=max(high, fixed.high),
+        n=count,
+        confidence=confidence,
+        method=f"{_METHOD}, united with Clopper-Pearson",
+    )
+
+
+def _resampled(
+    models: Sequence[ModelScores], draws: int, seed: int
+) -> Iterator[tuple[Floats, list[tuple[Floats, Floats]]]]:
+    """Yield chunks of r resamples: (r, models) counts and, per model, score weights.
+
+    Records get exponential weights (the Bayesian bootstrap, Rubin 1981), which never
+    leave a class empty; one weight per id, so that a record recurs as a whole.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.full(len(models), 1 / len(models))
+    index = _positions(models)
+    for start in range(0, draws, _CHUNK):
+        r = min(_CHUNK, draws - start)
+        chosen = rng.multinomial(len(models), share, size=r).astype(np.float64)
+        if index is None:
+            weights = [
+                (
+                    rng.standard_exponential((r, len(model.members))),
+                    rng.standard_exponential((r, len(model.nonmembers))),
+                )
+                for model in models
+            ]
+        else:
+            records = 1 + max(int(max(p.max(), q.max())) for p, q in index)
+            drawn = rng.standard_exponential((r, records))
+            weights = [(drawn[:, p], drawn[:, q]) for p, q in index]
+        yield chosen, weights
+
+
+def _positions(models: Sequence[ModelScores]) -> list[tuple[Ints, Ints]] | None:
+    """Renumber the record ids 0, 1, ... over all models; None without ids."""
+    pairs = [
+        (m.member_ids, m.nonmember_ids)
+        for m in models
+        if m.member_ids is not None and m.nonmember_ids is not None
+    ]
+    if not pairs:
+        return None
+    distinct = np.unique(np.concatenate([np.concatenate(pair) for pair in pairs]))
+    return [
+        (np.searchsorted(distinct, p), np.searchsorted(distinct, q)) for p, q in pairs
+    ]
+
+
+def _distinct(models: Sequence[ModelScores], *, members: bool) -> int:
+    if models[0].member_ids is None:
+        return sum(len(m.members if members else m.nonmembers) for m in models)
+    ids = [m.member_ids if members else m.nonmember_ids for m in models]
+    return len(np.unique(np.concatenate([part for part in ids if part is not None])))
+
+
+def _weighted_auc(model: ModelScores, inside: Floats, outside: Floats) -> Floats:
+    """Return the AUC under each row of weights, (r,); ties count one half."""
+    pooled = np.concatenate([model.members, model.nonmembers])
+    _, rank = np.unique(pooled, return_inverse=True)
+    order = np.argsort(rank, kind="stable")
+    starts = np.flatnonzero(np.diff(rank[order], prepend=-1))
+    won = np.hstack([inside, np.zeros_like(outside)])[:, order]
+    lost = np.hstack([np.zeros_like(inside), outside])[:, order]
+    won, lost = np.add.reduceat(won, starts, 1), np.add.reduceat(lost, starts, 1)
+    below = np.cumsum(lost, axis=1) - lost / 2
+    return np.asarray(
+        (won * below).sum(axis=1) / (won.sum(axis=1) * lost.sum(axis=1)),
+        dtype=np.float64,
+    )
+
+
+def _percentiles(
+    resampled: Floats, value: float, confidence: float
+) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return min(float(low), value), max(float(high), value)
+
+
+def _resample_count(
+    models: Sequence[ModelScores], confidence: float, resamples: int | None
+) -> int:
+    check_confidence(confidence)
+    if not models:
+        raise ParameterError("A bootstrap needs the scores of at least one model.")
+    if len({model.member_ids is None for model in models}) > 1:
+        raise ParameterError("Give record ids for all models or for none.")
+    need = math.ceil(2 * _RESAMPLES_IN_TAIL / (1 - confidence))
+    if resamples is None:
+        return max(1000, need)
+    if resamples < need:
+        raise ParameterError(
+            f"resamples={resamples} cannot resolve confidence={confidence}; use at "
+            f"least {need}."
+        )
+    return resamples

@@ -1,0 +1,28 @@
+"""Attacks that rebuild training records from what an adversary saw of an update.
+
+`LinearInversion` is exact and knows when it is; `DLG` and `CosineTV` search. Label
+counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
+"""
+
+from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
+from attacks.inversion.labels import (
+    estimate_labels,
+    guess_counts,
+    label_accuracy,
+    label_counts,
+)
+from attacks.inversion.linear import LinearInversion
+from attacks.inversion.matching import DLG, CosineTV
+
+__all__ = [
+    "DLG",
+    "Certificate",
+    "CosineTV",
+    "InversionAttack",
+    "LinearInversion",
+    "Reconstruction",
+    "estimate_labels",
+    "guess_counts",
+    "label_accuracy",
+    "label_counts",
+]

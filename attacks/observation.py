@@ -1,0 +1,187 @@
+"""What one adversary saw, as a value: the typed threat model of every attack.
+
+An `Observation` holds what crossed the wire and what is public; it has no field for
+the truth, so no attack can select its answer by it. `require` hands an attack a copy
+in which everything that it did not declare is withheld. Who fills observations from a
+real run is not decided here.
+
+The loss of this slice is softmax cross-entropy, mean over the records of a step.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from attacks.errors import MissingKnowledge, ObservationError, ParameterError
+
+WITHHELD = frozenset({"gradient", "batch_size", "steps", "labels", "value_range"})
+"""Fields that an attack sees only if it declares them; the rest is public."""
+
+
+class Adversary(StrEnum):
+    """Who is looking; the table of section 5 of the design says what each sees."""
+
+    SERVER = "server"
+    SERVER_PLUS = "server+A"
+    CLIENT = "client"
+    OUTSIDER = "outsider"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observation:
+    """What one adversary saw of one update.
+
+    Guarantee: the fields agree with one another (names, shapes, counts), and none of
+    them is the training data.
+
+    Args:
+        adversary: who saw it.
+        view: what it is, in words ("one client's update", "sum of 10 updates").
+        model: the architecture with the released parameters that the client started
+            from; attacks copy it and never write to it. Its training or eval mode is
+            the mode the client trained in.
+        gradient: by parameter name, the mean gradient over the observed records and
+            steps, `(before - after) / (lr * steps)`; None where only models are seen.
+            A positive factor (clipping) is allowed; a sign or an Adam direction is
+            not a gradient.
+        batch_size: records per step and client, if known.
+        steps: local steps behind the update, if known.
+        labels: the classes of the `batch_size * clients_summed` records of a step,
+            if known, int64.
+        input_shape: shape of one record, without the batch axis.
+        classes: number of classes = width of the model's output.
+        value_range: lowest and highest value of an input entry, if known.
+        clients_summed: how many clients' updates are inside this one.
+
+    Raises:
+        ObservationError: the caller's fields contradict each other.
+    """
+
+    adversary: Adversary
+    view: str
+    model: nn.Module = field(repr=False)
+    gradient: Mapping[str, Tensor] | None = field(repr=False)
+    batch_size: int | None
+    steps: int | None
+    labels: Tensor | None = field(repr=False)
+    input_shape: tuple[int, ...]
+    classes: int
+    value_range: tuple[float, float] | None
+    clients_summed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "clients_summed"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ObservationError(f"{name}={count} must be at least 1.")
+        if self.classes < 2:
+            raise ObservationError(f"classes={self.classes} must be at least 2.")
+        if not self.input_shape or min(self.input_shape) < 1:
+            raise ObservationError(
+                f"input_shape={self.input_shape} must hold positive sizes."
+            )
+        if self.value_range is not None and not (
+            self.value_range[0] < self.value_range[1]
+        ):
+            raise ObservationError(
+                f"value_range={self.value_range} must be (low, high) with low < high."
+            )
+        self._check_labels()
+        if self.gradient is not None:
+            _check_gradient(self.model, self.gradient)
+            detached = {name: g.detach() for name, g in self.gradient.items()}
+            object.__setattr__(self, "gradient", MappingProxyType(detached))
+
+    @property
+    def records(self) -> int | None:
+        """Records inside one step of this observation, or None if not known."""
+        if self.batch_size is None:
+            return None
+        return self.batch_size * self.clients_summed
+
+    def _check_labels(self) -> None:
+        if self.labels is None:
+            return
+        if self.records is not None and tuple(self.labels.shape) != (self.records,):
+            raise ObservationError(
+                f"labels have shape {tuple(self.labels.shape)} but a step holds "
+                f"{self.records} records; give one label per record."
+            )
+        if self.labels.is_floating_point() or self.labels.numel() == 0:
+            raise ObservationError("labels must be a non-empty integer tensor.")
+        if int(self.labels.min()) < 0 or int(self.labels.max()) >= self.classes:
+            raise ObservationError(
+                f"labels must lie in 0..{self.classes - 1}, one per record."
+            )
+
+
+def require(
+    observation: Observation,
+    needs: frozenset[str],
+    *,
+    uses: frozenset[str] = frozenset(),
+    attack: str,
+) -> Observation:
+    """Hand an attack what it declared and nothing more.
+
+    Guarantee: in the result each field of `WITHHELD` that is neither in
+    `needs` nor in `uses` is None, and no field in `needs` is None.
+
+    Args:
+        observation: what the adversary saw.
+        needs: fields without which the attack cannot run.
+        uses: fields that the attack reads when they are known.
+        attack: its name, for the error.
+
+    Returns:
+        A copy of `observation` with the undeclared fields withheld.
+
+    Raises:
+        MissingKnowledge: a needed field is unknown to this adversary.
+        ParameterError: the attack declares a field that does not exist.
+    """
+    known = {each.name for each in fields(Observation)}
+    for name in sorted(needs | uses):
+        if name not in known:
+            raise ParameterError(
+                f"Attack {attack!r} declares {name!r}, which is not a field of "
+                f"Observation; use one of {sorted(known)}."
+            )
+    for name in sorted(needs):
+        if getattr(observation, name) is None:
+            raise MissingKnowledge(attack, name)
+    granted = needs | uses
+    return replace(
+        observation,
+        gradient=observation.gradient if "gradient" in granted else None,
+        batch_size=observation.batch_size if "batch_size" in granted else None,
+        steps=observation.steps if "steps" in granted else None,
+        labels=observation.labels if "labels" in granted else None,
+        value_range=observation.value_range if "value_range" in granted else None,
+    )
+
+
+def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    if not gradient:
+        raise ObservationError(
+            "gradient is empty; give at least one tensor, or None if none was seen."
+        )
+    for name, tensor in gradient.items():
+        if name not in shapes:
+            raise ObservationError(
+                f"gradient names {name!r}, which the model does not have; use the "
+                "names of model.named_parameters()."
+            )
+        if tuple(tensor.shape) != shapes[name]:
+            raise ObservationError(
+                f"gradient[{name!r}] has shape {tuple(tensor.shape)} but the "
+                f"parameter has {shapes[name]}."
+            )
+        if not tensor.is_floating_point():
+            raise ObservationError(
+                f"gradient[{name!r}] must be floating point, not {tensor.dtype}."
+            )

@@ -1,0 +1,229 @@
+"""The audit: one configuration in, one page out. What the command and `import` call.
+
+``audit()`` is the programmer's door, ``run`` the command's. Bad input is refused before
+any folder is made; a run appears under its name only when it is whole, or when Ctrl-C
+stopped it after at least one repetition.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from fl import tables
+from fl.answer import answer
+from fl.config import Config, load_config
+from fl.data import Dataset, RawTable, load
+from fl.errors import UserError
+from fl.evidence import FAMILIES, Evidence, gather
+from fl.folder import RunFolder, choose, writing
+from fl.inversion import MATCHED_RECORDS
+from fl.manifest import manifest
+from fl.pictures import galleries
+from fl.plots import curves
+from fl.progress import Reporter, Silent
+from fl.protection import Protection, build, plan
+from fl.report import Claim, Report, UtilityRow, from_json, write
+from fl.verdict import decide
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditResult:
+    """A finished audit: its folder, its report, and whether Ctrl-C cut it short."""
+
+    folder: Path
+    report: Report
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """Finished training runs without attacks."""
+
+    folder: Path
+    utility: tuple[UtilityRow, ...]
+
+
+def audit(
+    config: str | Path | Config | None = None,
+    *,
+    out: str | Path | None = None,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+) -> AuditResult:
+    """Train under each protection, attack what each adversary saw, write one page.
+
+    Args:
+        config: a TOML file, a configuration, or None for the built-in digits.
+        out: the run's folder; None makes ``runs/<UTC time>-<name>``.
+        sets: overrides as on the command line, "section.key=value".
+        seed: overrides the configuration's.
+
+    Returns:
+        The folder and the report.
+
+    Raises:
+        UserError: bad input; nothing was written.
+    """
+    if not isinstance(config, Config):
+        config = load_config(config, sets, seed=seed)
+    return run(
+        config,
+        out=None if out is None else Path(out),
+        force=False,
+        progress=Silent(),
+    )
+
+
+def run(
+    config: Config,
+    *,
+    out: Path | None,
+    force: bool,
+    progress: Reporter,
+    only: str | None = None,
+) -> AuditResult:
+    """Run the audit; ``only`` restricts it to one family of attacks."""
+    started, began = datetime.now(UTC), time.perf_counter()
+    raw, protections = _prepare(config)
+    place = choose(out, Path(config.output.out), config.name, started, force=force)
+    with writing(place, link=out is None) as folder:
+        evidence = gather(
+            raw,
+            protections,
+            config,
+            folder=folder,
+            progress=progress,
+            families=FAMILIES if only is None else (only,),
+        )
+        _save_models(evidence, folder)
+        report = _write(
+            raw, protections, config, evidence, folder, started=started, began=began
+        )
+    return AuditResult(folder=place, report=report, interrupted=bool(evidence.stopped))
+
+
+def train_only(
+    config: Config, *, out: Path | None, force: bool, progress: Reporter
+) -> Trained:
+    """Train under each protection and keep the models and the log, without attacks."""
+    started = datetime.now(UTC)
+    raw, protections = _prepare(config)
+    place = choose(out, Path(config.output.out), config.name, started, force=force)
+    with writing(place, link=out is None) as folder:
+        evidence = gather(
+            raw, protections, config, folder=folder, progress=progress, families=()
+        )
+        _save_models(evidence, folder)
+        folder.log("config.json", config.resolved())
+        rows = tables.utility(evidence, config)
+    return Trained(folder=place, utility=rows)
+
+
+def describe(config: Config) -> Iterator[str]:
+    """Say what an audit would do, having checked all that can be checked."""
+    raw, protections = _prepare(config)
+    agreed = plan(config, config.federation.clients)
+    training = config.training
+    yield f"data: {raw.provenance}, {len(raw)} records, {raw.classes} classes"
+    yield f"plan: {agreed}"
+    yield (
+        f"training: {config.repeats} seeds x {len(protections)} protections x "
+        f"{training.rounds} rounds on {config.federation.clients} clients"
+    )
+    for protection in protections:
+        yield f"protection {protection.name}: {protection.proves}"
+    yield (
+        f"attacks: {config.attacks.shadows} shadow models, {config.attacks.victims} "
+        f"victims per worst-case view, batches {list(config.attacks.batches)}"
+    )
+
+
+def read_report(folder: Path) -> Report:
+    """Read a finished run's report back, checked against the schema.
+
+    Raises:
+        UserError: there is no report, or it is not one of ours.
+    """
+    path = folder / REPORT
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); give the folder of a finished "
+            "run, such as runs/latest."
+        ) from error
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not a report of this version ({error.error_count()} fields are "
+            "wrong); run the audit again."
+        ) from error
+
+
+def _prepare(config: Config) -> tuple[Dataset | RawTable, list[Protection]]:
+    raw = load(config.data, config.seed)
+    clients = config.federation.clients
+    return raw, [build(name, config, clients) for name in config.protections.names]
+
+
+def _write(
+    raw: Dataset | RawTable,
+    protections: Sequence[Protection],
+    config: Config,
+    evidence: Evidence,
+    folder: RunFolder,
+    *,
+    started: datetime,
+    began: float,
+) -> Report:
+    findings = evidence.findings(protections)
+    leakage = decide(findings, seed=config.seed)
+    described = tables.federation(raw, evidence, config)
+    utility = tables.utility(evidence, config)
+    cost = tables.cost(evidence)
+    baselines = tables.baselines(evidence, config)
+    report = Report(
+        schema="blindsum.report/1",
+        answer=answer(described, utility, leakage, cost, baselines),
+        federation=described,
+        utility=utility,
+        privacy=tables.privacy(protections),
+        leakage=leakage,
+        crowd=tables.crowd(plan(config, described.clients)),
+        cost=cost,
+        baselines=baselines,
+        gates=tables.gates(evidence, leakage),
+        not_covered=tables.not_covered(evidence, MATCHED_RECORDS),
+        manifest=manifest(
+            config, raw, started=started, seconds=time.perf_counter() - began
+        ),
+    )
+    write(
+        report,
+        folder=folder.draft,
+        galleries=galleries(evidence.outcomes),
+        curves=curves(evidence, findings, leakage, config),
+        claims=[
+            Claim(protection=one.name, proven=(one.proves,), assumes=())
+            for one in protections
+        ],
+        private=not raw.builtin,
+    )
+    return report
+
+
+def _save_models(evidence: Evidence, folder: RunFolder) -> None:
+    for repeat in evidence.repeats:
+        for name, record in repeat.runs.items():
+            np.savez(
+                folder.draft / f"model-{name}-seed{repeat.seed}.npz",
+                parameters=record.final,
+            )

@@ -1,0 +1,250 @@
+"""The ``blindsum`` command: parse, call, print. Nothing is computed here.
+
+Exit status: 0 done; 2 bad input (one sentence: what, where, the cure); 3 a gate failed;
+130 stopped by Ctrl-C (what was done is kept); 1 a defect of ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+try:  # typer carries its own click since 0.21; before, it leant on the package
+    from typer import TyperException as UsageFault  # type: ignore[attr-defined,unused-ignore]
+except ImportError:
+    from click import ClickException as UsageFault  # type: ignore[no-redef,unused-ignore]
+
+import secagg
+from fl import audit as audits
+from fl import doctor as doctors
+from fl.config import load_config
+from fl.errors import UserError
+from fl.progress import reporter
+
+BAD_INPUT, GATE_FAILED, INTERRUPTED = 2, 3, 130
+
+app = typer.Typer(
+    name="blindsum",
+    help="Audit what a federated run leaks, attack it, protect it.",
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+secagg_app = typer.Typer(help="Plan secure aggregation, in integers.")
+app.add_typer(secagg_app, name="secagg")
+
+
+class Profile(StrEnum):
+    """How hard the attacks try."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class AttackFamily(StrEnum):
+    """Which attacks to benchmark."""
+
+    inversion = "inversion"
+    membership = "membership"
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)
+]
+Out = Annotated[Path | None, typer.Option(help="Write the run into this folder.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key."),
+]
+Seed = Annotated[int | None, typer.Option(help="The seed of the first repetition.")]
+Effort = Annotated[Profile | None, typer.Option(help="How hard the attacks try.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing --out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
+
+AUDIT_EXAMPLES = """
+Examples:
+
+  blindsum audit                       the built-in digits, under each protection
+
+  blindsum audit hospitals.toml --set data.folder=/srv/heart --out runs/heart
+
+  blindsum audit --profile quick --seed 7 --set training.rounds=5
+"""
+
+
+@app.command(epilog=AUDIT_EXAMPLES)
+def audit(
+    config: ConfigFile = None,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    profile: Effort = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train under each protection, attack what each adversary saw, write one page."""
+    settings = load_config(config, sets or (), seed=seed, profile=profile)
+    if dry_run:
+        for line in audits.describe(settings):
+            print(line)
+        return
+    with reporter(quiet=quiet) as progress:
+        result = audits.run(settings, out=out, force=force, progress=progress)
+    for sentence in result.report.answer:
+        print(sentence)
+    print(f"Page: {result.folder / 'report.html'}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not all(gate.passed for gate in result.report.gates):
+        raise typer.Exit(GATE_FAILED)
+
+
+TRAIN_EXAMPLES = """
+Examples:
+
+  blindsum train --set protections.names='["secagg"]'
+
+  blindsum train hospitals.toml --set data.folder=/srv/heart --seed 3
+"""
+
+
+@app.command(epilog=TRAIN_EXAMPLES)
+def train(
+    config: ConfigFile = None,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train under each protection, without attacks; keep the models and the log."""
+    settings = load_config(config, sets or (), seed=seed)
+    with reporter(quiet=quiet) as progress:
+        done = audits.train_only(settings, out=out, force=force, progress=progress)
+    table = Table("protection", "accuracy", "low", "high", "n")
+    for row in done.utility:
+        table.add_row(
+            row.protection,
+            f"{row.value:.4f}",
+            f"{row.low:.4f}",
+            f"{row.high:.4f}",
+            str(row.n),
+        )
+    Console().print(table)
+    print(f"Models and log: {done.folder}")
+
+
+ATTACK_EXAMPLES = """
+Examples:
+
+  blindsum attack inversion --profile quick
+
+  blindsum attack membership --set attacks.shadows=32
+"""
+
+
+@app.command(epilog=ATTACK_EXAMPLES)
+def attack(
+    family: Annotated[AttackFamily, typer.Argument(help="Which attacks.")],
+    config: ConfigFile = None,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    profile: Effort = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Benchmark one family of attacks on a real run, with null baselines."""
+    settings = load_config(config, sets or (), seed=seed, profile=profile)
+    with reporter(quiet=quiet) as progress:
+        result = audits.run(
+            settings, out=out, force=force, progress=progress, only=family.value
+        )
+    table = Table("protection", "adversary", "scenario", "view", "attack", "metric")
+    for name in ("value", "null", "n", "verdict"):
+        table.add_column(name, justify="right" if name != "verdict" else "left")
+    for row in result.report.leakage:
+        table.add_row(
+            row.protection,
+            row.adversary,
+            row.scenario.value,
+            row.view,
+            row.attack,
+            row.metric,
+            _number(row.value),
+            _number(row.null),
+            str(row.n),
+            row.verdict.value,
+        )
+    Console(width=None if sys.stdout.isatty() else 220).print(table)
+    print(f"Page: {result.folder / 'report.html'}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder under runs/.")],
+) -> None:
+    """Print a finished run's answer and check its report.json against the schema."""
+    found = audits.read_report(run)
+    for sentence in found.answer:
+        print(sentence)
+    print(f"Page: {run / 'report.html'}")
+
+
+@secagg_app.command("plan")
+def secagg_plan(
+    clients: Annotated[int, typer.Option(help="How many clients take part.")],
+    corrupt: Annotated[int, typer.Option(help="How many may collude with the server.")],
+    drop: Annotated[int, typer.Option(help="How many may vanish.")],
+) -> None:
+    """Say what a plan guarantees, or why it cannot exist.
+
+    Example: blindsum secagg plan --clients 10 --corrupt 2 --drop 3
+    """
+    print(secagg.plan(clients=clients, corrupt=corrupt, drop=drop))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and whether aggregation works here."""
+    checks = list(doctors.examine())
+    for check in checks:
+        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<20} {check.detail}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(BAD_INPUT)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with ``arguments``; return its exit status."""
+    try:
+        status = app(list(arguments) or ["--help"], standalone_mode=False)
+    except (UserError, secagg.ParameterError) as error:
+        return _complain(str(error))
+    except UsageFault as error:
+        return _complain(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("stopped by Ctrl-C; the run's folder keeps what was finished.")
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _complain(sentence: str) -> int:
+    print(f"blindsum: {sentence}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

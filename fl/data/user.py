@@ -1,0 +1,63 @@
+"""Call a user's own function for the records: data.source = "module:function".
+
+It takes no argument and returns (x, y), or a mapping with x, y and, if it likes,
+x_test, y_test and sites. It runs in this process with this process's rights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.data.arrays import Arrays
+from fl.errors import DataError
+from fl.usercode import find
+
+KEYS = ("x", "y", "x_test", "y_test", "sites")
+
+
+def call_user(spec: str) -> Arrays:
+    """Return what the user's function gave, by role.
+
+    Raises:
+        DataError: it is not found, or returned something else.
+    """
+    given = find(spec, key="data.source", fault=DataError)()
+    if isinstance(given, tuple) and len(given) == 2:
+        given = {"x": given[0], "y": given[1]}
+    if not isinstance(given, Mapping) or not {"x", "y"} <= set(given) <= set(KEYS):
+        raise DataError(
+            f"{spec} returned {_shape_of(given)}; return (x, y), or a dict of x, y "
+            f"and optionally x_test, y_test, sites."
+        )
+    arrays = {key: _array(value, spec, key) for key, value in given.items()}
+    return Arrays(
+        x=arrays["x"],
+        y=arrays["y"],
+        x_test=arrays.get("x_test"),
+        y_test=arrays.get("y_test"),
+        sites=arrays.get("sites"),
+        source=spec,
+    )
+
+
+def _array(value: object, spec: str, key: str) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{spec}: {key} is no array; return a numpy array.") from error
+    if array.dtype.hasobject:
+        raise DataError(
+            f"{spec}: {key} holds Python objects; return numbers or strings."
+        )
+    return array
+
+
+def _shape_of(given: object) -> str:
+    if isinstance(given, Mapping):
+        return f"a dict of {', '.join(str(key) for key in given) or 'nothing'}"
+    if isinstance(given, tuple):
+        return f"a tuple of {len(given)}"
+    return f"a {type(given).__name__}"

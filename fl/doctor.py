@@ -1,0 +1,73 @@
+"""``blindsum doctor``: what is installed, what is missing, what works on this machine.
+
+It runs one small secure aggregation for real and checks the sum; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import secagg
+
+OPTIONAL = {
+    "tenseal": "homomorphic encryption: pip install 'blindsum[he]'",
+    "flwr": "Flower: pip install 'blindsum[flower]'",
+}
+REQUIRED = (
+    "numpy cryptography pycryptodome msgspec torch opacus dp-accounting "
+    "scikit-learn scipy pydantic typer rich jinja2 matplotlib joblib"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's answer."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine() -> Iterator[Check]:
+    """Yield every check, in the order in which a failure would matter."""
+    version = platform.python_version()
+    yield Check("Python", sys.version_info >= (3, 11), f"{version} (3.11 or newer)")
+    for name in REQUIRED:
+        yield _package(name)
+    for name, cure in OPTIONAL.items():
+        yield _optional(name, cure)
+    yield Check("cores", True, str(os.cpu_count()))
+    yield _aggregate()
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, "missing; run pip install 'blindsum[fl]'")
+
+
+def _optional(name: str, cure: str) -> Check:
+    if importlib.util.find_spec(name) is None:
+        return Check(name, True, f"not installed ({cure})")
+    return Check(name, True, importlib.metadata.version(name))
+
+
+def _aggregate() -> Check:
+    plan = secagg.plan(clients=5, corrupt=1, drop=1)
+    updates = {f"client-{i}": np.full(8, i, np.float32) for i in range(5)}
+    out = secagg.run_round(plan, updates, vanish={"client-4": "masked_input"})
+    error = float(np.abs(out.mean - 1.5).max())
+    return Check(
+        "secure aggregation",
+        error <= out.max_error,
+        f"5 clients, one vanished, error {error:.1e} (bound {out.max_error:.1e})",
+    )

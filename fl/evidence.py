@@ -1,0 +1,272 @@
+"""Gather everything that the page rests on: runs, attacks on their messages, baselines.
+
+Stages run in the order in which they matter. Ctrl-C during a stage ends the gathering;
+what was complete by then is kept, and the page says of the rest that it was not
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from attacks import Adversary
+from fl import inversion, membership
+from fl.config import Config
+from fl.data import Dataset, RawTable
+from fl.federation import Federation, federate
+from fl.finding import Finding, Missing
+from fl.folder import RunFolder
+from fl.progress import Reporter
+from fl.protection import Protection
+from fl.run import RoundRecord, RunRecord, train
+from fl.seeds import seed_for
+from fl.shadows import FederatedTrainer
+from fl.shots import AS_CONFIGURED, WORST_CASE, Shot, from_run, from_worst_case
+from fl.utility import Baseline, baselines
+
+INVERSION, MEMBERSHIP = "inversion", "membership"
+FAMILIES = (INVERSION, MEMBERSHIP)
+ROUND_LOG = "rounds.jsonl"
+# Rounds kept whole per run, spread from the first to the last.
+KEPT_ROUNDS = 4
+# Effort of the attacks by profile: victims, matching iterations.
+EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
+# Gradient matching is slow; it looks at this many of the smallest batch sizes.
+MATCHED_BATCHES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """One repetition: the same seed, split and batches under every protection."""
+
+    seed: int
+    runs: dict[str, RunRecord]
+    federations: dict[str, Federation]
+    baseline: Baseline
+
+
+@dataclass(slots=True, kw_only=True)
+class Evidence:
+    """What was gathered; grows stage by stage.
+
+    Attributes:
+        repeats: the complete repetitions.
+        outcomes: scored inversion attacks.
+        rankings: findings of the membership attacks.
+        stopped: the stage that Ctrl-C ended, or "".
+    """
+
+    repeats: list[Repeat] = field(default_factory=list)
+    outcomes: list[inversion.Outcome] = field(default_factory=list)
+    rankings: list[Finding] = field(default_factory=list)
+    stopped: str = ""
+
+    def findings(self, protections: Sequence[Protection]) -> list[Finding]:
+        """Return all findings, and for every empty cell of the page why it is empty."""
+        found = inversion.findings(self.outcomes) + self.rankings
+        seeds = tuple(repeat.seed for repeat in self.repeats)
+        return found + [
+            missing
+            for protection in protections
+            for missing in _missing(protection.name, found, seeds, self.stopped)
+        ]
+
+
+def gather(
+    raw: Dataset | RawTable,
+    protections: Sequence[Protection],
+    config: Config,
+    *,
+    folder: RunFolder,
+    progress: Reporter,
+    families: Sequence[str] = FAMILIES,
+) -> Evidence:
+    """Train under each protection, then run the attack families.
+
+    Raises:
+        KeyboardInterrupt: stopped before the first repetition was complete.
+        UserError: the data or the plan do not allow a round.
+    """
+    evidence = Evidence()
+    stages: list[tuple[str, Callable[[], None]]] = [
+        (
+            "training",
+            lambda: _train(raw, protections, config, evidence, folder, progress),
+        )
+    ]
+    if INVERSION in families:
+        stages.append(
+            ("inversion", lambda: _invert(protections, config, evidence, progress))
+        )
+    if MEMBERSHIP in families:
+        stages.append(
+            ("membership", lambda: _rank(protections, config, evidence, progress))
+        )
+    for name, stage in stages:
+        try:
+            stage()
+        except KeyboardInterrupt:
+            if not evidence.repeats:
+                raise
+            evidence.stopped = name
+            break
+    return evidence
+
+
+def kept_rounds(rounds: int) -> frozenset[int]:
+    """Return the rounds whose messages the audit keeps, first and last included."""
+    count = min(KEPT_ROUNDS, rounds)
+    step = (rounds - 1) / max(count - 1, 1)
+    return frozenset({round(i * step) for i in range(count)} | {rounds - 1})
+
+
+def _train(
+    raw: Dataset | RawTable,
+    protections: Sequence[Protection],
+    config: Config,
+    evidence: Evidence,
+    folder: RunFolder,
+    progress: Reporter,
+) -> None:
+    def log(protection: str, seed: int, record: RoundRecord) -> None:
+        line = {"protection": protection, "seed": seed, **asdict(record)}
+        folder.log(ROUND_LOG, line)
+
+    for seed in range(config.seed, config.seed + config.repeats):
+        runs, federations = {}, {}
+        for protection in protections:
+            federation = federate(raw, config, protection.counter, seed=seed)
+            runs[protection.name] = train(
+                federation,
+                protection.aggregator,
+                config,
+                protection=protection.name,
+                seed=seed,
+                keep=kept_rounds(config.training.rounds),
+                task=progress.task(
+                    f"train, {protection.name}, seed {seed}", config.training.rounds
+                ),
+                on_round=log,
+            )
+            federations[protection.name] = federation
+        first = federations[protections[0].name]
+        task = progress.task(f"baselines, seed {seed}", 1 + len(first.clients))
+        evidence.repeats.append(
+            Repeat(
+                seed=seed,
+                runs=runs,
+                federations=federations,
+                baseline=baselines(first, config, seed=seed, task=task),
+            )
+        )
+
+
+def _invert(
+    protections: Sequence[Protection],
+    config: Config,
+    evidence: Evidence,
+    progress: Reporter,
+) -> None:
+    victims, effort = EFFORT[config.profile]
+    count = max(2, round(config.attacks.victims * victims))
+    attacks = inversion.battery(max(1, round(config.attacks.iterations * effort)))
+    rounds = [
+        (repeat, protection)
+        for repeat in evidence.repeats
+        for protection in protections
+    ]
+    task = progress.task("attack the run's messages", len(rounds))
+    for repeat, protection in rounds:
+        run = repeat.runs[protection.name]
+        federation = repeat.federations[protection.name]
+        for shot in from_run(run, federation, protection, config):
+            evidence.outcomes += inversion.assault(shot, attacks, labels=True)
+        task.advance()
+    task = progress.task("attack the worst case", len(config.attacks.batches) * count)
+    for batch, shots in _worst_case(protections, config, evidence, count):
+        matched = batch in sorted(config.attacks.batches)[:MATCHED_BATCHES]
+        used = attacks if matched else attacks[:1]
+        for shot in shots:
+            evidence.outcomes += inversion.assault(shot, used, labels=True)
+        task.advance(f"batch {batch}")
+
+
+def _worst_case(
+    protections: Sequence[Protection],
+    config: Config,
+    evidence: Evidence,
+    count: int,
+) -> Iterator[tuple[int, list[Shot]]]:
+    """Yield worst-case rounds, the same batches for every protection."""
+    first = evidence.repeats[0]
+    start = first.runs[protections[0].name]
+    untrained = start.snapshots[0].before
+    checkpoints = [("untrained", untrained), ("trained", start.final)]
+    for batch in config.attacks.batches:
+        for trial in range(count):
+            shots: list[Shot] = []
+            for protection in protections:
+                shots += from_worst_case(
+                    checkpoints,
+                    first.federations[protection.name],
+                    protection,
+                    config,
+                    batch=batch,
+                    trial=trial,
+                    seed=first.seed,
+                )
+            yield batch, shots
+
+
+def _rank(
+    protections: Sequence[Protection],
+    config: Config,
+    evidence: Evidence,
+    progress: Reporter,
+) -> None:
+    first = evidence.repeats[0]
+    federation = first.federations[protections[0].name]
+    task = progress.task("train shadow models", config.attacks.shadows)
+    shadows = membership.train_shadows(
+        FederatedTrainer(federation, config, task),
+        federation,
+        config,
+        seed=seed_for(config.seed, "shadows"),
+    )
+    task = progress.task("membership inference", len(protections))
+    for protection in protections:
+        runs = [
+            (repeat.runs[protection.name], repeat.federations[protection.name])
+            for repeat in evidence.repeats
+        ]
+        evidence.rankings += membership.findings(runs, protection, shadows, config)
+        task.advance()
+
+
+def _missing(
+    protection: str,
+    found: Sequence[Finding],
+    seeds: tuple[int, ...],
+    stopped: str,
+) -> Iterator[Finding]:
+    filled = {
+        (one.adversary, one.scenario) for one in found if one.protection == protection
+    }
+    why = (
+        f"the audit was stopped by Ctrl-C during {stopped}."
+        if stopped
+        else "no attack of this run looks at this view."
+    )
+    for scenario in (AS_CONFIGURED, WORST_CASE):
+        for adversary in (Adversary.SERVER, Adversary.SERVER_PLUS, Adversary.OUTSIDER):
+            if (adversary, scenario) not in filled:
+                yield Finding(
+                    protection=protection,
+                    adversary=adversary,
+                    view="-",
+                    scenario=scenario,
+                    attack="none",
+                    measures=(Missing(metric="-", why=why),),
+                    seeds=seeds,
+                )

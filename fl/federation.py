@@ -1,0 +1,210 @@
+"""The clients of one repetition and their prepared data.
+
+Split, partition, and what is learnt from the data before training all happen here; the
+latter through the protection's own aggregator, so that preparing the data leaks no more
+than the protection allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import secagg
+from fl.config import Config
+from fl.data import Dataset, Learnt, RawTable, apply, learn
+from fl.data.records import Records
+from fl.local import predict_logits
+from fl.partition import partition, split
+from fl.seeds import bytes_for
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """One client's training records.
+
+    Attributes:
+        name: unique in the federation.
+        x: (records, *input_shape) float32.
+        y: (records,) int64.
+        ids: (records,) row numbers in the data set.
+    """
+
+    name: str
+    x: torch.Tensor
+    y: torch.Tensor
+    ids: Indices
+
+    @property
+    def records(self) -> int:
+        """Return how many records the client holds."""
+        return len(self.ids)
+
+    def take(self, rows: Indices) -> Client:
+        """Return the same client with only these of its records."""
+        chosen = torch.from_numpy(rows)
+        return Client(
+            name=self.name, x=self.x[chosen], y=self.y[chosen], ids=self.ids[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Records that nobody trains on."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    ids: Indices
+
+    def correct(self, model: torch.nn.Module) -> NDArray[np.bool_]:
+        """Return, per record, whether ``model`` names its class."""
+        predicted = predict_logits(model, self.x).argmax(axis=1)
+        return np.asarray(predicted == self.y.numpy())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """Everything that one repetition trains and is tested on.
+
+    Attributes:
+        clients: in a fixed order.
+        held_out: the test records.
+        dataset: all records, prepared; ``ids`` are its row numbers.
+        learnt: what the clients learnt together before training, or None.
+    """
+
+    clients: tuple[Client, ...]
+    held_out: HeldOut
+    dataset: Dataset
+    learnt: Learnt | None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of one record."""
+        return self.dataset.input_shape
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes."""
+        return self.dataset.classes
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Return the public range of a feature."""
+        return self.dataset.value_range
+
+    @property
+    def train_ids(self) -> Indices:
+        """Return the row numbers of all training records."""
+        return np.concatenate([client.ids for client in self.clients])
+
+    def redealt(self, rows: Indices, config: Config, seed: int) -> Federation:
+        """Return a federation like this one in which ``rows`` are dealt out anew.
+
+        This is what an adversary who knows the population and the configuration can
+        build: the shadow models of membership inference train on it.
+        """
+        clients = _deal(self.dataset, rows, config, seed)
+        return replace(self, clients=clients)
+
+
+def federate(
+    raw: Dataset | RawTable,
+    config: Config,
+    counter: secagg.Aggregator,
+    *,
+    seed: int,
+) -> Federation:
+    """Split and deal out ``raw``, and prepare it through ``counter``.
+
+    Args:
+        raw: the loaded data.
+        config: fractions and the kind of partition.
+        counter: sums the counts by which a table's quantiles are learnt.
+        seed: of this repetition; the split and the partition depend on it alone.
+
+    Raises:
+        DataError: the partition leaves a client without records.
+    """
+    train, test = split(raw, config.data.test_fraction, seed)
+    learnt = None
+    if isinstance(raw, RawTable):
+        shares = _shares(raw, train, config, seed)
+        learnt = learn(raw, shares, _ExactSum(counter, seed))
+        dataset = apply(raw, learnt)
+    else:
+        dataset = raw
+    return Federation(
+        clients=_deal(dataset, train, config, seed),
+        held_out=HeldOut(
+            x=torch.from_numpy(dataset.features[test]),
+            y=torch.from_numpy(dataset.labels[test]),
+            ids=test,
+        ),
+        dataset=dataset,
+        learnt=learnt,
+    )
+
+
+class _ExactSum:
+    """Sums whole numbers over clients through an aggregator, exactly."""
+
+    def __init__(self, aggregator: secagg.Aggregator, seed: int) -> None:
+        self._aggregator = aggregator
+        self._seed = seed
+        self._calls = 0
+
+    def __call__(
+        self, vectors: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float64]:
+        self._calls += 1
+        name = ("preparation", self._calls)
+        aggregate = self._aggregator.aggregate(
+            vectors,
+            dict.fromkeys(vectors, 1),
+            context=secagg.context(b"preparation", str(self._calls).encode()),
+            session=bytes_for(self._seed, "session", *name),
+            seed=bytes_for(self._seed, "protocol", *name),
+        )
+        return np.rint(aggregate.mean.astype(np.float64) * aggregate.weight)
+
+
+def _deal(
+    dataset: Dataset, rows: Indices, config: Config, seed: int
+) -> tuple[Client, ...]:
+    return tuple(
+        Client(
+            name=name,
+            x=torch.from_numpy(dataset.features[share]),
+            y=torch.from_numpy(dataset.labels[share]),
+            ids=share,
+        )
+        for name, share in _shares(dataset, rows, config, seed).items()
+    )
+
+
+def _shares(
+    records: Records, rows: Indices, config: Config, seed: int
+) -> dict[str, Indices]:
+    federation = config.federation
+    shares = partition(
+        records,
+        rows,
+        clients=federation.clients,
+        kind=federation.partition,
+        alpha=federation.alpha,
+        seed=seed,
+    )
+    digits = len(str(len(shares) - 1))
+    names = (
+        records.site_names
+        if federation.partition == "site"
+        else tuple(f"client-{i:0{digits}d}" for i in range(len(shares)))
+    )
+    return dict(zip(names, shares, strict=True))

@@ -1,0 +1,243 @@
+"""Run the inversion attacks on shots and collect what they recovered, per view.
+
+An attack gets the observation alone; scoring comes afterwards, the same for the truth
+and for other real records (`attacks.nulls`). A refusal counts as a failure with the
+score of having handed in nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from attacks import (
+    DLG,
+    Adversary,
+    Certificate,
+    CosineTV,
+    InversionAttack,
+    LabelsUnavailable,
+    LinearInversion,
+    Reconstruction,
+    estimate_labels,
+    guess_counts,
+    label_accuracy,
+    nulls,
+    quality,
+)
+from fl.finding import Exact, Finding, Measure, Missing, Paired
+from fl.seeds import seed_for
+from fl.shots import AS_CONFIGURED, Shot
+
+LABELS = "label counts"
+NULL_SETS = 3
+# Gradient matching searches for this many records at once and no more.
+MATCHED_RECORDS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One attack on one shot, scored.
+
+    Attributes:
+        shot: what was attacked; its observation is no longer needed.
+        attack: its name.
+        metrics: name -> (value, null).
+        exact: whether a record came back exactly or certified; None for labels.
+        certified: whether the attack itself proved it.
+        refused: why the attack gave up, or "".
+        reconstruction: for the pictures, None for labels.
+        seconds: spent attacking.
+    """
+
+    shot: Shot
+    attack: str
+    metrics: dict[str, tuple[float, float]]
+    exact: bool | None
+    certified: bool
+    refused: str
+    reconstruction: Reconstruction | None
+    seconds: float
+
+
+def battery(iterations: int) -> tuple[InversionAttack, ...]:
+    """Return the attacks in the order in which they run: exact ones first."""
+    return (
+        LinearInversion(),
+        DLG(iterations=max(1, iterations // 4), restarts=1),
+        CosineTV(iterations=iterations, restarts=1),
+    )
+
+
+def assault(
+    shot: Shot, attacks: Iterable[InversionAttack], *, labels: bool
+) -> list[Outcome]:
+    """Run every attack that applies to ``shot`` and score it."""
+    outcomes = [_invert(shot, attack) for attack in attacks if applies(attack, shot)]
+    if labels:
+        outcomes.append(_count_labels(shot))
+    return outcomes
+
+
+def applies(attack: InversionAttack, shot: Shot) -> bool:
+    """Tell whether ``attack`` is sized for this shot (matching is for small sums)."""
+    if isinstance(attack, LinearInversion) or shot.scenario == AS_CONFIGURED:
+        return True
+    return (shot.observation.records or 1) <= MATCHED_RECORDS
+
+
+def findings(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """Collect outcomes into one finding per protection, adversary, view and attack."""
+    groups: dict[tuple[str, Adversary, str, str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        shot = outcome.shot
+        for adversary in shot.adversaries:
+            key = (
+                shot.protection,
+                adversary,
+                shot.scenario,
+                shot.view,
+                outcome.attack,
+            )
+            groups.setdefault(key, []).append(outcome)
+    return [_finding(key, group) for key, group in groups.items()]
+
+
+def _invert(shot: Shot, attack: InversionAttack) -> Outcome:
+    observation = shot.observation
+    matching = not isinstance(attack, LinearInversion)
+    if matching and (observation.records or 1) > MATCHED_RECORDS:
+        # Several local steps went over all records; matching looks for some of them.
+        each = max(1, MATCHED_RECORDS // observation.clients_summed)
+        observation = replace(observation, batch_size=each)
+    result = attack.run(
+        observation, seed=seed_for(shot.seed, "attack", attack.name, shot.number)
+    )
+    score = _score(result.inputs, shot)
+    metrics = {"PSNR (dB)": (score.psnr, score.psnr_null)}
+    if score.ssim is not None and score.ssim_null is not None:
+        metrics["SSIM"] = (score.ssim, score.ssim_null)
+    exact = _came_back(result.inputs, shot)
+    certified = result.certificate is Certificate.CERTIFIED
+    return Outcome(
+        shot=shot,
+        attack=attack.name,
+        metrics=metrics,
+        exact=exact,
+        certified=certified,
+        refused=result.reason if result.certificate is Certificate.REFUSED else "",
+        reconstruction=result,
+        seconds=result.seconds,
+    )
+
+
+def _score(inputs: torch.Tensor, shot: Shot) -> quality.VictimScore:
+    """Score candidates against the truth and, the same way, other real records.
+
+    Where a view covers more records than an attack hands in, it is scored on the
+    records that fit its candidates best, and so is the null, out of equally many.
+    """
+    size = min(len(shot.x), len(shot.pool))
+    truth = shot.x
+    if size < len(truth):
+        order = torch.Generator().manual_seed(seed_for(shot.seed, "score", shot.number))
+        truth = truth[torch.randperm(len(truth), generator=order)[:size]]
+    others = nulls.other_records(
+        shot.pool, truth, sets=NULL_SETS, seed=seed_for(shot.seed, "null", shot.number)
+    )
+    return quality.score(
+        inputs,
+        _best_fit(inputs, truth),
+        [_best_fit(inputs, other) for other in others],
+        value_range=shot.observation.value_range or (0.0, 1.0),
+    )
+
+
+def _best_fit(inputs: torch.Tensor, records: torch.Tensor) -> torch.Tensor:
+    if len(inputs) >= len(records):
+        return records
+    if len(inputs) == 0:
+        return records[:1]
+    _, chosen = quality.match(inputs, records)
+    return records[torch.from_numpy(chosen)]
+
+
+def _came_back(inputs: torch.Tensor, shot: Shot) -> bool:
+    """Tell whether any candidate equals any record of the truth, up to rounding."""
+    if len(inputs) == 0:
+        return False
+    low, high = shot.observation.value_range or (0.0, 1.0)
+    gaps = torch.cdist(
+        inputs.double().flatten(1), shot.x.double().flatten(1), p=torch.inf
+    )
+    return bool(gaps.min() <= quality.EXACT_TOLERANCE * (high - low))
+
+
+def _count_labels(shot: Shot) -> Outcome:
+    began = time.perf_counter()
+    classes = shot.observation.classes
+    total = shot.observation.records or 1
+    guess = guess_counts(total, [1.0] * classes)
+    blind = torch.repeat_interleave(torch.arange(classes), guess)
+    refused = ""
+    try:
+        seed = seed_for(shot.seed, "attack", LABELS, shot.number)
+        estimated = estimate_labels(shot.observation, seed=seed)
+    except LabelsUnavailable as error:
+        estimated, refused = blind, str(error)
+    return Outcome(
+        shot=shot,
+        attack=LABELS,
+        metrics={
+            "labels right (fraction)": (
+                label_accuracy(estimated, shot.y, classes=classes),
+                label_accuracy(blind, shot.y, classes=classes),
+            )
+        },
+        exact=None,
+        certified=False,
+        refused=refused,
+        reconstruction=None,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _finding(
+    key: tuple[str, Adversary, str, str, str], group: list[Outcome]
+) -> Finding:
+    protection, adversary, scenario, view, attack = key
+    return Finding(
+        protection=protection,
+        adversary=adversary,
+        view=view,
+        scenario=scenario,
+        attack=attack,
+        measures=_measures(group),
+        seeds=tuple(sorted({outcome.shot.seed for outcome in group})),
+        n_failed=sum(bool(outcome.refused) for outcome in group),
+        seconds=sum(outcome.seconds for outcome in group),
+        prevented=group[0].shot.prevented,
+    )
+
+
+def _measures(group: list[Outcome]) -> tuple[Measure, ...]:
+    names = list(group[0].metrics)
+    if all(outcome.refused for outcome in group):
+        return (Missing(metric=names[0], why=group[0].refused),)
+    measures: list[Measure] = [
+        Paired(
+            metric=name,
+            values=np.array([outcome.metrics[name][0] for outcome in group]),
+            nulls=np.array([outcome.metrics[name][1] for outcome in group]),
+        )
+        for name in names
+    ]
+    hits = [outcome.exact for outcome in group if outcome.exact is not None]
+    if hits:
+        certified = sum(outcome.certified for outcome in group)
+        measures.append(Exact(hits=np.array(hits), certified=certified))
+    return tuple(measures)

@@ -1,0 +1,95 @@
+"""All that is needed to run an audit again: versions, commit, seeds, machine, data.
+
+Times and the machine are the only parts that differ between two runs of one seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fl.config import Config
+from fl.data import Dataset, RawTable
+from fl.report import DataSource, Machine, Manifest
+
+PACKAGES = (
+    "numpy cryptography pycryptodome msgspec torch scikit-learn scipy pydantic"
+).split()
+
+
+def manifest(
+    config: Config, raw: Dataset | RawTable, *, started: datetime, seconds: float
+) -> Manifest:
+    """Return the manifest of one audit."""
+    return Manifest(
+        run=config.name,
+        version=importlib.metadata.version("blindsum"),
+        commit=_commit(),
+        seed=config.seed,
+        seeds={f"repeat {i}": config.seed + i for i in range(config.repeats)},
+        config=config.resolved(),
+        started_utc=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(seconds, 1),
+        machine=_machine(),
+        simulation=True,
+        data=DataSource(
+            origin="built-in" if raw.builtin else "user",
+            provenance=raw.provenance,
+            sha256=data_hash(raw),
+        ),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+    )
+
+
+def data_hash(raw: Dataset | RawTable) -> str:
+    """Return the SHA-256 of the records as loaded, labels included."""
+    values = raw.values if isinstance(raw, RawTable) else raw.features
+    digest = hashlib.sha256()
+    for array in (values, raw.labels):
+        contiguous = np.ascontiguousarray(array)
+        digest.update(f"{contiguous.dtype.str}{contiguous.shape}".encode())
+        digest.update(contiguous.tobytes())
+    return digest.hexdigest()
+
+
+def _machine() -> Machine:
+    return Machine(
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this file lies in, if it is one."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except OSError:
+        return None
+    return shown.stdout.strip() or None

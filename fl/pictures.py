@@ -1,0 +1,107 @@
+"""Galleries: true images, what an attack made of them, and what it makes of nothing.
+
+Pictures of records are shown on the page for built-in data only; for a user's own data
+they go to ``private/``. Tables of numbers have no pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks import Certificate, CosineTV, LinearInversion, nulls, quality
+from fl.inversion import Outcome
+from fl.report import Gallery
+from fl.seeds import seed_for
+
+SHOWN = 8
+# (protection, start of the view, attack): the pictures worth a place on the page.
+CHOSEN = (
+    ("none", "one upload, batch 1, trained", LinearInversion.name),
+    ("secagg", "one masked upload, batch 1, trained", LinearInversion.name),
+    ("secagg", "sum of", LinearInversion.name),
+    ("none", "one upload, batch 1, trained", CosineTV.name),
+)
+
+
+def galleries(outcomes: Sequence[Outcome]) -> tuple[Gallery, ...]:
+    """Return the chosen pictures of the worst case, as far as they were made."""
+    made = []
+    for protection, view, attack in CHOSEN:
+        chosen = [
+            outcome
+            for outcome in outcomes
+            if outcome.shot.protection == protection
+            and outcome.shot.view.startswith(view)
+            and ", batch 1, trained" in outcome.shot.view
+            and outcome.attack == attack
+            and outcome.shot.x.dim() == 4
+        ]
+        if chosen:
+            made.append(_gallery(chosen[:SHOWN]))
+    return tuple(made)
+
+
+def _gallery(outcomes: Sequence[Outcome]) -> Gallery:
+    shot = outcomes[0].shot
+    triples = [_triple(outcome) for outcome in outcomes]
+    certified = sum(outcome.certified for outcome in outcomes)
+    return Gallery(
+        title=f"{shot.protection}: {shot.view}, {outcomes[0].attack}",
+        caption=(
+            f"The first {len(outcomes)} victims, none left out; {certified} certified "
+            "by the attack itself. The null is another real record's image, the "
+            "closest of those drawn."
+        ),
+        originals=tuple(triple[0] for triple in triples),
+        reconstructions=tuple(triple[1] for triple in triples),
+        null=tuple(triple[2] for triple in triples),
+        psnr=tuple(triple[3] for triple in triples),
+        labels=tuple(triple[4] for triple in triples),
+    )
+
+
+def _triple(
+    outcome: Outcome,
+) -> tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float | None, str
+]:
+    """Return truth, reconstruction, null, PSNR and label of the best-matched record."""
+    shot, result = outcome.shot, outcome.reconstruction
+    low, high = shot.observation.value_range or (0.0, 1.0)
+    others = nulls.other_records(
+        shot.pool, shot.x, sets=1, seed=seed_for(shot.seed, "picture", shot.number)
+    )[0]
+    if (
+        result is None
+        or len(result.inputs) == 0
+        or result.certificate is Certificate.REFUSED
+    ):
+        blank = torch.full_like(shot.x[0], (low + high) / 2)
+        pair = (shot.x[0], blank, others[0], None, 0)
+    else:
+        i, j = quality.match(result.inputs, shot.x)
+        errors = (result.inputs[i] - shot.x[j]).flatten(1).square().mean(dim=1)
+        best = int(errors.argmin())
+        guess, record = result.inputs[i[best]], shot.x[j[best]]
+        _, k = quality.match(guess[None], others)
+        decibels = quality.psnr(guess, record, data_range=high - low)
+        pair = (record, guess, others[k[0]], decibels, int(j[best]))
+    return (
+        _image(pair[0], low, high),
+        _image(pair[1], low, high),
+        _image(pair[2], low, high),
+        pair[3],
+        str(int(shot.y[pair[4]])),
+    )
+
+
+def _image(record: torch.Tensor, low: float, high: float) -> NDArray[np.float64]:
+    pixels = ((record.double() - low) / (high - low)).clamp(0, 1).numpy()
+    picture: NDArray[np.float64] = (
+        pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
+    )
+    return picture

@@ -1,0 +1,65 @@
+"""The report: frozen numbers in, a page that people look at and hand on out.
+
+`Report` is the record (DESIGN section 6, `report.json`), `write` makes the three
+files of it. `Gallery`, `Curve` and `Claim` are what the page shows beside the record.
+
+It does NOT run attacks, decide verdicts or choose where a run is kept.
+"""
+
+from __future__ import annotations
+
+from fl.report.pictures import Gallery, GalleryError
+from fl.report.plot import Curve, CurveError, Series
+from fl.report.proofs import Claim, ClaimError
+from fl.report.render import DisclosureError, Written, write
+from fl.report.schema import (
+    Baselines,
+    CostRow,
+    CrowdRow,
+    DataSource,
+    Federation,
+    Gate,
+    LeakageRow,
+    LocalBaseline,
+    Machine,
+    Manifest,
+    PooledBaseline,
+    PrivacyRow,
+    Report,
+    Scenario,
+    UtilityRow,
+    Verdict,
+    from_json,
+    to_json,
+)
+
+__all__ = [
+    "Baselines",
+    "Claim",
+    "ClaimError",
+    "CostRow",
+    "CrowdRow",
+    "Curve",
+    "CurveError",
+    "DataSource",
+    "DisclosureError",
+    "Federation",
+    "Gallery",
+    "GalleryError",
+    "Gate",
+    "LeakageRow",
+    "LocalBaseline",
+    "Machine",
+    "Manifest",
+    "PooledBaseline",
+    "PrivacyRow",
+    "Report",
+    "Scenario",
+    "Series",
+    "UtilityRow",
+    "Verdict",
+    "Written",
+    "from_json",
+    "to_json",
+    "write",
+]

@@ -1,0 +1,272 @@
+"""The report as Markdown text: the page's content as tables, for terminals and mail.
+
+Values are escaped so that a data set's name can be neither markup nor a table cell's
+end. It does NOT hold pictures; curves become tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from fl.report import plot, wording
+from fl.report.cells import accuracy_rows, crowd_grid, facts
+from fl.report.matrix import Band, Cell, bands
+from fl.report.page import manifest_facts
+from fl.report.plot import Curve
+from fl.report.proofs import Claim, proofs
+from fl.report.schema import Report
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|#])")
+_FEW_CLIENTS = 10
+
+
+def markdown(
+    report: Report,
+    *,
+    curves: Sequence[Curve] = (),
+    claims: Sequence[Claim] = (),
+) -> str:
+    """Write the report as Markdown.
+
+    Args:
+        report: all numbers and sentences.
+        curves: written as tables of their numbers.
+        claims: what is proven and assumed beyond what the report states.
+
+    Returns:
+        Text ending in a newline; the same arguments give the same text.
+
+    Raises:
+        ClaimError: a claim names a protection that the report does not have.
+    """
+    crowd = _crowd(report)
+    first = report.federation.clients < _FEW_CLIENTS
+    parts = [
+        [f"# blindsum audit: {_text(report.manifest.run)}"],
+        [" ".join(_text(s) for s in report.answer)],
+        _setting(report),
+        crowd if first else [],
+        _leakage(report),
+        [] if first else crowd,
+        _utility(report),
+        _curves(curves, "utility"),
+        _curves(curves, "leakage"),
+        _cost(report),
+        _proven(report, tuple(claims)),
+        _privacy(report),
+        _not_covered(report),
+        _gates(report),
+        _manifest(report),
+    ]
+    return "\n\n".join(block for part in parts for block in part if block) + "\n"
+
+
+def _setting(report: Report) -> list[str]:
+    fed = report.federation
+    rows = [
+        ("clients", str(fed.clients)),
+        ("may collude", str(fed.corrupt)),
+        ("may vanish", str(fed.drop)),
+        ("threshold", wording.number(fed.threshold)),
+        ("honest inputs per sum, at least", wording.number(fed.honest_min)),
+        ("rounds", str(fed.rounds)),
+        ("data", fed.data),
+        ("records", f"{fed.records}, and {fed.test_records} held out"),
+        ("partition", fed.partition),
+        ("input", " × ".join(map(str, fed.input_shape)) + f", {fed.classes} classes"),
+        ("model", f"{fed.model}, {fed.parameters} parameters"),
+    ]
+    return [
+        "## The setting",
+        _text(fed.plan_sentence),
+        _table(("what", "value"), rows),
+    ]
+
+
+def _crowd(report: Report) -> list[str]:
+    grid = crowd_grid(report)
+    if grid is None:
+        return []
+    head = ("colluding clients", *(f"{d} vanish" for d in grid.dropouts))
+    rows = [(str(a), *(c.text for c in cells)) for a, cells in grid.rows]
+    return ["## How many hide in one sum", _table(head, rows)]
+
+
+def _leakage(report: Report) -> list[str]:
+    legend = [f"- **{v.value}**: {text}" for v, text in wording.MEANING.items()]
+    blocks = ["## Who learns what", "\n".join(legend)]
+    for band in bands(report):
+        title, text = wording.SCENARIO[band.scenario]
+        blocks += [f"### {title}", text]
+        blocks += (
+            _band(band, report.protections)
+            if band.lines
+            else ["Nothing was measured in this scenario."]
+        )
+    return blocks
+
+
+def _band(band: Band, protections: tuple[str, ...]) -> list[str]:
+    summary = [
+        (line.adversary, *(_summary(cell) for cell in line.cells))
+        for line in band.lines
+    ]
+    detail = [
+        (
+            line.adversary,
+            cell.protection,
+            row.attack,
+            row.view,
+            row.verdict.value,
+            "; ".join(f"{name} {text}" for name, text in facts(row)),
+            row.why or wording.NONE,
+        )
+        for line in band.lines
+        for cell in line.cells
+        for row in cell.rows
+    ]
+    head = ("adversary", "protection", "attack", "on", "verdict", "numbers", "why")
+    return [_table(("adversary", *protections), summary), _table(head, detail)]
+
+
+def _summary(cell: Cell) -> str:
+    best = cell.best
+    if best is None or best.value is None:
+        return cell.verdict.value
+    span = wording.interval(best.low, best.high, best.metric)
+    value = wording.measure(best.value, best.metric)
+    null = wording.measure(best.null, best.metric)
+    name = wording.metric_name(best.metric)
+    return f"{cell.verdict.value}: {name} {value} {span}, null {null}"
+
+
+def _utility(report: Report) -> list[str]:
+    _, rows = accuracy_rows(report)
+    accuracy = _table(
+        ("trained with", "accuracy", "interval or range", "n"),
+        [(r.name, r.value, r.span, r.n) for r in rows],
+    )
+    blocks = ["## What protection costs in accuracy", accuracy]
+    others = [
+        (
+            r.protection,
+            wording.metric_name(r.metric),
+            wording.measure(r.value, r.metric),
+            wording.interval(r.low, r.high, r.metric) or wording.NONE,
+            wording.number(r.n),
+        )
+        for r in report.utility
+        if r.metric != "accuracy"
+    ]
+    if others:
+        head = ("trained with", "measure", "value", "interval", "n")
+        blocks.append(_table(head, others))
+    return blocks
+
+
+def _curves(curves: Sequence[Curve], place: str) -> list[str]:
+    blocks = []
+    for curve in curves:
+        if curve.place == place:
+            head = ("series", curve.x_label, curve.y_label, "interval")
+            blocks += [
+                f"### {_text(curve.title)}",
+                _text(curve.caption),
+                _table(head, plot.table(curve)),
+            ]
+    return blocks
+
+
+def _cost(report: Report) -> list[str]:
+    head = ("protection", "up", "down", "client CPU", "server CPU")
+    rows = [
+        (
+            r.protection,
+            wording.size(r.bytes_up),
+            wording.size(r.bytes_down),
+            wording.duration(r.client_cpu_s),
+            wording.duration(r.server_cpu_s),
+        )
+        for r in report.cost
+    ]
+    return [
+        "## What protection costs in bytes and time",
+        "Traffic per client and round, CPU time per round.",
+        _table(head, rows) if rows else "Not measured.",
+    ]
+
+
+def _proven(report: Report, claims: tuple[Claim, ...]) -> list[str]:
+    blocks = ["## What is proven, and what it assumes"]
+    for claim in proofs(report, claims):
+        lines = [f"- proven: {_text(s)}" for s in claim.proven]
+        lines += [f"- assumed: {_text(s)}" for s in claim.assumes]
+        nothing = "Nothing is proven; there are only the measurements above."
+        blocks += [f"### {_text(claim.protection)}", "\n".join(lines) or nothing]
+    return blocks
+
+
+def _privacy(report: Report) -> list[str]:
+    head = (
+        *("protection", "unit", "neighbours", "delta", "epsilon at most"),
+        *("accountant", "epsilon at least", "ceiling", "confidence", "canaries"),
+    )
+    rows = [
+        (
+            r.protection,
+            r.unit,
+            r.relation,
+            wording.number(r.delta),
+            "unbounded" if r.epsilon_upper is None else wording.number(r.epsilon_upper),
+            r.accountant or wording.NONE,
+            wording.number(r.epsilon_lower),
+            wording.number(r.ceiling),
+            wording.level(r.confidence),
+            wording.number(r.n_canaries),
+        )
+        for r in report.privacy
+    ]
+    return [_table(head, rows)] if rows else []
+
+
+def _not_covered(report: Report) -> list[str]:
+    lines = [f"- {_text(s)}" for s in report.not_covered]
+    nothing = "Nothing was listed. That is an omission, not a finding."
+    return ["## What this report does not cover", "\n".join(lines) or nothing]
+
+
+def _gates(report: Report) -> list[str]:
+    rows = [
+        (g.name, "passed" if g.passed else "FAILED", g.detail) for g in report.gates
+    ]
+    return ["## Gates", _table(("gate", "outcome", "detail"), rows)] if rows else []
+
+
+def _manifest(report: Report) -> list[str]:
+    manifest = report.manifest
+    rows = [
+        *manifest_facts(report),
+        *((f"seed: {name}", str(seed)) for name, seed in manifest.seeds.items()),
+        *((f"package: {name}", text) for name, text in manifest.packages.items()),
+    ]
+    return [
+        "## How to run it again",
+        _table(("what", "value"), rows),
+        "The resolved configuration is in `report.json` under `manifest.config`.",
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(c if c == "---" else _text(c) for c in line) + " |"
+        for line in lines
+    )
+
+
+def _text(value: str) -> str:
+    """Escape Markdown and put the text on one line."""
+    flat = escape(" ".join(value.split()), quote=False)  # Markdown lets HTML through
+    return _SPECIAL.sub(r"\\\1", flat)

@@ -1,0 +1,149 @@
+"""The page's words: what each verdict means, and how a number is written.
+
+One place, so that the page, the text report and the tests say the same. It does NOT
+decide a verdict or round a number that is compared: only what is shown is rounded.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fl.report.schema import Scenario, Verdict
+
+MEANING: dict[Verdict, str] = {
+    Verdict.RECOVERED: "A record came back exactly, or with a certificate.",
+    Verdict.LEAKS: "The attack beats chance: its whole interval lies above the null.",
+    Verdict.NOT_DETECTED: "No effect seen; an effect below the smallest detectable "
+    "one may still be there.",
+    Verdict.PREVENTED: "Ruled out by a stated rule, under a stated assumption; "
+    "not by an attack that failed.",
+    Verdict.NOT_MEASURED: "Nobody looked. It says nothing either way.",
+}
+SCENARIO: dict[Scenario, tuple[str, str]] = {
+    Scenario.AS_CONFIGURED: (
+        "As configured",
+        "Attacks on the very messages of this run, with its own batches and epochs.",
+    ),
+    Scenario.WORST_CASE: (
+        "Worst case",
+        "Attacks on one training step with small batches: what this model gives away "
+        "when the setting favours the attacker.",
+    ),
+}
+# DESIGN section 5; `server+2` and the like share the words of `server+A`.
+SEES: dict[str, str] = {
+    "server": "sees every message of the round and each released model",
+    "server+A": "sees what the server sees, plus all secrets of {} colluding clients",
+    "malicious_server": "chooses the model, the cohort and its messages",
+    "client": "sees each global model and its own state",
+    "outsider": "sees the final model only",
+}
+_METRICS = {
+    "psnr_db": "PSNR",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "auc": "AUC",
+    "mse": "MSE",
+    "accuracy": "accuracy",
+}
+_TPR = re.compile(r"^tpr_?(?:at|@)_?(?:fpr_?)?([0-9.eE-]+)(?:_?fpr)?$")
+NONE = "–"
+_MINUS = "\u2212"  # a line never breaks behind it, unlike a hyphen
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """Write a number with `digits` significant digits, without an exponent if short.
+
+    Returns:
+        Text; an en dash for None; whole numbers below 10^15 in full, in thin-spaced
+        groups; a true minus sign.
+    """
+    if value is None:
+        return NONE
+    if value == 0:
+        return "0"
+    if value < 0:
+        return _MINUS + number(-value, digits=digits)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\u2009")
+    text = f"{value:.{digits}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        if -4 <= int(exponent) <= digits + 3:
+            return f"{float(text):,.0f}".replace(",", "\u2009")
+        return f"{mantissa}e{int(exponent)}".replace("-", _MINUS)
+    return text
+
+
+def percent(value: float | None) -> str:
+    """Write a share of one as a percentage with one decimal."""
+    return NONE if value is None else f"{100 * value:.1f} %"
+
+
+def measure(value: float | None, metric: str) -> str:
+    """Write a metric's value with its unit."""
+    if value is None:
+        return NONE
+    if metric == "accuracy":
+        return percent(value)
+    return f"{_bare(value, metric)} dB" if "psnr" in metric else _bare(value, metric)
+
+
+def interval(low: float | None, high: float | None, metric: str) -> str:
+    """Write an interval, an open end as an ellipsis; empty where there is none."""
+    if low is None and high is None:
+        return ""
+    ends = ["…" if end is None else _bare(end, metric) for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def metric_name(metric: str) -> str:
+    """Write a metric's name for reading."""
+    found = _TPR.match(metric)
+    if found:
+        return f"TPR at {100 * float(found.group(1)):g} % FPR"
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def adversary_sees(adversary: str) -> str:
+    """Say what an adversary sees; empty for one that DESIGN does not name."""
+    name, plus, colluders = adversary.partition("+")
+    if plus and name == "server":
+        return SEES["server+A"].format(colluders if colluders != "A" else "the")
+    return SEES.get(adversary, "")
+
+
+def size(count: float | None) -> str:
+    """Write a byte count in the largest binary unit that keeps it above one."""
+    if count is None:
+        return NONE
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{number(count)} {unit}"
+        count /= 1024
+    return f"{number(count)} GiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in ms, s or min."""
+    if seconds is None:
+        return NONE
+    if seconds < 1:
+        return f"{number(1000 * seconds)} ms"
+    if seconds < 120:
+        return f"{number(seconds)} s"
+    return f"{number(seconds / 60)} min"
+
+
+def level(confidence: float | None) -> str:
+    """Write a confidence as a percentage without needless digits."""
+    return NONE if confidence is None else f"{100 * confidence:.4g} %"
+
+
+def _bare(value: float, metric: str) -> str:
+    if metric == "accuracy":
+        return f"{100 * value:.1f}"
+    if "psnr" in metric:
+        return f"{value:.1f}"
+    # Shares of one get equal digits, so that a value and its interval line up.
+    return f"{value:.3f}" if 0.01 <= abs(value) <= 1 else number(value)

@@ -1,0 +1,34 @@
+"""What every section of the configuration shares: strictness and value types.
+
+Values are checked by strict types (`true` is no number, `"3"` is no integer), and an
+unknown key is an error. The sections themselves are in `fl.settings` and
+`fl.data.settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _as_token(cell: object) -> object:
+    """Let people write the token -9 as a number; cells are compared as text."""
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    return str(cell) if is_number else cell
+
+
+Token = Annotated[str, BeforeValidator(_as_token)]
+# TOML arrays arrive as lists; strict mode would refuse them for a tuple.
+Tokens = Annotated[tuple[Token, ...], Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Interval = Annotated[tuple[float, float], Field(strict=False)]
+Size = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Section(BaseModel):
+    """Frozen, strict, and closed: an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False
+    )

@@ -1,0 +1,62 @@
+"""Shadow models: the same federated training on records that the attacker chose.
+
+Fills ``attacks.Trainer``: membership bits in, logits out. A shadow is trained exactly
+as the target was, with the updates summed in the clear, since the sum is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import secagg
+from fl.config import Config
+from fl.federation import Federation
+from fl.local import predict_logits
+from fl.models import build
+from fl.progress import Task
+from fl.round import run_one
+from fl.seeds import seed_for
+
+
+class FederatedTrainer:
+    """Trains shadow federations; an ``attacks.Trainer``."""
+
+    def __init__(self, federation: Federation, config: Config, task: Task) -> None:
+        self._federation = federation
+        self._config = config
+        self._task = task
+
+    def logits(self, members: NDArray[np.bool_], *, seed: int) -> NDArray[np.float32]:
+        """Train one model per row of ``members``; return its logits on all records.
+
+        Args:
+            members: (shadows, records) bool.
+            seed: everything random in the shadows follows from it.
+
+        Returns:
+            (shadows, records, classes) float32.
+        """
+        return np.stack(
+            [
+                self._one(np.flatnonzero(row).astype(np.int64), seed_for(seed, i))
+                for i, row in enumerate(members)
+            ]
+        )
+
+    def _one(self, rows: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+        config = self._config
+        federation = self._federation.redealt(rows, config, seed_for(seed, "partition"))
+        model = build(
+            config.model,
+            federation.input_shape,
+            federation.classes,
+            seed_for(seed, "model"),
+        )
+        plain = secagg.PlainSum()
+        for index in range(config.training.rounds):
+            run_one(model, federation, plain, config, seed=seed, index=index)
+        self._task.advance()
+        features = torch.from_numpy(federation.dataset.features)
+        return predict_logits(model, features)

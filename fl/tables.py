@@ -1,0 +1,222 @@
+"""From the evidence to the report's rows: utility, costs, crowds, gates.
+
+Arithmetic on records only; verdicts come from `fl.verdict`, words from `fl.answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import secagg
+from fl.config import Config
+from fl.data import Dataset, RawTable
+from fl.evidence import Evidence
+from fl.models import build, parameter_count
+from fl.protection import Protection, plan
+from fl.report import (
+    Baselines,
+    CostRow,
+    CrowdRow,
+    Federation,
+    Gate,
+    LeakageRow,
+    LocalBaseline,
+    PooledBaseline,
+    PrivacyRow,
+    UtilityRow,
+    Verdict,
+)
+from fl.utility import accuracy
+
+NOT_COVERED = (
+    "A server that lies (malicious_server): keys, cohort and dropout list are taken "
+    "from it as it gives them.",
+    "The adversary `client`, property inference, and attacks over several rounds.",
+    "Differential privacy: no noise is added, so no epsilon exists for these "
+    "protections.",
+    "Membership in the worst case, which needs canary records.",
+    "Gradient matching on more than {matched} records at once, with generative "
+    "priors, or unrolled over local steps; other attacks may find more.",
+    "Intervals of accuracy and membership resample {repeats} repetitions only.",
+)
+
+
+def federation(
+    raw: Dataset | RawTable, evidence: Evidence, config: Config
+) -> Federation:
+    """Return who took part, on what, under which plan."""
+    first = next(iter(evidence.repeats[0].federations.values()))
+    model = build(config.model, first.input_shape, first.classes, 0)
+    agreed = plan(config, len(first.clients))
+    return Federation(
+        clients=len(first.clients),
+        corrupt=agreed.corrupt,
+        drop=agreed.drop,
+        threshold=agreed.threshold,
+        honest_min=agreed.honest_min,
+        rounds=config.training.rounds,
+        partition=config.federation.partition,
+        records=len(first.train_ids),
+        test_records=len(first.held_out.ids),
+        input_shape=first.input_shape,
+        classes=first.classes,
+        model=config.model.kind,
+        parameters=parameter_count(model),
+        data=config.name,
+        plan_sentence=str(agreed),
+    )
+
+
+def utility(evidence: Evidence, config: Config) -> tuple[UtilityRow, ...]:
+    """Return one accuracy row per protection: final models, held-out records."""
+    rows = []
+    for name in evidence.repeats[0].runs:
+        correct = [repeat.runs[name].correct for repeat in evidence.repeats]
+        found = accuracy(correct, seed=config.seed)
+        rows.append(
+            UtilityRow(
+                protection=name,
+                metric="accuracy",
+                value=found.value,
+                low=found.low,
+                high=found.high,
+                n=found.n,
+            )
+        )
+    return tuple(rows)
+
+
+def baselines(evidence: Evidence, config: Config) -> Baselines:
+    """Return what pooled and local-only training reach."""
+    pooled = accuracy(
+        [repeat.baseline.pooled for repeat in evidence.repeats], seed=config.seed
+    )
+    alone = [
+        float(correct.mean())
+        for repeat in evidence.repeats
+        for correct in repeat.baseline.local_only
+    ]
+    return Baselines(
+        pooled=PooledBaseline(
+            value=pooled.value, low=pooled.low, high=pooled.high, n=pooled.n
+        ),
+        local_only=LocalBaseline(
+            mean=float(np.mean(alone)), low=min(alone), high=max(alone), n=len(alone)
+        ),
+    )
+
+
+def cost(evidence: Evidence) -> tuple[CostRow, ...]:
+    """Return bytes per client and round, and the protocol's CPU seconds per round."""
+    rows = []
+    for name in evidence.repeats[0].runs:
+        rounds = [
+            record for repeat in evidence.repeats for record in repeat.runs[name].rounds
+        ]
+        rows.append(
+            CostRow(
+                protection=name,
+                bytes_up=float(np.mean([record.bytes_up for record in rounds])),
+                bytes_down=float(np.mean([record.bytes_down for record in rounds])),
+                client_cpu_s=float(np.mean([record.client_cpu_s for record in rounds])),
+                server_cpu_s=float(np.mean([record.server_cpu_s for record in rounds])),
+            )
+        )
+    return tuple(rows)
+
+
+def crowd(agreed: secagg.Plan) -> tuple[CrowdRow, ...]:
+    """Return, per number of colluders and dropouts, the honest inputs in one sum.
+
+    Beyond the planned dropouts no sum is released; beyond the planned colluders the
+    plan promises nothing, but the arithmetic is the same and is shown.
+    """
+    return tuple(
+        CrowdRow(
+            colluders=colluders,
+            dropouts=dropouts,
+            honest=agreed.clients - dropouts - colluders
+            if dropouts <= agreed.drop
+            else None,
+        )
+        for colluders in range(agreed.corrupt + 1)
+        for dropouts in range(agreed.drop + 2)
+    )
+
+
+def privacy(protections: Sequence[Protection]) -> tuple[PrivacyRow, ...]:
+    """Return the epsilon rows: unbounded, since none of these adds noise."""
+    return tuple(
+        PrivacyRow(
+            protection=protection.name,
+            unit="example",
+            relation="add or remove one",
+            delta=None,
+            epsilon_upper=None,
+            accountant=None,
+            epsilon_lower=None,
+            ceiling=None,
+            confidence=None,
+            n_canaries=0,
+        )
+        for protection in protections
+    )
+
+
+def gates(evidence: Evidence, leakage: Sequence[LeakageRow]) -> tuple[Gate, ...]:
+    """Return the conditions that a run must meet; a failed one is exit status 3."""
+    certified = [outcome for outcome in evidence.outcomes if outcome.certified]
+    false = sum(not outcome.exact for outcome in certified)
+    broken = [
+        row
+        for row in leakage
+        if row.view.startswith("one masked upload")
+        and row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
+    ]
+    return (
+        Gate(
+            name="certificates hold",
+            passed=false == 0,
+            detail=f"{len(certified)} certified reconstructions, {false} wrong.",
+        ),
+        Gate(
+            name="masked uploads tell nothing",
+            passed=not broken,
+            detail=(
+                f"{len(broken)} measurements on single masked uploads lie above their "
+                "null."
+            ),
+        ),
+        _sums_agree(evidence),
+    )
+
+
+def not_covered(evidence: Evidence, matched: int) -> tuple[str, ...]:
+    """Return what the page does not speak of."""
+    said = tuple(
+        line.format(matched=matched, repeats=len(evidence.repeats))
+        for line in NOT_COVERED
+    )
+    if not evidence.stopped:
+        return said
+    return (*said, f"Everything after {evidence.stopped}, where Ctrl-C stopped it.")
+
+
+def _sums_agree(evidence: Evidence) -> Gate:
+    """Compare the first round's means, which may differ by rounding only."""
+    worst, bound = 0.0, 0.0
+    for repeat in evidence.repeats:
+        first = [run.snapshots[0].aggregate for run in repeat.runs.values()]
+        for other in first[1:]:
+            gap = float(np.abs(first[0].mean - other.mean).max())
+            worst, bound = (
+                max(worst, gap),
+                max(bound, first[0].max_error + other.max_error),
+            )
+    return Gate(
+        name="protected sums equal the plain sums",
+        passed=worst <= bound,
+        detail=f"largest difference in the first round {worst:.2e}, bound {bound:.2e}.",
+    )

@@ -1,0 +1,214 @@
+"""From findings to the rows of the page: intervals that hold together, and five words.
+
+The family-wise error over the page is at most 5 % (Bonferroni): half is spent on the
+membership rankings, which are few and whose bootstrap is costly far out in the tails,
+half on everything else. A *leaks* is an interval above the null at that level;
+*recovered* is an exact or certified record, which chance does not produce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attacks import (
+    Estimate,
+    ModelScores,
+    Unresolvable,
+    bootstrap_auc,
+    bootstrap_tpr,
+    clopper_pearson,
+    min_detectable,
+    paired_excess,
+)
+from attacks.quality import PSNR_CAP_DB
+from fl.finding import Exact, Finding, Measure, Missing, Paired, Ranking
+from fl.report.schema import LeakageRow, Scenario, Verdict
+from fl.seeds import seed_for
+
+FAMILY_ERROR = 0.05
+POWER = 0.8
+
+
+def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
+    """Return one row per measure, all intervals simultaneous at 95 %.
+
+    Args:
+        findings: everything that the page will show, and nothing else: the more rows,
+            the wider each interval.
+        seed: of the bootstrap.
+    """
+    measures = [measure for finding in findings for measure in finding.measures]
+    rankings = sum(isinstance(measure, Ranking) for measure in measures)
+    others = sum(isinstance(measure, Paired | Exact) for measure in measures)
+    share = FAMILY_ERROR / 2 if rankings and others else FAMILY_ERROR
+    ranked = 1 - share / max(rankings, 1)
+    paired = 1 - share / max(others, 1)
+    rows = []
+    for finding in findings:
+        for measure in finding.measures:
+            confidence = ranked if isinstance(measure, Ranking) else paired
+            rows.append(_row(finding, measure, confidence, seed))
+    return tuple(rows)
+
+
+def _row(
+    finding: Finding, measure: Measure, confidence: float, seed: int
+) -> LeakageRow:
+    match measure:
+        case Missing(why=why):
+            return _not_measured(finding, measure.metric, why)
+        case Paired():
+            return _paired(finding, measure, confidence)
+        case Exact():
+            return _exact(finding, measure, confidence)
+        case Ranking():
+            return _ranking(finding, measure, confidence, seed)
+
+
+def _paired(finding: Finding, measure: Paired, confidence: float) -> LeakageRow:
+    value, null = float(measure.values.mean()), float(measure.nulls.mean())
+    if len(measure.values) < 2:
+        why = f"{len(measure.values)} victim gives no interval; raise attacks.victims."
+        return _not_measured(finding, measure.metric, why)
+    reach = PSNR_CAP_DB if "dB" in measure.metric else 1.0
+    excess = paired_excess(
+        measure.values.tolist(),
+        measure.nulls.tolist(),
+        confidence,
+        support=(-reach, reach),
+    )
+    return _measured(
+        finding,
+        measure.metric,
+        value=value,
+        low=min(value, null + excess.low),
+        high=max(value, null + excess.high),
+        null=null,
+        estimate=excess,
+        found=excess.low > 0,
+        n=len(measure.values),
+    )
+
+
+def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
+    hits = int(measure.hits.sum())
+    rate = clopper_pearson(hits, len(measure.hits), confidence)
+    row = _measured(
+        finding,
+        measure.metric,
+        value=rate.value,
+        low=rate.low,
+        high=rate.high,
+        null=0.0,
+        estimate=rate,
+        found=hits > 0,
+        n=len(measure.hits),
+    )
+    if hits == 0:
+        return row
+    why = f"{hits} exact, {measure.certified} of them certified by the attack itself."
+    return row.model_copy(update={"verdict": Verdict.RECOVERED, "why": why})
+
+
+def _ranking(
+    finding: Finding, measure: Ranking, confidence: float, seed: int
+) -> LeakageRow:
+    models = [
+        ModelScores(
+            members=group.scores[group.members],
+            nonmembers=group.scores[~group.members],
+            member_ids=group.records[group.members],
+            nonmember_ids=group.records[~group.members],
+        )
+        for group in measure.groups
+    ]
+    child = seed_for(seed, "bootstrap", finding.protection, finding.attack)
+    null = 0.5 if measure.fpr is None else measure.fpr
+    try:
+        if measure.fpr is None:
+            estimate = bootstrap_auc(models, confidence, seed=child)
+        else:
+            estimate = bootstrap_tpr(models, measure.fpr, confidence, seed=child)
+    except Unresolvable as error:
+        return _not_measured(finding, measure.metric, str(error))
+    return _measured(
+        finding,
+        measure.metric,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        null=null,
+        estimate=estimate,
+        found=estimate.low > null,
+        n=estimate.n,
+    )
+
+
+def _measured(
+    finding: Finding,
+    metric: str,
+    *,
+    value: float,
+    low: float,
+    high: float,
+    null: float,
+    estimate: Estimate,
+    found: bool,
+    n: int,
+) -> LeakageRow:
+    if found:
+        verdict, why = Verdict.LEAKS, ""
+    elif finding.prevented is not None:
+        verdict, why = Verdict.PREVENTED, finding.prevented
+    else:
+        verdict, why = Verdict.NOT_DETECTED, ""
+    return LeakageRow(
+        protection=finding.protection,
+        adversary=finding.adversary.value,
+        view=finding.view,
+        scenario=Scenario(finding.scenario),
+        attack=finding.attack,
+        metric=metric,
+        value=value,
+        low=low,
+        high=high,
+        confidence=estimate.confidence,
+        n=n,
+        n_failed=min(finding.n_failed, n),
+        null=null,
+        verdict=verdict,
+        min_detectable=None if found else _smallest(estimate),
+        seeds=finding.seeds,
+        seconds=finding.seconds,
+        why=why,
+    )
+
+
+def _smallest(estimate: Estimate) -> float:
+    if estimate.value == 0 and estimate.method == "Clopper-Pearson":
+        # Any exact record counts, so the rate that shows one with the wanted power.
+        return 1 - (1 - POWER) ** (1 / estimate.n)
+    return min_detectable(estimate, power=POWER)
+
+
+def _not_measured(finding: Finding, metric: str, why: str) -> LeakageRow:
+    return LeakageRow(
+        protection=finding.protection,
+        adversary=finding.adversary.value,
+        view=finding.view,
+        scenario=Scenario(finding.scenario),
+        attack=finding.attack,
+        metric=metric,
+        value=None,
+        low=None,
+        high=None,
+        confidence=None,
+        n=0,
+        n_failed=0,
+        null=None,
+        verdict=Verdict.NOT_MEASURED,
+        min_detectable=None,
+        seeds=finding.seeds,
+        seconds=finding.seconds,
+        why=why,
+    )

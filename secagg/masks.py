@@ -1,0 +1,96 @@
+"""Masks: the two keys per client that hide an upload, and how they are added.
+
+Bonawitz et al., CCS 2017, section 4: client u uploads
+
+    y_u = x_u + PRG(b_u) + sum over v in u2 of sign(u, v) PRG(s_uv)      modulo 2^r
+
+with sign(u, v) = +1 if u > v and -1 otherwise, so that pairwise masks cancel in the sum
+over u2.  Beyond the paper, every mask key is bound to the round, to the list of
+advertised keys and to the context of the update: clients who disagree on any of them
+add up to noise.
+
+This module sends nothing and checks no thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secagg import usage
+from secagg.keys import Secret, derive
+from secagg.prg import add_keystream
+from secagg.ring import RingVector
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the masks of one round are bound to; all of it is public.
+
+    Attributes:
+        round_id: Digest of session, plan, roster and length.
+        key_list: Digest of the keys of u1.
+    """
+
+    round_id: bytes
+    key_list: bytes
+
+
+def sign(u: int, v: int) -> int:
+    """Return the sign with which client u adds the mask that it shares with v."""
+    return 1 if u > v else -1
+
+
+def pair_key(
+    agreed: Secret, *, pair: tuple[int, int], binding: Binding, context: bytes
+) -> Secret:
+    """Derive the mask key of two clients; both sides derive the same one.
+
+    Args:
+        agreed: X25519 of one client's private and the other's public mask key.
+        pair: The two roster indices, in any order.
+        binding: Round and key list.
+        context: 32 bytes; a different context gives an unrelated key.
+    """
+    low, high = sorted(pair)
+    info = usage.join(
+        usage.TAG_PAIR_MASK,
+        binding.round_id,
+        binding.key_list,
+        low.to_bytes(2, "little") + high.to_bytes(2, "little"),
+        context,
+    )
+    return derive(agreed, info)
+
+
+def self_key(seed: Secret, *, owner: int, binding: Binding, context: bytes) -> Secret:
+    """Derive the key of a client's own mask from its seed b_u."""
+    info = usage.join(
+        usage.TAG_SELF_MASK,
+        binding.round_id,
+        binding.key_list,
+        owner.to_bytes(2, "little"),
+        context,
+    )
+    return derive(seed, info)
+
+
+def add_masks(
+    total: RingVector, *, me: int, own: Secret, pairs: Mapping[int, Secret]
+) -> None:
+    """Mask the words of client ``me`` in place."""
+    add_keystream(total, own.expose(), 1)
+    for other, key in pairs.items():
+        add_keystream(total, key.expose(), sign(me, other))
+
+
+def remove_self_mask(total: RingVector, own: Secret) -> None:
+    """Take the own mask of one survivor out of the sum, in place."""
+    add_keystream(total, own.expose(), -1)
+
+
+def remove_pair_mask(
+    total: RingVector, *, survivor: int, dropped: int, key: Secret
+) -> None:
+    """Take out of the sum what a survivor added for a client that dropped."""
+    add_keystream(total, key.expose(), -sign(survivor, dropped))

@@ -1,0 +1,96 @@
+"""What a client accepts, whatever a server proposes.
+
+A plan is proposed to a client; its policy is the client's own, set where the client
+runs.  Floors keep a server from inviting a tiny cohort or lowering the threshold
+(Boenisch et al., EuroS&P 2023, arXiv 2301.04017); the roster of Ed25519 keys keeps it
+from substituting key pairs.  Without a roster the client trusts the server for keys.
+
+This module does not watch several rounds: differencing attacks are out of its sight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from secagg.errors import ParameterError
+from secagg.keys import PUBLIC_BYTES
+from secagg.params import MIN_HONEST, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Floors and limits of one client.
+
+    Attributes:
+        min_clients: Smallest cohort to take part in.
+        min_threshold: Smallest number of clients in a sum.
+        min_honest: Smallest number of honest inputs in a sum.
+        max_clip_norm_l2: Largest clip norm of the encoder.
+        max_weight: Largest weight that another client may have.
+        roster: Ed25519 public keys by client name; if given, every advertised key must
+            be signed by its owner.
+
+    Raises:
+        ParameterError: A floor is below 2 or a roster key is malformed (caller).
+    """
+
+    min_clients: int = 3
+    min_threshold: int = 2
+    min_honest: int = MIN_HONEST
+    max_clip_norm_l2: float = math.inf
+    max_weight: int = (1 << 32) - 1
+    roster: Mapping[str, bytes] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("min_clients", "min_threshold", "min_honest"):
+            if getattr(self, name) < MIN_HONEST:
+                raise ParameterError(
+                    f"{name}={getattr(self, name)} must be at least {MIN_HONEST}: a "
+                    "sum over one client is its input.",
+                    argument=name,
+                )
+        if self.roster is not None:
+            for client, public in self.roster.items():
+                if len(public) != PUBLIC_BYTES:
+                    raise ParameterError(
+                        f"roster key of {client!r} has {len(public)} bytes, expected "
+                        f"{PUBLIC_BYTES}.",
+                        argument="roster",
+                    )
+            frozen = MappingProxyType(dict(self.roster))
+            object.__setattr__(self, "roster", frozen)
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan below a floor or above a limit.
+
+        Raises:
+            ParameterError: The first rule broken, with its two numbers (caller).
+        """
+        floors = (
+            ("clients", plan.clients, "min_clients", self.min_clients),
+            ("threshold", plan.threshold, "min_threshold", self.min_threshold),
+            ("honest_min", plan.honest_min, "min_honest", self.min_honest),
+        )
+        for name, value, rule, floor in floors:
+            if value < floor:
+                raise ParameterError(
+                    f"the plan has {name}={value}, the policy asks for {rule}={floor}; "
+                    "take part in larger cohorts, or lower the floor knowingly.",
+                    argument="plan",
+                )
+        encoder = plan.encoder
+        if encoder.clip_norm_l2 > self.max_clip_norm_l2:
+            raise ParameterError(
+                f"the plan has clip_norm_l2={encoder.clip_norm_l2}, the policy allows "
+                f"at most {self.max_clip_norm_l2}.",
+                argument="plan",
+            )
+        if encoder.weight_max > self.max_weight:
+            raise ParameterError(
+                f"the plan has weight_max={encoder.weight_max}, the policy allows at "
+                f"most {self.max_weight}.",
+                argument="plan",
+            )

@@ -1,0 +1,136 @@
+"""Keystreams: AES-256-CTR from a full-entropy 256-bit key, and where bytes come from.
+
+The stream of a key is AES-256 in counter mode (NIST SP 800-38A section 6.5) with a
+zero initial counter block over a zero plaintext.  Each key is used for one stream
+only, which is why the counter may start at zero.  Streams are produced block by block
+into one small buffer, so that a mask is added while it is still in cache.
+
+``simulation_rng`` is the only source of simulated randomness in the package; whatever
+it feeds is reproducible and therefore protects nothing.  This module derives no keys
+from Diffie-Hellman secrets and holds no state between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from secagg import usage
+from secagg.errors import ParameterError
+from secagg.ring import RingVector
+
+KEY_BYTES: Final = 32
+
+Rng: TypeAlias = Callable[[int], bytes]
+"""``rng(count)`` returns ``count`` fresh random bytes; default ``os.urandom``."""
+
+_BLOCK_BYTES: Final = 1 << 16  # stays in the second-level cache beside its target
+_ZEROS: Final = bytes(_BLOCK_BYTES)
+_SLACK_BYTES: Final = 15  # update_into wants room for one unfinished cipher block
+
+
+def draw(rng: Rng, count: int) -> bytes:
+    """Take exactly ``count`` bytes from ``rng``.
+
+    Raises:
+        ParameterError: ``rng`` returned something else (caller).
+    """
+    drawn = rng(count)
+    if not isinstance(drawn, bytes) or len(drawn) != count:
+        raise ParameterError(
+            f"rng({count}) must return exactly {count} bytes; pass os.urandom or "
+            "simulation_rng(...).",
+            argument="rng",
+        )
+    return drawn
+
+
+def keystream(key: bytes, count: int) -> bytes:
+    """Return the first ``count`` bytes of the stream of ``key``."""
+    return _encryptor(key).update(bytes(count))
+
+
+def add_keystream(total: RingVector, key: bytes, sign: int) -> None:
+    """Add (``sign=1``) or subtract (``sign=-1``) the stream of ``key`` in place.
+
+    Element i receives word i of the stream, read little-endian in ``total.dtype``;
+    the arithmetic wraps modulo 2^w.
+
+    Args:
+        total: shape (count,), a little-endian unsigned dtype of 16, 32 or 64 bits.
+        key: 32 bytes, used for no other stream.
+        sign: +1 or -1.
+
+    Raises:
+        ParameterError: The key is not 32 bytes or the sign is neither (caller).
+    """
+    if sign not in (1, -1):
+        raise ParameterError(f"sign={sign} must be 1 or -1.", argument="sign")
+    encryptor = _encryptor(key)
+    buffer = bytearray(_BLOCK_BYTES + _SLACK_BYTES)
+    stream = np.frombuffer(buffer, dtype=total.dtype, count=_words_per_block(total))
+    combine = np.add if sign == 1 else np.subtract
+    for start in range(0, len(total), len(stream)):
+        part = total[start : start + len(stream)]
+        encryptor.update_into(memoryview(_ZEROS)[: part.nbytes], buffer)
+        combine(part, stream[: len(part)], out=part)
+
+
+def keystream_words(key: bytes, count: int, word_bits: int) -> RingVector:
+    """Return ``count`` words of ``word_bits`` (16, 32 or 64) from the stream."""
+    words: RingVector = np.zeros(count, dtype=f"<u{word_bits // 8}")
+    add_keystream(words, key, 1)
+    return words
+
+
+def simulation_rng(seed: int | bytes, *names: str | int) -> Rng:
+    """Derive a deterministic byte source from a seed, by name.
+
+    Equal (seed, names) give equal bytes, different ones independent bytes.  A round
+    whose randomness comes from here is a simulation and protects nobody.
+
+    Args:
+        seed: Non-negative integer below 2^256, or bytes.
+        *names: Who and what for, for example ``("round", 3, "site-1")``.
+
+    Returns:
+        A stateful ``Rng``: successive calls continue one stream.
+
+    Raises:
+        ParameterError: The seed is out of range (caller).
+    """
+    if isinstance(seed, int):
+        if not 0 <= seed < 1 << 256:
+            raise ParameterError(
+                f"seed={seed} must be in 0..2^256 - 1.", argument="seed"
+            )
+        seed_part = b"int" + seed.to_bytes(32, "little")
+    else:
+        seed_part = b"raw" + seed
+    parts = [
+        b"int:%d" % name if isinstance(name, int) else b"str:" + name.encode()
+        for name in names
+    ]
+    encryptor = _encryptor(usage.digest(usage.TAG_SIMULATION, seed_part, *parts))
+
+    def rng(count: int) -> bytes:
+        return encryptor.update(bytes(count))
+
+    return rng
+
+
+def _encryptor(key: bytes) -> CipherContext:
+    if len(key) != KEY_BYTES:
+        raise ParameterError(
+            f"a keystream key has {KEY_BYTES} bytes, got {len(key)}.", argument="key"
+        )
+    return Cipher(AES(key), CTR(bytes(16))).encryptor()
+
+
+def _words_per_block(total: RingVector) -> int:
+    return _BLOCK_BYTES // total.dtype.itemsize

@@ -1,0 +1,128 @@
+"""From revealed shares to the unmasked sum: the last step of the server.
+
+Bonawitz et al., CCS 2017, figure 4, round 4.  For each survivor the seed b_u is
+reconstructed and its own mask subtracted; for each client that dropped after dealing,
+its key s_u, and with it every pairwise mask that a survivor shared with it.  Each
+reconstructed secret is checked against what its owner published (H(b_u), the public
+mask key), so that a wrong one ends the round and names its dealer instead of spoiling
+the sum.
+
+This module does not decide who survived and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from secagg import masks
+from secagg.boxes import seed_commitment
+from secagg.errors import AbortError, DecodeError
+from secagg.keys import AgreementKey, Secret
+from secagg.ring import RingVector
+from secagg.shamir import Share, reconstruct
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What recovery needs of the earlier steps; all of it is public.
+
+    Attributes:
+        names: Client names by roster index.
+        binding: Round and key list.
+        context: The one context of all uploads.
+        mask_publics: Public mask keys of u2.
+        seed_commitments: H(b_u) of u2.
+        share_threshold: Shares that give a secret back.
+    """
+
+    names: tuple[str, ...]
+    binding: masks.Binding
+    context: bytes
+    mask_publics: Mapping[int, bytes]
+    seed_commitments: Mapping[int, bytes]
+    share_threshold: int
+
+
+def unmask(
+    total: RingVector,
+    published: Published,
+    *,
+    u3: frozenset[int],
+    shares: Mapping[int, Iterable[Share]],
+) -> None:
+    """Take all masks out of the sum over u3, in place.
+
+    Args:
+        total: Sum of the masked vectors of u3.
+        published: What the clients of u2 published.
+        u3: Clients whose inputs are in the sum.
+        shares: For each client of u2, the shares revealed of it: of b_u if it is in
+            u3, else of s_u.
+
+    Raises:
+        AbortError: Some client's secret has too few shares or does not match what it
+            published; the message names it.
+    """
+    for owner in sorted(published.mask_publics):
+        secret = _recover(owner, published, tuple(shares.get(owner, ())))
+        if owner in u3:
+            _remove_own(total, owner, secret, published)
+        else:
+            _remove_pairs(total, owner, secret, published, u3)
+
+
+def _recover(owner: int, published: Published, shares: tuple[Share, ...]) -> Secret:
+    need = published.share_threshold
+    name = published.names[owner]
+    if len(shares) < need:
+        raise AbortError(
+            f"only {len(shares)} shares of {name!r} were revealed, {need} are needed.",
+            step="unmask",
+            need=need,
+            have=len(shares),
+        )
+    try:
+        return reconstruct(shares[:need])
+    except DecodeError as error:
+        raise _bad_dealer(name) from error
+
+
+def _remove_own(
+    total: RingVector, owner: int, seed: Secret, published: Published
+) -> None:
+    commitment = seed_commitment(published.binding.round_id, owner, seed)
+    if commitment != published.seed_commitments[owner]:
+        raise _bad_dealer(published.names[owner])
+    key = masks.self_key(
+        seed, owner=owner, binding=published.binding, context=published.context
+    )
+    masks.remove_self_mask(total, key)
+
+
+def _remove_pairs(
+    total: RingVector,
+    owner: int,
+    secret: Secret,
+    published: Published,
+    u3: frozenset[int],
+) -> None:
+    pair = AgreementKey(secret)
+    if pair.public != published.mask_publics[owner]:
+        raise _bad_dealer(published.names[owner])
+    for survivor in sorted(u3):
+        key = masks.pair_key(
+            pair.agree(published.mask_publics[survivor]),
+            pair=(owner, survivor),
+            binding=published.binding,
+            context=published.context,
+        )
+        masks.remove_pair_mask(total, survivor=survivor, dropped=owner, key=key)
+
+
+def _bad_dealer(name: str) -> AbortError:
+    return AbortError(
+        f"the shares that {name!r} dealt do not give back its secret; run the round "
+        "again without this client.",
+        step="unmask",
+    )

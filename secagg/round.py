@@ -1,0 +1,217 @@
+"""``run_round``: the whole protocol on one page, in memory, with real bytes.
+
+Every client and the server run as they would over a network; this module is the
+network.  Bonawitz et al., CCS 2017, figure 4.  It simulates dropouts by silence.  It is
+the place to read first, and the reference for any transport; it is not a transport.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secagg import usage
+from secagg.client import Client
+from secagg.errors import ParameterError
+from secagg.invite import SERVER, Step
+from secagg.messages import step_of
+from secagg.params import Plan
+from secagg.policy import Policy
+from secagg.prg import Rng, simulation_rng
+from secagg.server import Fault, Server
+from secagg.transcript import Transcript, Wire
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundResult:
+    """The sum of a round, and what it cost.
+
+    Attributes:
+        mean: Weighted mean over the survivors, shape (length,), float32.
+        weight: Total weight of the survivors.
+        survivors: Clients whose input is in the sum.
+        max_error: Bound on |mean - true weighted mean| per coordinate.
+        bytes_up_per_client: Bytes that each client sent.
+        bytes_down_per_client: Bytes that were sent to each client.
+        client_cpu_s: Mean computing time of one client.
+        server_cpu_s: Computing time of the server.
+        faults: Refused messages, with sender and reason.
+        transcript: Every message, in order.
+    """
+
+    mean: NDArray[np.float32] = field(repr=False)
+    weight: int
+    survivors: frozenset[str]
+    max_error: float
+    bytes_up_per_client: Mapping[str, int]
+    bytes_down_per_client: Mapping[str, int]
+    client_cpu_s: float
+    server_cpu_s: float
+    faults: tuple[Fault, ...]
+    transcript: Transcript = field(repr=False)
+
+
+def run_round(
+    plan: Plan,
+    updates: Mapping[str, ArrayLike],
+    *,
+    weights: Mapping[str, SupportsIndex] | None = None,
+    vanish: Mapping[str, str] | None = None,
+    context: bytes | None = None,
+    session: bytes | None = None,
+    seed: int | bytes | None = None,
+) -> RoundResult:
+    """Run one round of secure aggregation in memory.
+
+    The mean is within ``max_error`` per coordinate of the true weighted mean of the
+    survivors' vectors, or the call raises.
+
+    Args:
+        plan: What is agreed, from ``secagg.plan``.
+        updates: One vector per client, shape (length,), floating, L2 norm at most
+            ``plan.encoder.clip_norm_l2``.
+        weights: Integer weights by client, default 1 each.
+        vanish: Step by client from which it is silent: ``"advertise_keys"``,
+            ``"share_keys"``, ``"masked_input"`` or ``"unmask"``.
+        context: From ``secagg.context``; default: one that binds nothing but the
+            session, which is enough when no server hands out models.
+        session: Names the round; default random, or fixed under a seed.
+        seed: None for the operating system's randomness.  A seed makes the round
+            reproducible bit for bit, and protects nothing.
+
+    Raises:
+        ParameterError: An argument is outside its contract (caller).
+        AbortError: More clients vanished than ``plan.drop``; ``need`` and ``have``
+            count them.
+    """
+    started = _Clock()
+    vanish = _steps(vanish or {}, updates)
+    chosen = dict.fromkeys(updates, 1) | dict(weights or {})
+    _check_names("weights", chosen, updates)
+    if session is None:
+        session = os.urandom(16) if seed is None else b"simulation"
+    if context is None:
+        context = usage.context(b"run_round", session)
+    length = _common_length(updates)
+    roster = sorted(updates)
+    server = Server(plan, roster, session=session, length=length)
+    clients = {
+        name: Client(plan, _policy(plan), me=name, rng=_rng(seed, session, name))
+        for name in roster
+    }
+    for name, client in clients.items():
+        try:
+            client.offer(updates[name], weight=chosen[name], context=context)
+        except ParameterError as error:
+            raise ParameterError(
+                f"update of {name!r}: {error}", argument="updates"
+            ) from error
+    started.charge("clients")
+
+    wires: list[Wire] = []
+    silent: set[str] = set()
+    to_clients = deque(server.start())
+    started.charge(SERVER)
+    while not server.finished or to_clients:
+        if not to_clients:
+            to_clients.extend(server.timeout())
+            started.charge(SERVER)
+            continue
+        name, request = to_clients.popleft()
+        wires.append(Wire(str(step_of(request) or ""), SERVER, name, request))
+        if name in silent:
+            continue
+        replies = clients[name].receive(request)
+        started.charge("clients")
+        for reply in replies:
+            step = str(step_of(reply) or "")
+            if vanish.get(name) == step:
+                silent.add(name)
+                continue
+            wires.append(Wire(step, name, SERVER, reply))
+            to_clients.extend(server.receive(name, reply))
+            started.charge(SERVER)
+
+    outcome = server.result()
+    transcript = Transcript(tuple(wires))
+    return RoundResult(
+        mean=outcome.mean,
+        weight=outcome.weight,
+        survivors=outcome.survivors,
+        max_error=outcome.max_error,
+        bytes_up_per_client=transcript.bytes_up(roster),
+        bytes_down_per_client=transcript.bytes_down(roster),
+        client_cpu_s=started.seconds["clients"] / len(roster),
+        server_cpu_s=started.seconds[SERVER],
+        faults=server.faults,
+        transcript=transcript,
+    )
+
+
+class _Clock:
+    """Charges the computing time since the last charge to one side."""
+
+    def __init__(self) -> None:
+        self.seconds = {"clients": 0.0, SERVER: 0.0}
+        self._last = time.thread_time()
+
+    def charge(self, side: str) -> None:
+        now = time.thread_time()
+        self.seconds[side] += now - self._last
+        self._last = now
+
+
+def _policy(plan: Plan) -> Policy:
+    """Accept what the caller chose: in one process, the caller is every client."""
+    return Policy(
+        min_clients=plan.clients,
+        min_threshold=plan.threshold,
+        min_honest=plan.honest_min,
+    )
+
+
+def _rng(seed: int | bytes | None, session: bytes, name: str) -> Rng:
+    if seed is None:
+        return os.urandom
+    return simulation_rng(seed, "secagg round", session.hex(), name)
+
+
+def _steps(
+    vanish: Mapping[str, str], updates: Mapping[str, ArrayLike]
+) -> dict[str, str]:
+    _check_names("vanish", vanish, updates)
+    for name, step in vanish.items():
+        if step not in set(Step):
+            raise ParameterError(
+                f"vanish[{name!r}]={step!r} is not a step; use one of "
+                f"{', '.join(Step)}.",
+                argument="vanish",
+            )
+    return dict(vanish)
+
+
+def _check_names(
+    argument: str, given: Mapping[str, object], updates: Mapping[str, ArrayLike]
+) -> None:
+    unknown = sorted(set(given) - set(updates))
+    if unknown:
+        raise ParameterError(
+            f"{argument} names clients without an update: {', '.join(unknown)}.",
+            argument=argument,
+        )
+
+
+def _common_length(updates: Mapping[str, ArrayLike]) -> int:
+    sizes = {name: np.size(vector) for name, vector in updates.items()}
+    if len(set(sizes.values())) != 1:
+        raise ParameterError(
+            f"updates must have one common length, got {sizes}.", argument="updates"
+        )
+    return next(iter(sizes.values()))

@@ -1,0 +1,305 @@
+"""The server's side of a round: bytes in, bytes out.
+
+Bonawitz et al., CCS 2017, figure 4, semi-honest setting.  A ``Server`` serves one
+round.  It does no I/O, keeps no clock and draws no randomness; ``timeout()`` tells it
+that time is up.  Whatever clients send, the outcome is the exact sum over u3 or a typed
+error: a client that breaks the protocol is recorded in ``faults`` and left out.
+
+What it does not do: it does not authenticate connections (the transport says who sent
+what), and it learns contexts and dropouts in clear.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from secagg.encode import layout
+from secagg.errors import (
+    AbortError,
+    LocalProtocolError,
+    ParameterError,
+    RemoteProtocolError,
+)
+from secagg.invite import Advertise, Invite, Limits, Step
+from secagg.messages import (
+    Abort,
+    MaskedInput,
+    SealedShares,
+    UnmaskRequest,
+    UnmaskShares,
+    decode,
+)
+from secagg.params import Plan
+from secagg.states import FINAL_STATES, Event, Role, State, advance
+from secagg.tally import Outcome, Tally
+from secagg.wire import split_header
+
+Outgoing = tuple[tuple[str, bytes], ...]
+"""(receiver, message) pairs, for the transport."""
+
+MAX_FAULTS_PER_PEER = 8
+"""A client that floods the server with refused messages fills no memory."""
+
+_STEPS = {
+    State.ADVERTISING: Step.ADVERTISE_KEYS,
+    State.SHARING: Step.SHARE_KEYS,
+    State.MASKING: Step.MASKED_INPUT,
+    State.UNMASKING: Step.UNMASK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A client's message that was refused, and why."""
+
+    peer: str
+    step: str
+    error: RemoteProtocolError
+
+
+class Server:
+    """The server in one round.
+
+    Args:
+        plan: The agreed plan.
+        roster: Names of the clients invited, ``plan.clients`` of them.
+        session: 1..256 bytes that name this round; never use them twice.
+        length: Values in each vector.
+        identities: Ed25519 public keys by name; if given, a client whose keys are not
+            signed by its own is left out before its peers see them.
+
+    Raises:
+        ParameterError: An argument does not fit the plan (caller).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        roster: Sequence[str],
+        *,
+        session: bytes,
+        length: int,
+        identities: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._invite = Invite(session, plan, tuple(roster), length)
+        self._round_id = self._invite.round_id
+        self._plan = plan
+        where = layout(plan.encoder, clients=plan.clients, length=length)
+        self._limits = Limits(plan.clients, where.packed_bytes)
+        self._index = {name: i for i, name in enumerate(self._invite.roster)}
+        self._tally = Tally(self._invite, identities)
+        self._state = State.CREATED
+        self._waiting: set[int] = set()
+        self._gone: set[int] = set()
+        self._faults: list[Fault] = []
+        self._fault_counts: Counter[str] = Counter()
+        self._failure: AbortError | None = None
+        self._outcome: Outcome | None = None
+
+    @property
+    def state(self) -> State:
+        """What the server waits for."""
+        return self._state
+
+    @property
+    def finished(self) -> bool:
+        """True once ``result`` answers, with a sum or with an error."""
+        return self._state in FINAL_STATES
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What clients did wrong so far; at most 8 entries per client."""
+        return tuple(self._faults)
+
+    @property
+    def waiting_for(self) -> frozenset[str]:
+        """Clients whose answer in this step is still out."""
+        return frozenset(self._invite.roster[index] for index in self._waiting)
+
+    def __repr__(self) -> str:
+        return f"Server(clients={self._plan.clients}, state={self._state.value!r})"
+
+    def start(self) -> Outgoing:
+        """Open the round.
+
+        Returns:
+            The invitations to send.
+
+        Raises:
+            LocalProtocolError: The round was started before (caller).
+        """
+        self._state = advance(Role.SERVER, self._state, Event.START)
+        self._waiting = set(self._index.values())
+        return self._to(self._waiting, self._invite.encode())
+
+    def receive(self, peer: str, data: bytes) -> Outgoing:
+        """Take one message of a client.
+
+        Late, repeated and foreign messages are recorded in ``faults`` and change
+        nothing.  A client whose message is this step's but breaks the protocol is
+        recorded, told to stop, and left out from here on.
+
+        Args:
+            peer: Who sent it, as the transport has established.
+            data: One whole message, as received.
+
+        Returns:
+            Messages to send, possibly none.
+
+        Raises:
+            ParameterError: ``peer`` was not invited or ``data`` is not bytes (caller).
+            LocalProtocolError: The round was not started (caller).
+        """
+        if peer not in self._index:
+            raise ParameterError(
+                f"peer {peer!r} was not invited; route its messages elsewhere.",
+                argument="peer",
+            )
+        if not isinstance(data, bytes):
+            raise ParameterError(
+                f"data is {type(data).__name__}; pass the bytes received.",
+                argument="data",
+            )
+        if self._state is State.CREATED:
+            raise LocalProtocolError("the round was not started; call start() first.")
+        index = self._index[peer]
+        try:
+            self._check_expected(index, data)
+        except RemoteProtocolError as error:
+            self._record(peer, error)
+            return ()
+        try:
+            self._tally.accept(index, decode(data, self._limits))
+        except RemoteProtocolError as error:
+            self._record(peer, error)
+            self._gone.add(index)
+            self._waiting.discard(index)
+            stop = self._to({index}, Abort(self._round_id).encode())
+            return stop + self._close_if_complete()
+        self._waiting.discard(index)
+        return self._close_if_complete()
+
+    def timeout(self) -> Outgoing:
+        """Close the step: whoever has not answered has dropped out.
+
+        Returns:
+            Messages that open the next step, or that end the round if fewer than
+            ``plan.threshold`` clients are left.
+
+        Raises:
+            LocalProtocolError: No step is open (caller).
+        """
+        advance(Role.SERVER, self._state, Event.CLOSE)
+        return self._close() + self._close_if_complete()
+
+    def result(self) -> Outcome:
+        """Return the sum.
+
+        Raises:
+            LocalProtocolError: The round is still running (caller).
+            IntegrityError: The unmasked words are not a sum, or the clients disagree
+                about the context.
+            AbortError: Too few clients were left.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._outcome is None:
+            raise LocalProtocolError(
+                f"the round is {self._state.value}; call result() when finished is "
+                "true."
+            )
+        return self._outcome
+
+    def _check_expected(self, index: int, data: bytes) -> None:
+        """Refuse what is not an answer to the open step, by its header alone."""
+        if self._state in FINAL_STATES:
+            raise RemoteProtocolError("a message came after the end of the round.")
+        tag, round_id = split_header(data)
+        if tag == Abort.TAG and index not in self._gone:
+            return
+        if round_id != self._round_id:
+            raise RemoteProtocolError("a message belongs to another round.")
+        event = _EVENTS.get(tag)
+        if event is None:
+            raise RemoteProtocolError(f"a client sent a message with tag {tag}.")
+        advance(Role.SERVER, self._state, event)
+        if index not in self._waiting:
+            raise RemoteProtocolError("a message was repeated or came too late.")
+
+    def _close_if_complete(self) -> Outgoing:
+        sent: Outgoing = ()
+        while not self._waiting and self._state not in FINAL_STATES:
+            sent += self._close()
+        return sent
+
+    def _close(self) -> Outgoing:
+        """End the open step and open the next, or end the round."""
+        closing = self._state
+        following = advance(Role.SERVER, closing, Event.CLOSE)
+        self._state = State.ABORTED  # unless all goes well
+        try:
+            sent = self._next(closing)
+        except AbortError as error:
+            self._failure = error
+            self._waiting = set()
+            self._tally.forget()
+            left = set(self._index.values()) - self._gone
+            return self._to(left, Abort(self._round_id).encode())
+        self._state = following
+        return sent
+
+    def _next(self, closing: State) -> Outgoing:
+        tally, step = self._tally, _STEPS[closing]
+        if closing is State.ADVERTISING:
+            self._require(len(tally.u1), step)
+            self._waiting = set(tally.u1) - self._gone
+            return self._to(self._waiting, tally.key_list().encode())
+        if closing is State.SHARING:
+            self._require(len(tally.u2), step)
+            self._waiting = set(tally.u2) - self._gone
+            return tuple(
+                (self._invite.roster[holder], tally.delivery(holder).encode())
+                for holder in sorted(self._waiting)
+            )
+        if closing is State.MASKING:
+            self._require(len(tally.u3), step)
+            tally.check_contexts()
+            self._waiting = set(tally.u3) - self._gone
+            request = UnmaskRequest(self._round_id, tuple(sorted(tally.u3)))
+            return self._to(self._waiting, request.encode())
+        self._require(len(tally.u5), step)
+        self._outcome = tally.unmask()
+        self._waiting = set()
+        tally.forget()
+        return ()
+
+    def _require(self, have: int, step: Step) -> None:
+        need = self._plan.threshold
+        if have < need:
+            raise AbortError(
+                f"only {have} clients answered in step {step}, {need} are needed; plan "
+                "for more dropouts or invite again.",
+                step=step,
+                need=need,
+                have=have,
+            )
+
+    def _record(self, peer: str, error: RemoteProtocolError) -> None:
+        step = _STEPS.get(self._state)
+        error.peer, error.step = peer, str(step or "")
+        self._fault_counts[peer] += 1
+        if self._fault_counts[peer] <= MAX_FAULTS_PER_PEER:
+            self._faults.append(Fault(peer, error.step, error))
+
+    def _to(self, indices: set[int], message: bytes) -> Outgoing:
+        return tuple((self._invite.roster[i], message) for i in sorted(indices))
+
+
+_EVENTS = {
+    Advertise.TAG: Event.ADVERTISE,
+    SealedShares.TAG: Event.SEALED_SHARES,
+    MaskedInput.TAG: Event.MASKED_INPUT,
+    UnmaskShares.TAG: Event.UNMASK_SHARES,
+}

@@ -1,0 +1,100 @@
+"""What the server saw in a round, and what it can read off a single upload.
+
+A ``Transcript`` is self-describing: the uploads are decoded from the very bytes that
+crossed the wire, with the parameters found in the invitations.  For a masked upload
+this is what a server gets that treats it as an unprotected vector.  This module decides
+nothing about privacy; it only hands the server's view to whoever audits it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import encode
+from secagg.invite import SERVER, Invite, Limits
+from secagg.messages import (
+    MaskedInput,
+    PlainInput,
+    decode,
+    step_of,
+)
+from secagg.params import MAX_CLIENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One message as it crossed the wire; the server's name is ``"server"``."""
+
+    step: str
+    sender: str
+    receiver: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """One client's upload, read as an unprotected vector.
+
+    Attributes:
+        vector: shape (length,), in the units of the input.
+        weight: The weight, if it can be read.
+    """
+
+    vector: NDArray[np.float64] = field(repr=False)
+    weight: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Every message to and from the server, in order."""
+
+    messages: tuple[Wire, ...] = field(repr=False)
+
+    def bytes_up(self, clients: Iterable[str]) -> dict[str, int]:
+        """Return the bytes that each client sent."""
+        sent = Counter[str]()
+        for wire in self.messages:
+            sent[wire.sender] += len(wire.data)
+        return {client: sent[client] for client in clients}
+
+    def bytes_down(self, clients: Iterable[str]) -> dict[str, int]:
+        """Return the bytes that were sent to each client."""
+        received = Counter[str]()
+        for wire in self.messages:
+            received[wire.receiver] += len(wire.data)
+        return {client: received[client] for client in clients}
+
+    def uploads(self) -> dict[str, Upload]:
+        """Read each client's upload as an unprotected vector.
+
+        For ``PlainSum`` this is the client's vector and weight.  For ``PairwiseMask``
+        it is the masked words, centred and divided by the scale; no weight is legible.
+        """
+        invite: Invite | None = None
+        uploads: dict[str, Upload] = {}
+        for wire in self.messages:
+            if wire.receiver == SERVER and step_of(wire.data) == "masked_input":
+                uploads[wire.sender] = _read(wire.data, invite)
+            elif wire.sender == SERVER and wire.data[1] == Invite.TAG:
+                message = decode(wire.data, Limits(MAX_CLIENTS))
+                invite = message if isinstance(message, Invite) else invite
+        return uploads
+
+
+def _read(data: bytes, invite: Invite | None) -> Upload:
+    """Read an upload with the parameters of the last invitation."""
+    if data[1] == PlainInput.TAG or invite is None:
+        plain = PlainInput.decode(data)
+        return Upload(plain.values().astype(np.float64), float(plain.weight))
+    encoder = invite.plan.encoder
+    where = encode.layout(encoder, clients=invite.plan.clients, length=invite.length)
+    limits = Limits(invite.plan.clients, where.packed_bytes)
+    message = decode(data, limits)
+    packed = message.packed if isinstance(message, MaskedInput) else b""
+    words = where.ring.unpack(packed, where.words)[: where.length]
+    return Upload(where.ring.center(words) / encoder.scale, None)

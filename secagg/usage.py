@@ -1,0 +1,85 @@
+"""Protocol version, cipher suite, and every domain-separation tag, in one place.
+
+A tag names the one purpose for which a hash or a derived key may be used, so that
+no byte string can serve two purposes (RFC 5869 section 3.2 on ``info``).  Nothing
+else in the package writes a tag.  This module derives no keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from secagg.errors import ParameterError
+
+VERSION: Final = 1
+"""First byte of every message; raised by any change of the wire format."""
+
+SUITE: Final = 1
+"""X25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR, SHA-256, Shamir mod 2^256 + 297."""
+
+DIGEST_BYTES: Final = 32
+
+_PREFIX: Final = b"blindsum/secagg/%d/" % VERSION
+
+TAG_CONTEXT: Final = _PREFIX + b"context"
+TAG_PLAN: Final = _PREFIX + b"plan"
+TAG_ROUND: Final = _PREFIX + b"round"
+TAG_KEY_LIST: Final = _PREFIX + b"key-list"
+TAG_SCHEMA: Final = _PREFIX + b"schema"
+TAG_ADVERTISE_SIGNATURE: Final = _PREFIX + b"advertise-signature"
+TAG_SHARE_BOX_KEY: Final = _PREFIX + b"share-box-key"
+TAG_SHARE_BOX_DATA: Final = _PREFIX + b"share-box-data"
+TAG_SHARE_COMMITMENT: Final = _PREFIX + b"share-commitment"
+TAG_SEED_COMMITMENT: Final = _PREFIX + b"seed-commitment"
+TAG_PAIR_MASK: Final = _PREFIX + b"pair-mask"
+TAG_SELF_MASK: Final = _PREFIX + b"self-mask"
+TAG_INTEGRITY: Final = _PREFIX + b"integrity-coefficients"
+TAG_SIMULATION: Final = _PREFIX + b"simulation"
+
+
+def join(tag: bytes, *parts: bytes) -> bytes:
+    """Concatenate a tag and parts, each behind its length: an injective encoding."""
+    return b"".join(len(part).to_bytes(8, "little") + part for part in (tag, *parts))
+
+
+def digest(tag: bytes, *parts: bytes) -> bytes:
+    """Return SHA-256 over the injective encoding of a tag and parts."""
+    return hashlib.sha256(join(tag, *parts)).digest()
+
+
+def context(*parts: bytes) -> bytes:
+    """Hash everything received that shaped the update offered to a round.
+
+    Two calls agree exactly when they got the same parts in the same order.  Masks
+    are keyed by the context, so clients with different contexts yield noise, never
+    a sum.  The context reaches the server in clear: put in what the server may know.
+
+    Args:
+        *parts: At least one byte string: for example the digest of the global model,
+            of the training configuration and of the tensor schema.
+
+    Returns:
+        32 bytes for ``Client.offer`` and ``run_round``.
+
+    Raises:
+        ParameterError: No part was given, or a part is not bytes (caller).
+
+    Source:
+        Pasquini, Francati, Ateniese, "Eluding Secure Aggregation in Federated
+        Learning via Model Inconsistency", CCS 2022: the attack that this prevents.
+    """
+    if not parts:
+        raise ParameterError(
+            "context() got no parts; pass what shaped the update, for example the "
+            "digest of the global model.",
+            argument="parts",
+        )
+    for part in parts:
+        if not isinstance(part, bytes):
+            raise ParameterError(
+                f"context() takes bytes, got {type(part).__name__}; encode the part "
+                "first.",
+                argument="parts",
+            )
+    return digest(TAG_CONTEXT, *parts)

@@ -1,0 +1,230 @@
+"""The whole path, small: train, attack through real messages, decide, write, read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fl.audit as audits
+import fl.protection
+import secagg
+from fl.audit import AuditResult
+from fl.config import Config, load_config
+from fl.progress import Silent, Task
+from fl.protection import Protection
+from fl.report import LeakageRow, Report, Scenario, Verdict, from_json
+from fl.report.schema import SCHEMA_ID
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "training.rounds=4",
+    "repeats=2",
+    "attacks.victims=6",
+    "attacks.iterations=40",
+    "attacks.batches=[1, 8]",
+)
+
+
+def _config(*sets: str) -> Config:
+    return load_config(None, [*SMALL, *sets])
+
+
+def _run(folder: Path, *sets: str) -> AuditResult:
+    config = _config(*sets)
+    return audits.run(config, out=folder / "run", force=False, progress=Silent())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
+    return _run(tmp_path_factory.mktemp("audit"))
+
+
+def _rows(report: Report, **wanted: str) -> list[LeakageRow]:
+    return [
+        row
+        for row in report.leakage
+        if all(getattr(row, name) == value for name, value in wanted.items())
+    ]
+
+
+def test_report_json_follows_the_schema_that_ships(done: AuditResult) -> None:
+    schema = json.loads((ROOT / "fl/report/report.schema.json").read_text())
+    text = (done.folder / "report.json").read_text()
+    jsonschema.validate(json.loads(text), schema)
+    assert from_json(text) == done.report
+    assert json.loads(text)["schema"] == SCHEMA_ID
+
+
+def test_every_file_of_the_run_is_there_and_no_draft_is_left(done: AuditResult) -> None:
+    names = {path.name for path in done.folder.iterdir()}
+    assert {"report.json", "report.html", "report.md", "rounds.jsonl"} <= names
+    assert {
+        f"model-{p}-seed{s}.npz" for p in ("none", "secagg") for s in (0, 1)
+    } <= names
+    assert [path.name for path in done.folder.parent.iterdir()] == ["run"]
+
+
+def test_batch_one_is_recovered_exactly_and_certified_without_protection(
+    done: AuditResult,
+) -> None:
+    for checkpoint in ("untrained", "trained"):
+        rows = _rows(
+            done.report,
+            protection="none",
+            adversary="server",
+            view=f"one upload, batch 1, {checkpoint} model",
+            attack="linear inversion",
+        )
+        exact = next(row for row in rows if row.metric.startswith("exact"))
+        assert exact.verdict is Verdict.RECOVERED
+        assert exact.value == 1.0
+        assert exact.n == 6
+        assert "6 of them certified" in exact.why
+
+
+def test_a_single_masked_upload_gives_the_null(done: AuditResult) -> None:
+    rows = [
+        row
+        for row in _rows(done.report, protection="secagg", adversary="server")
+        if row.view.startswith("one masked upload") and row.value is not None
+    ]
+    assert {row.scenario for row in rows} == set(Scenario)
+    for row in rows:
+        assert row.verdict is Verdict.PREVENTED, (row.view, row.attack, row.metric)
+        assert row.low is not None and row.null is not None
+        assert row.low <= row.null
+        assert "masks" in row.why
+
+
+def test_both_protections_train_the_same_model(done: AuditResult) -> None:
+    by_name = {row.protection: row.value for row in done.report.utility}
+    assert abs((by_name["none"] or 0) - (by_name["secagg"] or 1)) <= 0.005
+    assert [gate.name for gate in done.report.gates if not gate.passed] == []
+
+
+def test_every_cell_of_the_matrix_has_a_row(done: AuditResult) -> None:
+    seen = {(r.protection, r.adversary, r.scenario) for r in done.report.leakage}
+    assert seen == {
+        (protection, adversary, scenario)
+        for protection in ("none", "secagg")
+        for adversary in ("server", "server+A", "outsider")
+        for scenario in Scenario
+    }
+
+
+def test_intervals_hold_together_over_the_page(done: AuditResult) -> None:
+    tested = [row for row in done.report.leakage if row.confidence is not None]
+    spent = sum(1 - (row.confidence or 0) for row in tested)
+    assert spent == pytest.approx(0.05)
+
+
+def _without_times(value: object) -> object:
+    timed = re.compile(r"seconds|_s$|started_utc|cpu")
+    if isinstance(value, dict):
+        return {k: _without_times(v) for k, v in value.items() if not timed.search(k)}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value
+
+
+def test_the_same_seed_gives_the_same_report_apart_from_times(
+    done: AuditResult, tmp_path: Path
+) -> None:
+    again = _run(tmp_path)
+    first, second = (
+        _without_times(json.loads((one.folder / "report.json").read_text()))
+        for one in (done, again)
+    )
+    assert first == second
+
+
+class _Unmasked:
+    """A planted bug: claims to mask, sends every update in the clear."""
+
+    name = "secagg"
+
+    def aggregate(
+        self,
+        vectors: Mapping[str, NDArray[np.float32]],
+        weights: Mapping[str, int],
+        *,
+        context: bytes,
+        session: bytes,
+        vanish: Mapping[str, str] | None = None,
+        seed: bytes | None = None,
+    ) -> secagg.Aggregate:
+        return secagg.PlainSum().aggregate(
+            vectors,
+            weights,
+            context=context,
+            session=session,
+            vanish=vanish or {},
+            seed=seed,
+        )
+
+
+def test_a_protection_that_forgets_its_masks_fails_its_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fl.protection.build
+
+    def planted(name: str, config: Config, clients: int) -> Protection:
+        return replace(real(name, config, clients), aggregator=_Unmasked())
+
+    monkeypatch.setattr(audits, "build", planted)
+    result = audits.run(
+        _config('protections.names=["secagg"]', "repeats=1"),
+        out=tmp_path / "run",
+        force=False,
+        progress=Silent(),
+        only="inversion",
+    )
+    failed = {gate.name for gate in result.report.gates if not gate.passed}
+    assert failed == {"masked uploads tell nothing"}
+
+
+class _StopsAt:
+    """A reporter that presses Ctrl-C when a task of this name begins."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def task(self, name: str, total: int) -> Task:
+        if name.startswith(self._name):
+            raise KeyboardInterrupt
+        return Silent().task(name, total)
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_what_was_not(tmp_path: Path) -> None:
+    result = audits.run(
+        _config(),
+        out=tmp_path / "run",
+        force=False,
+        progress=_StopsAt("train, none, seed 1"),
+    )
+    assert result.interrupted
+    assert {row.verdict for row in result.report.leakage} == {Verdict.NOT_MEASURED}
+    assert all("Ctrl-C" in row.why for row in result.report.leakage)
+    assert result.report.utility[0].n > 0
+    assert (result.folder / "report.html").exists()
+
+
+def test_ctrl_c_before_anything_is_complete_keeps_the_log(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        audits.run(
+            _config(),
+            out=tmp_path / "run",
+            force=False,
+            progress=_StopsAt("train, secagg, seed 0"),
+        )
+    lines = (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[-1])["protection"] == "none"
