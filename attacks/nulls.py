@@ -43,11 +43,8 @@ def other_records(
             f"The pool's records have shape {tuple(pool.shape[1:])} but the truth's "
             f"{tuple(truth.shape[1:])}."
         )
-    flat = pool.reshape(len(pool), -1)
-    foreign = torch.ones(len(pool), dtype=torch.bool, device=pool.device)
-    for record in truth.to(pool.device, pool.dtype).reshape(len(truth), -1):
-        foreign &= (flat != record).any(dim=1)
-    others = pool[foreign]
+    known = set(_rows(truth.to(pool.dtype)))
+    others = pool[[row not in known for row in _rows(pool)]]
     size = len(truth)
     if len(others) < size:
         raise ScoringError(
@@ -63,6 +60,12 @@ def other_records(
         drawn.append(others[order[:size].to(others.device)])
         order = order[size:]
     return tuple(drawn)
+
+
+def _rows(records: Tensor) -> list[bytes]:
+    # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
+    flat = (records.detach().cpu() + 0).reshape(len(records), -1)
+    return [row.tobytes() for row in flat.contiguous().numpy()]
 
 
 def mean_record(pool: Tensor, *, count: int) -> Tensor:

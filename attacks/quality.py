@@ -73,9 +73,8 @@ def psnr(reconstructed: Tensor, truth: Tensor, *, data_range: float) -> float:
     """
     if not data_range > 0:
         raise ScoringError(f"data_range={data_range} must be positive.")
-    error = mse(reconstructed, truth)
-    floor = data_range**2 * 10 ** (-PSNR_CAP_DB / 10)
-    return 10 * math.log10(data_range**2 / max(error, floor))
+    error = torch.tensor(mse(reconstructed, truth), dtype=torch.float64)
+    return float(_decibels(error, data_range))
 
 
 def ssim(reconstructed: Tensor, truth: Tensor, *, data_range: float) -> float:
@@ -98,23 +97,7 @@ def ssim(reconstructed: Tensor, truth: Tensor, *, data_range: float) -> float:
         raise ScoringError(
             f"SSIM needs (C, H, W) or (H, W), not {tuple(reconstructed.shape)}."
         )
-    x = reconstructed.double().cpu().reshape(-1, 1, *reconstructed.shape[-2:])
-    y = truth.double().cpu().reshape(x.shape)
-    side = min(_WINDOW, *x.shape[-2:])
-    window = _gaussian_window(side - (side % 2 == 0))
-
-    def blur(images: Tensor) -> Tensor:
-        return functional.conv2d(images, window)
-
-    mean_x, mean_y = blur(x), blur(y)
-    var_x = blur(x * x) - mean_x**2
-    var_y = blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    )
-    return float(similarity.mean())
+    return float(_similarities(reconstructed[None], truth[None], data_range)[0])
 
 
 def match(
@@ -215,18 +198,43 @@ def _against(
     blank = torch.full((missing, *records.shape[1:]), (low + high) / 2).double()
     candidates = torch.cat([candidates.reshape(-1, *records.shape[1:]), blank])
     ours, theirs = match(candidates, records)
-    decibels: list[float] = []
-    similarities: list[float] = []
-    exact = 0
-    for i, j in zip(ours.tolist(), theirs.tolist(), strict=True):
-        guess, record = candidates[i], records[j].detach().cpu().double()
-        decibels.append(psnr(guess, record, data_range=high - low))
-        if record.dim() in (2, 3):
-            similarities.append(ssim(guess, record, data_range=high - low))
-        worst = float((guess - record).abs().max())
-        exact += i < submitted and worst <= exact_tolerance * (high - low)
-    similarity = _mean(similarities) if similarities else None
-    return _mean(decibels), similarity, exact / len(records)
+    guesses, found = candidates[ours], records.detach().cpu().double()[theirs]
+    gaps = (guesses - found).flatten(start_dim=1)
+    decibels = _decibels(gaps.square().mean(dim=1), high - low)
+    close = gaps.abs().amax(dim=1) <= exact_tolerance * (high - low)
+    exact = int((close & (torch.from_numpy(ours) < submitted)).sum())
+    similarity = None
+    if records.dim() in (3, 4):
+        similarity = _mean(_similarities(guesses, found, high - low).tolist())
+    return _mean(decibels.tolist()), similarity, exact / len(records)
+
+
+def _decibels(errors: Tensor, data_range: float) -> Tensor:
+    """Return the capped PSNR of each mean squared error."""
+    floor = data_range**2 * 10 ** (-PSNR_CAP_DB / 10)
+    return 10 * torch.log10(data_range**2 / errors.clamp_min(floor))
+
+
+def _similarities(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """Return the SSIM of each pair of (N, C, H, W) or (N, H, W) images, (N,)."""
+    count = len(x)
+    x = x.double().cpu().reshape(-1, 1, *x.shape[-2:])
+    y = y.double().cpu().reshape(x.shape)
+    side = min(_WINDOW, *x.shape[-2:])
+    window = _gaussian_window(side - (side % 2 == 0))
+
+    def blur(images: Tensor) -> Tensor:
+        return functional.conv2d(images, window)
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x = blur(x * x) - mean_x**2
+    var_y = blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+    )
+    return similarity.reshape(count, -1).mean(dim=1)
 
 
 def _mean(values: Sequence[float]) -> float:

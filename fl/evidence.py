@@ -7,16 +7,20 @@ measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 
-from attacks import Adversary
+from attacks import Adversary, InversionAttack
 from fl import inversion, membership
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.federation import Federation, federate
 from fl.finding import Finding, Missing
 from fl.folder import RunFolder
+from fl.inversion import Assault
+from fl.parallel import each
 from fl.progress import Reporter
 from fl.protection import Protection
 from fl.run import RoundRecord, RunRecord, train
@@ -32,8 +36,11 @@ ROUND_LOG = "rounds.jsonl"
 KEPT_ROUNDS = 4
 # Effort of the attacks by profile: victims, matching iterations.
 EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
-# Gradient matching is slow; it looks at this many of the smallest batch sizes.
+# Gradient matching is slow: in the worst case it looks at this many of the smallest
+# batch sizes, and at one victim in so many.
 MATCHED_BATCHES = 2
+MATCHED_EVERY = 2
+CHECKPOINTS = ("untrained", "trained")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,54 +176,76 @@ def _invert(
     progress: Reporter,
 ) -> None:
     victims, effort = EFFORT[config.profile]
-    count = max(2, round(config.attacks.victims * victims))
+    trials = max(2, round(config.attacks.victims * victims))
     attacks = inversion.battery(max(1, round(config.attacks.iterations * effort)))
-    rounds = [
-        (repeat, protection)
+    own = [
+        Assault(shot=shot, attacks=attacks)
         for repeat in evidence.repeats
         for protection in protections
+        for shot in from_run(
+            repeat.runs[protection.name],
+            repeat.federations[protection.name],
+            protection,
+            config,
+        )
     ]
-    task = progress.task("attack the run's messages", len(rounds))
-    for repeat, protection in rounds:
-        run = repeat.runs[protection.name]
-        federation = repeat.federations[protection.name]
-        for shot in from_run(run, federation, protection, config):
-            evidence.outcomes += inversion.assault(shot, attacks, labels=True)
-        task.advance()
-    task = progress.task("attack the worst case", len(config.attacks.batches) * count)
-    for batch, shots in _worst_case(protections, config, evidence, count):
-        matched = batch in sorted(config.attacks.batches)[:MATCHED_BATCHES]
-        used = attacks if matched else attacks[:1]
-        for shot in shots:
-            evidence.outcomes += inversion.assault(shot, used, labels=True)
-        task.advance(f"batch {batch}")
+    _assault(own, len(own), "attack the run's messages", evidence, progress)
+    worst = _worst_case(protections, config, evidence, attacks, trials)
+    views = sum(1 if one.hides_one_upload is None else 3 for one in protections)
+    count = len(config.attacks.batches) * trials * len(CHECKPOINTS) * views
+    _assault(worst, count, "attack the worst case", evidence, progress)
+
+
+def _assault(
+    jobs: Iterable[Assault],
+    count: int,
+    name: str,
+    evidence: Evidence,
+    progress: Reporter,
+) -> None:
+    task = progress.task(name, count)
+    sent: deque[Shot] = deque()
+
+    def noted() -> Iterator[Assault]:
+        for job in jobs:
+            sent.append(job.shot)
+            yield job
+
+    for attempts in each(inversion.assault, noted(), count=count):
+        shot = sent.popleft()
+        evidence.outcomes += [
+            inversion.Outcome(shot=shot, attempt=attempt) for attempt in attempts
+        ]
+        task.advance(shot.view)
 
 
 def _worst_case(
     protections: Sequence[Protection],
     config: Config,
     evidence: Evidence,
-    count: int,
-) -> Iterator[tuple[int, list[Shot]]]:
+    attacks: tuple[InversionAttack, ...],
+    trials: int,
+) -> Iterator[Assault]:
     """Yield worst-case rounds, the same batches for every protection."""
     first = evidence.repeats[0]
     start = first.runs[protections[0].name]
-    untrained = start.snapshots[0].before
-    checkpoints = [("untrained", untrained), ("trained", start.final)]
-    for batch in config.attacks.batches:
-        for trial in range(count):
-            shots: list[Shot] = []
-            for protection in protections:
-                shots += from_worst_case(
-                    checkpoints,
-                    first.federations[protection.name],
-                    protection,
-                    config,
-                    batch=batch,
-                    trial=trial,
-                    seed=first.seed,
-                )
-            yield batch, shots
+    vectors = (start.snapshots[0].before, start.final)
+    matched = sorted(config.attacks.batches)[:MATCHED_BATCHES]
+    for batch, trial, protection in product(
+        config.attacks.batches, range(trials), protections
+    ):
+        for shot in from_worst_case(
+            list(zip(CHECKPOINTS, vectors, strict=True)),
+            first.federations[protection.name],
+            protection,
+            config,
+            batch=batch,
+            trial=trial,
+            seed=first.seed,
+        ):
+            all_of_them = batch in matched and trial % MATCHED_EVERY == 0
+            used = attacks if all_of_them else attacks[:1]
+            yield Assault(shot=shot, attacks=used)
 
 
 def _rank(

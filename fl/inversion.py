@@ -8,7 +8,7 @@ score of having handed in nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,11 +40,18 @@ MATCHED_RECORDS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Assault:
+    """A shot and the attacks to run on it: one independent piece of work."""
+
+    shot: Shot
+    attacks: tuple[InversionAttack, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
     """One attack on one shot, scored.
 
     Attributes:
-        shot: what was attacked; its observation is no longer needed.
         attack: its name.
         metrics: name -> (value, null).
         exact: whether a record came back exactly or certified; None for labels.
@@ -54,7 +61,6 @@ class Outcome:
         seconds: spent attacking.
     """
 
-    shot: Shot
     attack: str
     metrics: dict[str, tuple[float, float]]
     exact: bool | None
@@ -62,6 +68,14 @@ class Outcome:
     refused: str
     reconstruction: Reconstruction | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An attempt beside the shot it was made on."""
+
+    shot: Shot
+    attempt: Attempt
 
 
 def battery(iterations: int) -> tuple[InversionAttack, ...]:
@@ -73,14 +87,13 @@ def battery(iterations: int) -> tuple[InversionAttack, ...]:
     )
 
 
-def assault(
-    shot: Shot, attacks: Iterable[InversionAttack], *, labels: bool
-) -> list[Outcome]:
-    """Run every attack that applies to ``shot`` and score it."""
-    outcomes = [_invert(shot, attack) for attack in attacks if applies(attack, shot)]
-    if labels:
-        outcomes.append(_count_labels(shot))
-    return outcomes
+def assault(job: Assault) -> list[Attempt]:
+    """Run every attack that applies to the shot, score it, and count its labels."""
+    shot = job.shot
+    attempts = [
+        _invert(shot, attack) for attack in job.attacks if applies(attack, shot)
+    ]
+    return [*attempts, _count_labels(shot)]
 
 
 def applies(attack: InversionAttack, shot: Shot) -> bool:
@@ -101,13 +114,13 @@ def findings(outcomes: Sequence[Outcome]) -> list[Finding]:
                 adversary,
                 shot.scenario,
                 shot.view,
-                outcome.attack,
+                outcome.attempt.attack,
             )
             groups.setdefault(key, []).append(outcome)
     return [_finding(key, group) for key, group in groups.items()]
 
 
-def _invert(shot: Shot, attack: InversionAttack) -> Outcome:
+def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
     observation = shot.observation
     matching = not isinstance(attack, LinearInversion)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
@@ -123,8 +136,7 @@ def _invert(shot: Shot, attack: InversionAttack) -> Outcome:
         metrics["SSIM"] = (score.ssim, score.ssim_null)
     exact = _came_back(result.inputs, shot)
     certified = result.certificate is Certificate.CERTIFIED
-    return Outcome(
-        shot=shot,
+    return Attempt(
         attack=attack.name,
         metrics=metrics,
         exact=exact,
@@ -177,7 +189,7 @@ def _came_back(inputs: torch.Tensor, shot: Shot) -> bool:
     return bool(gaps.min() <= quality.EXACT_TOLERANCE * (high - low))
 
 
-def _count_labels(shot: Shot) -> Outcome:
+def _count_labels(shot: Shot) -> Attempt:
     began = time.perf_counter()
     classes = shot.observation.classes
     total = shot.observation.records or 1
@@ -189,8 +201,7 @@ def _count_labels(shot: Shot) -> Outcome:
         estimated = estimate_labels(shot.observation, seed=seed)
     except LabelsUnavailable as error:
         estimated, refused = blind, str(error)
-    return Outcome(
-        shot=shot,
+    return Attempt(
         attack=LABELS,
         metrics={
             "labels right (fraction)": (
@@ -216,28 +227,28 @@ def _finding(
         view=view,
         scenario=scenario,
         attack=attack,
-        measures=_measures(group),
+        measures=_measures([outcome.attempt for outcome in group]),
         seeds=tuple(sorted({outcome.shot.seed for outcome in group})),
-        n_failed=sum(bool(outcome.refused) for outcome in group),
-        seconds=sum(outcome.seconds for outcome in group),
+        n_failed=sum(bool(outcome.attempt.refused) for outcome in group),
+        seconds=sum(outcome.attempt.seconds for outcome in group),
         prevented=group[0].shot.prevented,
     )
 
 
-def _measures(group: list[Outcome]) -> tuple[Measure, ...]:
-    names = list(group[0].metrics)
-    if all(outcome.refused for outcome in group):
-        return (Missing(metric=names[0], why=group[0].refused),)
+def _measures(attempts: list[Attempt]) -> tuple[Measure, ...]:
+    names = list(attempts[0].metrics)
+    if all(attempt.refused for attempt in attempts):
+        return (Missing(metric=names[0], why=attempts[0].refused),)
     measures: list[Measure] = [
         Paired(
             metric=name,
-            values=np.array([outcome.metrics[name][0] for outcome in group]),
-            nulls=np.array([outcome.metrics[name][1] for outcome in group]),
+            values=np.array([attempt.metrics[name][0] for attempt in attempts]),
+            nulls=np.array([attempt.metrics[name][1] for attempt in attempts]),
         )
         for name in names
     ]
-    hits = [outcome.exact for outcome in group if outcome.exact is not None]
+    hits = [attempt.exact for attempt in attempts if attempt.exact is not None]
     if hits:
-        certified = sum(outcome.certified for outcome in group)
+        certified = sum(attempt.certified for attempt in attempts)
         measures.append(Exact(hits=np.array(hits), certified=certified))
     return tuple(measures)

@@ -3,9 +3,15 @@
 Plain SGD with heavy-ball momentum as torch.optim.SGD does it (v = momentum v + g,
 w = w - lr v), written out because an optimiser and a DataLoader cost more than the
 arithmetic of a small model. It does not clip, encode or add noise.
+
+Everything runs in one thread. Small models lose far more to the threads' meeting
+points than they gain, and the order of a sum then depends on no machine's cores.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -34,7 +40,8 @@ def train_local(
     """Train the model in place on one client's records; return the change.
 
     Guarantee: the same model, records, settings and seed give the same change, bit
-    for bit, on the same machine and number of threads. The result is finite.
+    for bit, on the same kind of machine, whatever its number of cores. The result is
+    finite. Torch's global generator and number of threads are left as they were.
 
     Args:
         model: in its released state; left in the trained state.
@@ -57,13 +64,15 @@ def train_local(
     velocity = [torch.zeros_like(p) for p in parameters] if momentum else []
     order = torch.Generator().manual_seed(seed)
     model.train()
-    with torch.random.fork_rng(devices=[]):
+    with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(epochs):
             rows = torch.randperm(len(y), generator=order)
+            # One gather per epoch; its slices are views.
+            shuffled_x, shuffled_y = x[rows], y[rows]
             for start in range(0, len(y), batch_size):
-                batch = rows[start : start + batch_size]
-                loss = cross_entropy(model(x[batch]), y[batch])
+                batch = slice(start, start + batch_size)
+                loss = cross_entropy(model(shuffled_x[batch]), shuffled_y[batch])
                 gradients = torch.autograd.grad(loss, parameters)
                 _step(parameters, gradients, velocity, learning_rate, momentum)
     change = to_vector(model) - before
@@ -79,7 +88,7 @@ def predict_logits(model: nn.Module, x: Tensor) -> NDArray[np.float32]:
     """Return the model's logits, (N, classes) float32, without training it."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with _one_thread(), torch.no_grad():
         parts = [model(x[at : at + CHUNK]) for at in range(0, len(x), CHUNK)]
         logits = torch.cat(parts)
     model.train(was_training)
@@ -104,6 +113,16 @@ def evaluate(
     accuracy = float((logits.argmax(dim=1) == y).double().mean())
     losses: NDArray[np.float32] = cross_entropy(logits, y, reduction="none").numpy()
     return accuracy, losses
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

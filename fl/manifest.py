@@ -35,7 +35,7 @@ def manifest(
         commit=_commit(),
         seed=config.seed,
         seeds={f"repeat {i}": config.seed + i for i in range(config.repeats)},
-        config=config.resolved(),
+        config=config.model_dump(mode="json"),
         started_utc=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(seconds, 1),
         machine=_machine(),

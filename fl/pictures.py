@@ -16,6 +16,7 @@ from attacks import Certificate, CosineTV, LinearInversion, nulls, quality
 from fl.inversion import Outcome
 from fl.report import Gallery
 from fl.seeds import seed_for
+from fl.shots import Shot
 
 SHOWN = 8
 # (protection, start of the view, attack): the pictures worth a place on the page.
@@ -37,7 +38,7 @@ def galleries(outcomes: Sequence[Outcome]) -> tuple[Gallery, ...]:
             if outcome.shot.protection == protection
             and outcome.shot.view.startswith(view)
             and ", batch 1, trained" in outcome.shot.view
-            and outcome.attack == attack
+            and outcome.attempt.attack == attack
             and outcome.shot.x.dim() == 4
         ]
         if chosen:
@@ -48,9 +49,9 @@ def galleries(outcomes: Sequence[Outcome]) -> tuple[Gallery, ...]:
 def _gallery(outcomes: Sequence[Outcome]) -> Gallery:
     shot = outcomes[0].shot
     triples = [_triple(outcome) for outcome in outcomes]
-    certified = sum(outcome.certified for outcome in outcomes)
+    certified = sum(outcome.attempt.certified for outcome in outcomes)
     return Gallery(
-        title=f"{shot.protection}: {shot.view}, {outcomes[0].attack}",
+        title=f"{shot.protection}: {shot.view}, {outcomes[0].attempt.attack}",
         caption=(
             f"The first {len(outcomes)} victims, none left out; {certified} certified "
             "by the attack itself. The null is another real record's image, the "
@@ -64,38 +65,44 @@ def _gallery(outcomes: Sequence[Outcome]) -> Gallery:
     )
 
 
-def _triple(
-    outcome: Outcome,
-) -> tuple[
+_Framed = tuple[
     NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float | None, str
-]:
+]
+
+
+def _triple(outcome: Outcome) -> _Framed:
     """Return truth, reconstruction, null, PSNR and label of the best-matched record."""
-    shot, result = outcome.shot, outcome.reconstruction
+    shot, result = outcome.shot, outcome.attempt.reconstruction
     low, high = shot.observation.value_range or (0.0, 1.0)
     others = nulls.other_records(
         shot.pool, shot.x, sets=1, seed=seed_for(shot.seed, "picture", shot.number)
     )[0]
-    if (
-        result is None
-        or len(result.inputs) == 0
-        or result.certificate is Certificate.REFUSED
-    ):
+    if result is None or result.certificate is Certificate.REFUSED:
         blank = torch.full_like(shot.x[0], (low + high) / 2)
-        pair = (shot.x[0], blank, others[0], None, 0)
-    else:
-        i, j = quality.match(result.inputs, shot.x)
-        errors = (result.inputs[i] - shot.x[j]).flatten(1).square().mean(dim=1)
-        best = int(errors.argmin())
-        guess, record = result.inputs[i[best]], shot.x[j[best]]
-        _, k = quality.match(guess[None], others)
-        decibels = quality.psnr(guess, record, data_range=high - low)
-        pair = (record, guess, others[k[0]], decibels, int(j[best]))
+        return _framed(shot, 0, blank, others[0], None)
+    i, j = quality.match(result.inputs, shot.x)
+    errors = (result.inputs[i] - shot.x[j]).flatten(1).square().mean(dim=1)
+    best = int(errors.argmin())
+    guess, place = result.inputs[i[best]], int(j[best])
+    _, k = quality.match(guess[None], others)
+    decibels = quality.psnr(guess, shot.x[place], data_range=high - low)
+    return _framed(shot, place, guess, others[k[0]], decibels)
+
+
+def _framed(
+    shot: Shot,
+    place: int,
+    guess: torch.Tensor,
+    null: torch.Tensor,
+    decibels: float | None,
+) -> _Framed:
+    low, high = shot.observation.value_range or (0.0, 1.0)
     return (
-        _image(pair[0], low, high),
-        _image(pair[1], low, high),
-        _image(pair[2], low, high),
-        pair[3],
-        str(int(shot.y[pair[4]])),
+        _image(shot.x[place], low, high),
+        _image(guess, low, high),
+        _image(null, low, high),
+        decibels,
+        str(int(shot.y[place])),
     )
 
 

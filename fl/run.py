@@ -131,8 +131,8 @@ def _too_few(
     planned = config.federation.drop
     return UserError(
         f"round {index + 1} under {protection} was aborted at {error.step}: "
-        f"{error.have} of the {error.need} clients that the plan needs were left; raise "
-        f"federation.drop above {planned} or lower federation.dropout."
+        f"{error.have} of the {error.need} clients that the plan needs were left; "
+        f"raise federation.drop above {planned} or lower federation.dropout."
     )
 
 

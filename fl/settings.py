@@ -71,9 +71,9 @@ class TrainingConfig(Section):
 
     rounds: int = Field(default=20, ge=1, le=100_000)
     local_epochs: int = Field(
-        default=2, ge=1, le=1000, description="passes over a client's records per round"
+        default=1, ge=1, le=1000, description="passes over a client's records per round"
     )
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=0.5, gt=0.0)
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     clip_norm_l2: float = Field(
@@ -117,7 +117,7 @@ class AttacksConfig(Section):
         default=16, ge=16, description="shadow models of membership inference"
     )
     iterations: int = Field(
-        default=300, ge=1, description="optimiser steps of gradient matching"
+        default=200, ge=1, description="optimiser steps of gradient matching"
     )
     batches: Annotated[tuple[Size, ...], Field(strict=False)] = Field(
         default=(1, 4, 16, 64),

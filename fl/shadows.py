@@ -6,6 +6,8 @@ as the target was, with the updates summed in the clear, since the sum is the sa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from fl.config import Config
 from fl.federation import Federation
 from fl.local import predict_logits
 from fl.models import build
+from fl.parallel import each
 from fl.progress import Task
 from fl.round import run_one
 from fl.seeds import seed_for
@@ -38,25 +41,41 @@ class FederatedTrainer:
         Returns:
             (shadows, records, classes) float32.
         """
-        return np.stack(
-            [
-                self._one(np.flatnonzero(row).astype(np.int64), seed_for(seed, i))
-                for i, row in enumerate(members)
-            ]
+        jobs = (
+            _Job(
+                federation=self._federation,
+                config=self._config,
+                rows=np.flatnonzero(row).astype(np.int64),
+                seed=seed_for(seed, number),
+            )
+            for number, row in enumerate(members)
         )
+        logits = []
+        for one in each(_train_one, jobs, count=len(members)):
+            logits.append(one)
+            self._task.advance()
+        return np.stack(logits)
 
-    def _one(self, rows: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
-        config = self._config
-        federation = self._federation.redealt(rows, config, seed_for(seed, "partition"))
-        model = build(
-            config.model,
-            federation.input_shape,
-            federation.classes,
-            seed_for(seed, "model"),
-        )
-        plain = secagg.PlainSum()
-        for index in range(config.training.rounds):
-            run_one(model, federation, plain, config, seed=seed, index=index)
-        self._task.advance()
-        features = torch.from_numpy(federation.dataset.features)
-        return predict_logits(model, features)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    federation: Federation
+    config: Config
+    rows: NDArray[np.int64]
+    seed: int
+
+
+def _train_one(job: _Job) -> NDArray[np.float32]:
+    """Train one shadow federation; return its model's logits on all records."""
+    config, seed = job.config, job.seed
+    federation = job.federation.redealt(job.rows, config, seed_for(seed, "partition"))
+    model = build(
+        config.model,
+        federation.input_shape,
+        federation.classes,
+        seed_for(seed, "model"),
+    )
+    plain = secagg.PlainSum()
+    for index in range(config.training.rounds):
+        run_one(model, federation, plain, config, seed=seed, index=index)
+    return predict_logits(model, torch.from_numpy(federation.dataset.features))

@@ -167,8 +167,8 @@ def privacy(protections: Sequence[Protection]) -> tuple[PrivacyRow, ...]:
 
 def gates(evidence: Evidence, leakage: Sequence[LeakageRow]) -> tuple[Gate, ...]:
     """Return the conditions that a run must meet; a failed one is exit status 3."""
-    certified = [outcome for outcome in evidence.outcomes if outcome.certified]
-    false = sum(not outcome.exact for outcome in certified)
+    certified = [o.attempt for o in evidence.outcomes if o.attempt.certified]
+    false = sum(not attempt.exact for attempt in certified)
     broken = [
         row
         for row in leakage

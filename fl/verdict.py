@@ -187,7 +187,7 @@ def _measured(
 def _smallest(estimate: Estimate) -> float:
     if estimate.value == 0 and estimate.method == "Clopper-Pearson":
         # Any exact record counts, so the rate that shows one with the wanted power.
-        return 1 - (1 - POWER) ** (1 / estimate.n)
+        return float(1 - (1 - POWER) ** (1 / estimate.n))
     return min_detectable(estimate, power=POWER)
 
 

@@ -13,49 +13,26 @@ server that tells different clients of different survivors.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import SupportsIndex
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from secagg import encode, masks, usage
-from secagg.boxes import (
-    HeldShares,
-    Route,
-    ShareKind,
-    deal_boxes,
-    open_box,
-    seed_commitment,
-)
+from secagg import encode, usage
 from secagg.errors import (
     AbortError,
     AuthenticationError,
-    DecodeError,
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
 )
-from secagg.invite import (
-    NO_ROUND,
-    SERVER,
-    Advertise,
-    Invite,
-    KeyList,
-    Limits,
-    PublicKeys,
-)
-from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
+from secagg.invite import NO_ROUND, SERVER, Invite, KeyList, Limits
+from secagg.keys import IdentityKey
+from secagg.member import Member, Offer
 from secagg.messages import (
     Abort,
-    MaskedInput,
     ProtocolMessage,
-    RevealedShare,
-    SealedShares,
     ShareDelivery,
     UnmaskRequest,
-    UnmaskShares,
     decode,
 )
 from secagg.params import Plan
@@ -63,37 +40,12 @@ from secagg.policy import Policy
 from secagg.prg import KEY_BYTES, Rng, draw
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """What the caller wants in the sum."""
-
-    rounded: NDArray[np.int64] = field(repr=False)
-    weight: int = field(repr=False)
-    context: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """What a client knows until it has uploaded."""
-
-    invite: Invite
-    me: int
-    box_key: AgreementKey = field(repr=False)
-    mask_key: AgreementKey = field(repr=False)
-    seed: Secret  # b_u
-
-
-@dataclass(frozen=True, slots=True)
-class _Peers:
-    """The other clients, as far as the server has named them."""
-
-    u1: Mapping[int, PublicKeys]
-    key_list: bytes
-    box_secrets: Mapping[int, Secret]
-    held: Mapping[int, HeldShares] = field(default_factory=dict, repr=False)
-    u2: frozenset[int] = frozenset()
-    mask_secrets: Mapping[int, Secret] = field(default_factory=dict)
+_EVENTS = {
+    Invite.TAG: Event.INVITE,
+    KeyList.TAG: Event.KEY_LIST,
+    ShareDelivery.TAG: Event.SHARE_DELIVERY,
+    UnmaskRequest.TAG: Event.UNMASK_REQUEST,
+}
 
 
 class Client:
@@ -138,9 +90,8 @@ class Client:
         self._fault: RemoteProtocolError | AbortError | None = None
         self._limits = Limits(plan.clients)
         self._round_id = NO_ROUND
-        self._offer: _Offer | None = None
-        self._round: _Round | None = None
-        self._peers: _Peers | None = None
+        self._offer: Offer | None = None
+        self._member: Member | None = None
 
     @property
     def state(self) -> State:
@@ -195,7 +146,7 @@ class Client:
             self._forget()
             raise
         encoder = self._plan.encoder
-        length = self._round.invite.length if self._round else None
+        length = self._member.invite.length if self._member else None
         values = encode.check_vector(encoder, vector, length=length)
         checked_weight = encode.check_weight(encoder, weight)
         if not isinstance(context, bytes) or len(context) != usage.DIGEST_BYTES:
@@ -204,9 +155,11 @@ class Client:
                 argument="context",
             )
         rounded = encode.quantise(encoder, values, draw(self._rng, KEY_BYTES))
-        self._offer = _Offer(rounded, checked_weight, context)
+        self._offer = Offer(rounded, checked_weight, context)
         self._state = following
-        return self._upload() if following is State.UPLOADED else ()
+        if self._member is None or following is not State.UPLOADED:
+            return ()
+        return self._upload(self._member)
 
     def receive(self, data: bytes) -> tuple[bytes, ...]:
         """Take one message of the server and answer it.
@@ -255,25 +208,28 @@ class Client:
             raise AbortError("the server ended the round.")
         if self._round_id not in (NO_ROUND, message.round_id):
             raise RemoteProtocolError("a message belongs to another round.")
+        event = _EVENTS.get(message.TAG)
+        if event is None:
+            raise RemoteProtocolError("the server sent a client's message.")
+        following = advance(Role.CLIENT, before, event)
+        if isinstance(message, Invite):
+            return following, (self._join(message).advertise().encode(),)
+        member = self._member
+        if member is None:
+            raise RemoteProtocolError("no invitation was accepted.")
         match message:
-            case Invite():
-                following = advance(Role.CLIENT, before, Event.INVITE)
-                return following, self._advertise(message)
             case KeyList():
-                following = advance(Role.CLIENT, before, Event.KEY_LIST)
-                return following, self._share(message)
+                return following, (member.share(message).encode(),)
             case ShareDelivery():
-                following = advance(Role.CLIENT, before, Event.SHARE_DELIVERY)
-                self._hold(message)
-                return following, self._upload() if self._offer else ()
+                member.hold(message)
+                return following, self._upload(member)
             case UnmaskRequest():
-                following = advance(Role.CLIENT, before, Event.UNMASK_REQUEST)
-                return following, self._unmask(message)
+                return following, (member.unmask(message).encode(),)
             case _:
                 raise RemoteProtocolError("the server sent a client's message.")
 
-    def _advertise(self, invite: Invite) -> tuple[bytes, ...]:
-        """Step 0: check what is proposed, draw the keys of the round."""
+    def _join(self, invite: Invite) -> Member:
+        """Check what is proposed against what was agreed, and draw the keys."""
         if invite.plan != self._plan:
             raise RemoteProtocolError("the server proposes a plan other than agreed.")
         if self._me not in invite.roster:
@@ -289,156 +245,21 @@ class Client:
                     raise AuthenticationError(
                         f"{name!r} is not in the policy's roster."
                     )
-        me = invite.roster.index(self._me)
-        where = encode.layout(
-            self._plan.encoder, clients=self._plan.clients, length=invite.length
-        )
-        self._limits = Limits(self._plan.clients, where.packed_bytes)
         self._round_id = invite.round_id
-        box_key = AgreementKey.generate(self._rng)
-        mask_key = AgreementKey.generate(self._rng)
-        seed = Secret(draw(self._rng, SECRET_BYTES))
-        self._round = _Round(invite, me, box_key, mask_key, seed)
-        keys = PublicKeys(me, box_key.public, mask_key.public)
-        if self._key is not None:
-            signed = keys.signed_bytes(self._round_id, self._me)
-            keys = PublicKeys(
-                me, keys.box_public, keys.mask_public, self._key.sign(signed)
-            )
-        return (Advertise(self._round_id, keys).encode(),)
-
-    def _share(self, key_list: KeyList) -> tuple[bytes, ...]:
-        """Step 1: check everybody's keys, deal both secrets to all others."""
-        mine = self._in_round()
-        u1 = {keys.index: keys for keys in key_list.keys}
-        self._require(len(u1), "share_keys")
-        own = u1.pop(mine.me, None)
-        if own is None or (own.box_public, own.mask_public) != (
-            mine.box_key.public,
-            mine.mask_key.public,
-        ):
-            raise RemoteProtocolError("the key list does not hold this client's keys.")
-        for keys in u1.values():
-            self._check_identity(mine.invite, keys)
-        agreed = {
-            index: mine.box_key.agree(keys.box_public) for index, keys in u1.items()
-        }
-        boxes = deal_boxes(
-            agreed,
-            secrets=(mine.mask_key.secret(), mine.seed),
-            threshold=self._plan.share_threshold,
-            round_id=self._round_id,
-            dealer=mine.me,
-            rng=self._rng,
+        self._member = Member(
+            invite, self._policy, name=self._me, key=self._key, rng=self._rng
         )
-        self._peers = _Peers(u1, key_list.digest(), agreed)
-        commitment = seed_commitment(self._round_id, mine.me, mine.seed)
-        return (SealedShares(self._round_id, mine.me, commitment, boxes).encode(),)
+        packed_bytes = self._member.layout.packed_bytes
+        self._limits = Limits(self._plan.clients, packed_bytes)
+        return self._member
 
-    def _hold(self, delivery: ShareDelivery) -> None:
-        """Step 2: learn u2 and open the boxes of its members."""
-        mine, peers = self._in_round(), self._with_peers()
-        dealers = {dealer for dealer, _ in delivery.boxes}
-        if delivery.receiver != mine.me or not dealers <= set(peers.u1):
-            raise RemoteProtocolError("a share delivery is not for this client's u1.")
-        self._require(len(dealers) + 1, "masked_input")
-        held: dict[int, HeldShares] = {}
-        for dealer, box in delivery.boxes:
-            route = Route(self._round_id, dealer, mine.me)
-            try:
-                held[dealer] = open_box(peers.box_secrets[dealer], route, box)
-            except (AuthenticationError, DecodeError):
-                # A bad box costs its dealer one share, not the round: this client will
-                # reveal nothing for it, and t - 1 others suffice.
-                continue
-        u2 = frozenset(dealers | {mine.me})
-        agreed = {
-            v: mine.mask_key.agree(peers.u1[v].mask_public) for v in sorted(dealers)
-        }
-        self._peers = _Peers(peers.u1, peers.key_list, {}, held, u2, agreed)
-
-    def _upload(self) -> tuple[bytes, ...]:
-        """Step 2: encode, mask, and drop what is needed no more."""
-        mine, peers, offer = self._in_round(), self._with_peers(), self._offer
-        if offer is None:
-            raise RemoteProtocolError("no vector was offered.")
-        plan = self._plan
-        where = encode.layout(
-            plan.encoder, clients=plan.clients, length=mine.invite.length
-        )
-        binding = masks.Binding(self._round_id, peers.key_list)
-        words = encode.encode(
-            where, offer.rounded, offer.weight, self._round_id + offer.context
-        )
-        own = masks.self_key(
-            mine.seed, owner=mine.me, binding=binding, context=offer.context
-        )
-        pairs = {
-            v: masks.pair_key(
-                agreed, pair=(mine.me, v), binding=binding, context=offer.context
-            )
-            for v, agreed in peers.mask_secrets.items()
-        }
-        masks.add_masks(words, me=mine.me, own=own, pairs=pairs)
-        self._offer = None
-        mine.seed.wipe()
-        for agreed in peers.mask_secrets.values():
-            agreed.wipe()
-        packed = where.ring.pack(words)
-        message = MaskedInput(self._round_id, mine.me, offer.context, packed)
-        return (message.encode(),)
-
-    def _unmask(self, request: UnmaskRequest) -> tuple[bytes, ...]:
-        """Step 3: reveal one share per other client, once."""
-        mine, peers = self._in_round(), self._with_peers()
-        u3 = frozenset(request.survivors)
-        if not u3 <= peers.u2 or mine.me not in u3:
-            raise RemoteProtocolError(
-                "an unmask request must name this client and only clients of u2."
-            )
-        self._require(len(u3), "unmask")
-        revealed = []
-        for owner, shares in sorted(peers.held.items()):
-            kind = ShareKind.SELF_MASK if owner in u3 else ShareKind.MASK_KEY
-            revealed.append(RevealedShare(owner, kind, shares.of(kind).value))
-        return (UnmaskShares(self._round_id, mine.me, tuple(revealed)).encode(),)
-
-    def _check_identity(self, invite: Invite, keys: PublicKeys) -> None:
-        """Check the signature over a peer's keys, if the policy has a roster."""
-        if keys.index >= len(invite.roster):
-            raise RemoteProtocolError("the key list names a client not invited.")
-        if self._policy.roster is None:
-            return
-        name = invite.roster[keys.index]
-        signed = keys.signed_bytes(self._round_id, name)
-        try:
-            verify(self._policy.roster[name], signed, keys.signature)
-        except AuthenticationError as error:
-            error.peer, error.step = name, "share_keys"
-            raise
-
-    def _require(self, have: int, step: str) -> None:
-        need = self._plan.threshold
-        if have < need:
-            raise AbortError(
-                f"only {have} clients are left in step {step}, {need} are needed.",
-                step=step,
-                need=need,
-                have=have,
-            )
-
-    def _in_round(self) -> _Round:
-        if self._round is None:
-            raise RemoteProtocolError("no invitation was accepted.")
-        return self._round
-
-    def _with_peers(self) -> _Peers:
-        if self._peers is None:
-            raise RemoteProtocolError("no key list was accepted.")
-        return self._peers
+    def _upload(self, member: Member) -> tuple[bytes, ...]:
+        """Send the masked input if a vector is there; then drop the vector."""
+        offer, self._offer = self._offer, None
+        return () if offer is None else (member.upload(offer).encode(),)
 
     def _forget(self) -> None:
-        """Drop secrets and inputs; CPython may keep copies in freed memory."""
-        if self._round is not None:
-            self._round.seed.wipe()
-        self._offer = self._round = self._peers = None
+        """Drop secrets and inputs."""
+        if self._member is not None:
+            self._member.forget()
+        self._offer = self._member = None

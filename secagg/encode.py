@@ -34,6 +34,8 @@ from secagg.ring import Ring, RingVector
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
+NORM_TOLERANCE: Final = 2.0**-16
+"""Relative excess of the norm that is let pass: a clip computed in float32 is off."""
 _DRAW_BITS: Final = 53  # the fraction of a float64 is exact in so many bits
 
 
@@ -42,7 +44,8 @@ class Encoder:
     """How vectors become integers; part of what all parties agree on.
 
     Attributes:
-        clip_norm_l2: Largest L2 norm that ``Client.offer`` accepts.
+        clip_norm_l2: Largest L2 norm that ``Client.offer`` accepts, but for a relative
+            2^-16 that lets a clip computed in float32 pass.
         value_bits: Bits of one rounded value, sign included; 2..32.
         weight_max: Largest integer weight of one client.
 
@@ -71,9 +74,14 @@ class Encoder:
     @property
     def scale(self) -> float:
         """Integer steps per unit of the input."""
-        # One step is given up so that float64 rounding of v * scale cannot reach a
-        # fraction above the bound: |v scale| <= (bound - 1/2)(1 + 2^-52) < bound.
-        return (self.linf_bound - 0.5) / self.clip_norm_l2
+        # Half a step is given up so that float64 rounding of v * scale cannot reach a
+        # fraction above the bound: |v scale| <= (bound - 1/2)(1 + 2^-51) < bound.
+        return (self.linf_bound - 0.5) / self.norm_limit
+
+    @property
+    def norm_limit(self) -> float:
+        """Largest accepted norm: ``clip_norm_l2`` and a float32 rounding more."""
+        return self.clip_norm_l2 * (1 + NORM_TOLERANCE)
 
     @property
     def max_error(self) -> float:
@@ -83,12 +91,12 @@ class Encoder:
         is below 1 / scale too, whatever the weights.  Added to it are float64 rounding
         (the factor) and the rounding of the mean to float32 (the second term).
         """
-        return (1 + 2.0**-18) / self.scale + self.clip_norm_l2 * 2.0**-24
+        return (1 + 2.0**-18) / self.scale + self.norm_limit * 2.0**-24
 
     def l2_bound(self, length: int) -> float:
         """Largest L2 norm of the integers q of one client before weighting."""
         slack = 1 + length * 2.0**-52  # the norm is checked in float64
-        return self.scale * self.clip_norm_l2 * slack + math.sqrt(length)
+        return self.scale * self.norm_limit * slack + math.sqrt(length)
 
     def ring_bits(self, clients: int) -> int:
         """Return r = value_bits + ceil(log2(clients * weight_max)).
@@ -195,10 +203,10 @@ def check_vector(
             argument="vector",
         )
     norm = _l2_norm(values)
-    if norm > encoder.clip_norm_l2:
+    if norm > encoder.norm_limit:
         raise ParameterError(
-            f"vector has L2 norm {norm:.6g}, above clip_norm_l2="
-            f"{encoder.clip_norm_l2:.6g}; clip the update or raise clip_norm_l2.",
+            f"vector has L2 norm {norm:.8g}, above clip_norm_l2="
+            f"{encoder.clip_norm_l2:.8g}; clip the update or raise clip_norm_l2.",
             argument="vector",
         )
     return values

@@ -152,8 +152,8 @@ class PublicKeys:
     """One client's two public keys, with the signature of its identity or none."""
 
     index: int
-    box_public: bytes
-    mask_public: bytes
+    box_public: bytes = field(repr=False)
+    mask_public: bytes = field(repr=False)
     signature: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:

@@ -191,5 +191,5 @@ def _copy(tensor: Tensor) -> Tensor:
 
 def _like(like: Tensor, values: NDArray[np.float32] | NDArray[np.float64]) -> Tensor:
     if isinstance(like, TensorLike):
-        return like.new_tensor(np.ascontiguousarray(values, dtype=values.dtype))
+        return like.new_tensor(values.copy(order="C"))
     return values.astype(like.dtype)

@@ -22,7 +22,7 @@ from secagg.errors import (
     ParameterError,
     RemoteProtocolError,
 )
-from secagg.invite import Advertise, Invite, Limits, Step
+from secagg.invite import NO_ROUND, Advertise, Invite, Limits, Step
 from secagg.messages import (
     Abort,
     MaskedInput,
@@ -217,10 +217,12 @@ class Server:
         if self._state in FINAL_STATES:
             raise RemoteProtocolError("a message came after the end of the round.")
         tag, round_id = split_header(data)
-        if tag == Abort.TAG and index not in self._gone:
-            return
+        if tag == Abort.TAG and index not in self._gone and round_id == NO_ROUND:
+            return  # the client could not read the invitation
         if round_id != self._round_id:
             raise RemoteProtocolError("a message belongs to another round.")
+        if tag == Abort.TAG and index not in self._gone:
+            return
         event = _EVENTS.get(tag)
         if event is None:
             raise RemoteProtocolError(f"a client sent a message with tag {tag}.")

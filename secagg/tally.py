@@ -1,9 +1,9 @@
 """What the server has been sent in a round, checked on arrival.
 
-Bonawitz et al., CCS 2017, figure 4, the server's column.  A ``Tally`` checks each answer
-against the earlier ones before it keeps anything of it, builds the next requests from
-what it kept, and in the end takes the masks off.  The sets u1, u2, u3 and u5 are the
-clients whose answers it kept in the four steps.
+Bonawitz et al., CCS 2017, figure 4, the server's column.  A ``Tally`` checks each
+answer against the earlier ones before it keeps anything of it, builds the next requests
+from what it kept, and in the end takes the masks off.  The sets u1, u2, u3 and u5 are
+the clients whose answers it kept in the four steps.
 
 It does not decide when a step ends or who may still answer; that is ``server``.
 """
@@ -146,7 +146,7 @@ class Tally:
         for index, context in sorted(self._contexts.items()):
             groups.setdefault(context, []).append(self._invite.roster[index])
         if len(groups) > 1:
-            fewest = ", ".join(min(groups.values(), key=len))
+            fewest = ", ".join(sorted(groups.values(), key=len)[0])
             raise IntegrityError(
                 f"clients offered under {len(groups)} different contexts (differing: "
                 f"{fewest}); give all of them the same model and configuration.",

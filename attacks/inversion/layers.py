@@ -99,6 +99,7 @@ def _visits(model: nn.Module, input_shape: tuple[int, ...]) -> list[_Visit]:
     for name, module in twin.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
             watch(name, module)
-    with torch.no_grad():
-        twin(probe)
+    cards = [anchor.device] if anchor.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=cards):
+        twin(probe)  # dropout, left on, must not advance the caller's generator
     return visits

@@ -13,6 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -79,7 +88,7 @@ def replay_of(model: nn.Module, observed: Mapping[str, Tensor]) -> Replay:
     if module.training:
         torch.func.replace_all_batch_norm_modules_(module)
         for part in module.modules():
-            if isinstance(part, nn.Dropout | nn.Dropout2d | nn.AlphaDropout):
+            if isinstance(part, _DROPOUTS):
                 part.eval()
     module.requires_grad_(False)
     state = {name: p.detach() for name, p in module.named_parameters()}

@@ -11,24 +11,26 @@ from __future__ import annotations
 from fl.report.pictures import Gallery, GalleryError
 from fl.report.plot import Curve, CurveError, Series
 from fl.report.proofs import Claim, ClaimError
-from fl.report.render import DisclosureError, Written, write
-from fl.report.schema import (
+from fl.report.records import (
     Baselines,
     CostRow,
     CrowdRow,
-    DataSource,
-    Federation,
-    Gate,
     LeakageRow,
     LocalBaseline,
-    Machine,
-    Manifest,
     PooledBaseline,
     PrivacyRow,
-    Report,
     Scenario,
     UtilityRow,
     Verdict,
+)
+from fl.report.render import DisclosureError, Written, write
+from fl.report.schema import (
+    DataSource,
+    Federation,
+    Gate,
+    Machine,
+    Manifest,
+    Report,
     from_json,
     to_json,
 )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from fl.report import wording
 from fl.report.matrix import Cell, bands
-from fl.report.schema import LeakageRow, Report, Verdict
+from fl.report.records import LeakageRow, Verdict
+from fl.report.schema import Report
 from fl.report.strip import Scale, Strip, scale, strip
 
 # A sum of fewer honest inputs than this is shown as a small crowd.
@@ -24,6 +25,7 @@ class ItemView:
     """One attack inside an opened cell."""
 
     row: LeakageRow
+    span: str
     facts: tuple[tuple[str, str], ...]
     strip: Strip | None
     null_at: str | None
@@ -227,7 +229,6 @@ def _cell(cell: Cell, scales: dict[str, Scale | None]) -> CellView:
     items = tuple(_item(row, scales[row.metric]) for row in cell.rows)
     best = cell.best
     first = items[0] if items else None
-    count = len(cell.rows)
     return CellView(
         protection=cell.protection,
         verdict=cell.verdict.value,
@@ -236,7 +237,7 @@ def _cell(cell: Cell, scales: dict[str, Scale | None]) -> CellView:
         strip=first.strip if first else None,
         null_at=first.null_at if first else None,
         label=first.label if first else "",
-        count_words="1 attack" if count == 1 else f"{count} attacks: {cell.tally}",
+        count_words=cell.tally,
         items=items,
     )
 
@@ -247,11 +248,18 @@ def _item(row: LeakageRow, on: Scale | None) -> ItemView:
     span = wording.interval(row.low, row.high, row.metric)
     return ItemView(
         row=row,
-        facts=facts(row),
+        span=span,
+        facts=_rest(row),
         strip=strip(on, row.value, row.low, row.high),
         null_at=on.at(row.null) if on and row.null is not None else None,
         label=f"{wording.metric_name(row.metric)} {value} {span}, null {null}",
     )
+
+
+def _rest(row: LeakageRow) -> tuple[tuple[str, str], ...]:
+    """List the facts that the line of figures above them does not show."""
+    shown = {wording.metric_name(row.metric), "interval", "null"}
+    return tuple(fact for fact in facts(row) if fact[0] not in shown)
 
 
 def _crowd_cell(honest: int | None) -> CrowdCell:

@@ -13,7 +13,7 @@ from html import escape
 from fl.report import plot, wording
 from fl.report.cells import accuracy_rows, crowd_grid, facts
 from fl.report.matrix import Band, Cell, bands
-from fl.report.page import manifest_facts
+from fl.report.page import config_text, manifest_facts
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
 from fl.report.schema import Report
@@ -254,7 +254,8 @@ def _manifest(report: Report) -> list[str]:
     return [
         "## How to run it again",
         _table(("what", "value"), rows),
-        "The resolved configuration is in `report.json` under `manifest.config`.",
+        # No line of indented JSON can be a bare fence, so nothing in it ends the block.
+        f"```json\n{config_text(report)}\n```",
     ]
 
 

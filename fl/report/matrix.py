@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fl.report.schema import LeakageRow, Report, Scenario, Verdict
+from fl.report.records import LeakageRow, Scenario, Verdict
+from fl.report.schema import Report
 
 _ADVERSARIES = ("server", "malicious_server", "client", "outsider")
 _WORST_FIRST = tuple(Verdict)
@@ -31,12 +32,20 @@ class Cell:
 
     @property
     def tally(self) -> str:
-        """Count the cell's attacks by verdict, in words."""
+        """Count the cell's attacks by their worst verdict, in words."""
+        worst: dict[str, Verdict] = {}
+        for row in self.rows:
+            worst.setdefault(row.attack, row.verdict)  # rows come worst first
+        if len(worst) == 1:
+            rows = len(self.rows)
+            return "1 attack" if rows == 1 else f"1 attack, {rows} measurements"
+        found = list(worst.values())
         counts = [
-            (sum(r.verdict is verdict for r in self.rows), verdict.value)
+            f"{found.count(verdict)} {verdict.value}"
             for verdict in _WORST_FIRST
+            if verdict in found
         ]
-        return ", ".join(f"{count} {word}" for count, word in counts if count)
+        return f"{len(worst)} attacks: {', '.join(counts)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from fl.report.cells import accuracy_rows, band_views, crowd_grid
 from fl.report.pictures import Gallery, data_uri
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
-from fl.report.schema import Report, UtilityRow
+from fl.report.records import UtilityRow
+from fl.report.schema import Report
 
 _HERE = Path(__file__).resolve().parent
 _FRAME = {
@@ -79,7 +80,7 @@ def page(
         "galleries_withheld": galleries_withheld,
         "proofs": proofs(report, tuple(claims)),
         "manifest_facts": manifest_facts(report),
-        "config": _config(report),
+        "config": config_text(report),
     }
     context["contents"] = _contents(context)
     return _environment().get_template("page.html.jinja").render(context)
@@ -107,6 +108,16 @@ def manifest_facts(report: Report) -> tuple[tuple[str, str], ...]:
         ("Torch", manifest.machine.torch or "not used"),
         ("Data", f"{manifest.data.origin}: {manifest.data.provenance}"),
         ("Data SHA-256", manifest.data.sha256 or "not known"),
+    )
+
+
+def config_text(report: Report) -> str:
+    """Write the resolved configuration as indented JSON."""
+    return json.dumps(
+        report.manifest.model_dump(mode="json")["config"],
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
     )
 
 
@@ -140,15 +151,6 @@ def _span(row: UtilityRow) -> str:
 def _css() -> Markup:
     """Read the style sheet: our own file, so its quotes are not escaped."""
     return Markup((_HERE / "page.css").read_text(encoding="utf-8").strip())
-
-
-def _config(report: Report) -> str:
-    return json.dumps(
-        report.manifest.model_dump(mode="json")["config"],
-        indent=2,
-        ensure_ascii=False,
-        allow_nan=False,
-    )
 
 
 def _plots(curves: Sequence[Curve], place: str) -> list[dict[str, object]]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
 
+from fl.report.axes import axis, placed
 from fl.report.wording import number
 
 # One drawing size for all screens: at 400 px it is shown nearly 1:1, so 12 px text
 # stays readable; wide screens show two side by side instead of one enlarged.
 WIDTH, HEIGHT = 440.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 14.0, 46.0
-_MOST_TICKS = 6
 _MOST_MARKERS = 24
 _MOST_TABLE_ROWS = 64
 
@@ -162,10 +162,10 @@ def draw(curve: Curve) -> Drawing:
         for v in (s.y[i], *_ends(s, i))
         if v > 0 or not curve.log_y
     ]
-    x_low, x_high, x_at = _axis(xs, log=curve.log_x, padded=False)
-    y_low, y_high, y_at = _axis(ys, log=curve.log_y, padded=True)
-    x_of = _scale(x_low, x_high, LEFT, WIDTH - RIGHT, log=curve.log_x)
-    y_of = _scale(y_low, y_high, HEIGHT - BOTTOM, TOP, log=curve.log_y)
+    x_low, x_high, x_at = axis(xs, log=curve.log_x, padded=False)
+    y_low, y_high, y_at = axis(ys, log=curve.log_y, padded=True)
+    x_of = placed(x_low, x_high, LEFT, WIDTH - RIGHT, log=curve.log_x)
+    y_of = placed(y_low, y_high, HEIGHT - BOTTOM, TOP, log=curve.log_y)
     strokes, measured = [], 0
     for series, kept in shown:
         strokes.append(_stroke(series, kept, measured, x_of, y_of))
@@ -248,56 +248,3 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "".join(
         f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(points)
     )
-
-
-def _scale(
-    low: float, high: float, start: float, end: float, *, log: bool
-) -> Callable[[float], float]:
-    """Map [low, high] to [start, end]; what lies outside is moved to the frame."""
-    if log:
-        low, high = math.log10(low), math.log10(high)
-
-    def place(value: float) -> float:
-        if log:
-            value = math.log10(value) if value > 0 else low
-        share = (min(max(value, low), high) - low) / (high - low)
-        return start + share * (end - start)
-
-    return place
-
-
-def _axis(
-    values: Sequence[float], *, log: bool, padded: bool
-) -> tuple[float, float, list[float]]:
-    """Choose an axis' two ends and its ticks."""
-    low, high = min(values), max(values)
-    if log:
-        if low == high:
-            low, high = low / 2, high * 2
-        return low, high, _log_ticks(values, low, high)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    step = _nice((high - low) / (_MOST_TICKS - 1))
-    if padded:
-        low, high = math.floor(low / step) * step, math.ceil(high / step) * step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return low, high, [i * step for i in range(first, last + 1)]
-
-
-def _log_ticks(values: Sequence[float], low: float, high: float) -> list[float]:
-    """Take powers of two where the data are such, else powers of ten, else 1-2-5."""
-    own = sorted(set(values))
-    if len(own) <= _MOST_TICKS + 2 and all(math.log2(v).is_integer() for v in own):
-        return own
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    decades = [10.0**p for p in range(first, last + 1)]
-    inside = [v for v in decades if low <= v <= high]
-    if len(inside) >= 2:
-        return inside[:: math.ceil(len(inside) / _MOST_TICKS)]
-    return [v for d in decades for v in (d, 2 * d, 5 * d) if low <= v <= high]
-
-
-def _nice(raw: float) -> float:
-    """Round a step up to 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))

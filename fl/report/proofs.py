@@ -7,13 +7,11 @@ It does NOT prove anything, and measurements never count as proof here.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from fl.report.schema import REFUSED_WORDS, PrivacyRow, Report, Verdict
+from fl.report.records import PrivacyRow, Verdict, refused_word
+from fl.report.schema import Report
 from fl.report.wording import number
-
-_REFUSED = re.compile(rf"\b({'|'.join(REFUSED_WORDS)})\b", re.IGNORECASE)
 
 
 class ClaimError(ValueError):
@@ -34,10 +32,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         for sentence in (*self.proven, *self.assumes):
-            found = _REFUSED.search(sentence)
-            if found:
+            word = refused_word(sentence)
+            if word:
                 raise ClaimError(
-                    f"a claim for {self.protection!r} says {found.group(0)!r}; "
+                    f"a claim for {self.protection!r} says {word!r}; "
                     "say what is guaranteed, against which adversary."
                 )
 

@@ -79,27 +79,20 @@ def write(
             "private=False shows records on the page, but the data are the user's "
             "own; leave private=True, which puts pictures into private/."
         )
-    shown = () if private else tuple(galleries)
     withheld = private and bool(galleries)
-    html = page(
-        report,
-        galleries=shown,
-        curves=curves,
-        claims=claims,
-        galleries_withheld=withheld,
-    )
     texts = {
         "report.json": to_json(report),
-        "report.html": html,
+        "report.html": page(
+            report,
+            galleries=() if private else galleries,
+            curves=curves,
+            claims=claims,
+            galleries_withheld=withheld,
+        ),
         "report.md": markdown(report, curves=curves, claims=claims),
     }
     apart = private_page(report, galleries) if withheld else None
-    pictures = None
-    if apart is not None:
-        hidden = folder / PRIVATE_FOLDER
-        hidden.mkdir(mode=_FOLDER_OWNER_ONLY, exist_ok=True)
-        hidden.chmod(_FOLDER_OWNER_ONLY)  # mkdir leaves an existing folder's mode
-        pictures = _replace(hidden / "pictures.html", apart, _OWNER_ONLY)
+    pictures = None if apart is None else _write_apart(folder, apart)
     paths = {n: _replace(folder / n, t, _PUBLIC_MODE) for n, t in texts.items()}
     return Written(
         json=paths["report.json"],
@@ -107,6 +100,14 @@ def write(
         markdown=paths["report.md"],
         pictures=pictures,
     )
+
+
+def _write_apart(folder: Path, text: str) -> Path:
+    """Write the pictures where only their owner can read them."""
+    hidden = folder / PRIVATE_FOLDER
+    hidden.mkdir(mode=_FOLDER_OWNER_ONLY, exist_ok=True)
+    hidden.chmod(_FOLDER_OWNER_ONLY)  # mkdir leaves an existing folder's mode
+    return _replace(hidden / "pictures.html", text, _OWNER_ONLY)
 
 
 def _replace(path: Path, text: str, mode: int) -> Path:

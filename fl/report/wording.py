@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from fl.report.schema import Scenario, Verdict
+from fl.report.records import Scenario, Verdict
 
 MEANING: dict[Verdict, str] = {
     Verdict.RECOVERED: "A record came back exactly, or with a certificate.",
@@ -86,7 +86,7 @@ def measure(value: float | None, metric: str) -> str:
         return NONE
     if metric == "accuracy":
         return percent(value)
-    return f"{_bare(value, metric)} dB" if "psnr" in metric else _bare(value, metric)
+    return _bare(value, metric) + (" dB" if _in_decibel(metric) else "")
 
 
 def interval(low: float | None, high: float | None, metric: str) -> str:
@@ -99,10 +99,11 @@ def interval(low: float | None, high: float | None, metric: str) -> str:
 
 def metric_name(metric: str) -> str:
     """Write a metric's name for reading."""
-    found = _TPR.match(metric)
+    plain = metric.lower().replace(" (db)", "_db")
+    found = _TPR.match(plain)
     if found:
         return f"TPR at {100 * float(found.group(1)):g} % FPR"
-    return _METRICS.get(metric, metric.replace("_", " "))
+    return _METRICS.get(plain, metric.replace("_", " "))
 
 
 def adversary_sees(adversary: str) -> str:
@@ -143,7 +144,11 @@ def level(confidence: float | None) -> str:
 def _bare(value: float, metric: str) -> str:
     if metric == "accuracy":
         return f"{100 * value:.1f}"
-    if "psnr" in metric:
+    if _in_decibel(metric):
         return f"{value:.1f}"
     # Shares of one get equal digits, so that a value and its interval line up.
     return f"{value:.3f}" if 0.01 <= abs(value) <= 1 else number(value)
+
+
+def _in_decibel(metric: str) -> bool:
+    return "psnr" in metric.lower() or "db" in metric.lower().split("_")

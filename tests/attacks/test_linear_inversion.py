@@ -90,6 +90,33 @@ def test_an_unknown_premise_costs_the_certificate(net, observe, digits, unknown)
     assert float((found.inputs[0] - images[0]).abs().max()) <= 1e-10
 
 
+def test_two_clients_with_the_same_record_are_not_certified(net, observe, digits):
+    """Nothing in the gradient tells this from one client; only the count does."""
+    images, labels = digits
+    seen = observe(net(), images[[3, 3]], labels[[3, 3]], clients=2)
+    found = run(seen)
+    assert found.certificate is Certificate.UNCERTIFIED
+    assert float((found.inputs[0] - images[3]).abs().max()) <= 1e-10
+
+
+def test_a_little_noise_costs_the_certificate(net, observe, digits):
+    images, labels = digits
+    seen = observe(net(dtype=torch.float32), images[:1], labels[:1])
+    noise = with_random_gradient(seen, seed=0).gradient
+    noisy = {name: g + 5e-3 * noise[name] for name, g in seen.gradient.items()}
+    found = run(replace(seen, gradient=noisy))
+    assert found.certificate is Certificate.UNCERTIFIED
+    assert "not rank one" in found.reason
+
+
+def test_a_negated_gradient_is_not_certified(net, observe, digits):
+    images, labels = digits
+    seen = observe(net(), images[:1], labels[:1], knows_labels=True)
+    upside_down = {name: -g for name, g in seen.gradient.items()}
+    found = run(replace(seen, gradient=upside_down))
+    assert found.certificate is Certificate.UNCERTIFIED
+
+
 def test_two_local_steps_are_not_certified(net, observe, digits):
     images, labels = digits
     seen = replace(observe(net(), images[:1], labels[:1]), steps=2)
@@ -211,6 +238,7 @@ class _Shared(nn.Module):
         (_Normalised(), "flattened"),
         (_Shared(), "more than once"),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)), "Batch"),
+        (nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 10)), "flattened"),
     ],
 )
 def test_other_first_layers_are_refused_with_a_reason(observe, digits, model, why):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks import (
@@ -171,6 +171,7 @@ def test_a_low_loss_scores_high():
     assert loss_threshold(np.array([0.1, 5.0])).argmax() == 0
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     shadows=st.integers(2, 40),
     records=st.integers(1, 200),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from html.parser import HTMLParser
@@ -22,6 +23,7 @@ from fl.report import (
     render,
     write,
 )
+from fl.report.markdown import markdown
 from fl.report.matrix import bands
 from fl.report.page import page
 from fl.report.wording import measure, metric_name, number, size
@@ -119,9 +121,18 @@ def test_a_hostile_name_is_text_on_the_page_and_in_the_table() -> None:
     report = fixture.report(data=HOSTILE)
     html = html_of(report)
     assert "<script" not in html and "&lt;script&gt;" in html
-    text = render.markdown(report)
+    text = markdown(report)
     row = next(line for line in text.splitlines() if line.startswith("| data |"))
-    assert "<script" not in text and re.sub(r"\\.", "", row).count("|") == 3
+    assert (
+        "<script" not in text.split("```json")[0]
+        and re.sub(r"\\.", "", row).count("|") == 3
+    )
+
+
+def test_the_text_holds_the_whole_configuration() -> None:
+    report = fixture.report(data="```\n# h")
+    block = markdown(report).split("```json\n")[1].rsplit("\n```", 1)[0]
+    assert json.loads(block) == report.manifest.config
 
 
 def test_claims_never_appear_on_the_page_or_in_the_text(tmp_path: Path) -> None:
@@ -142,7 +153,7 @@ def test_the_answer_leads_both_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("clients", "first"), [(9, True), (10, False)])
 def test_a_small_federation_sees_its_crowd_first(clients: int, first: bool) -> None:
     report = fixture.report(clients=clients)
-    html, text = html_of(report), render.markdown(report)
+    html, text = html_of(report), markdown(report)
     assert (html.index('id="crowd"') < html.index('id="leakage"')) is first
     crowd, leakage = text.index("## How many hide"), text.index("## Who learns")
     assert (crowd < leakage) is first
@@ -195,7 +206,7 @@ def test_a_scenario_without_rows_says_so() -> None:
     rows = tuple(r for r in report.leakage if r.scenario is Scenario.AS_CONFIGURED)
     report = report.model_copy(update={"leakage": rows})
     assert "Nothing was measured in this scenario" in html_of(report)
-    assert "Nothing was measured in this scenario" in render.markdown(report)
+    assert "Nothing was measured in this scenario" in markdown(report)
 
 
 def test_an_empty_report_still_renders(tmp_path: Path) -> None:
@@ -274,7 +285,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(
     def full(_: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(render.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         wrote(tmp_path, fixture.report(clients=5))
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == old
@@ -302,6 +313,8 @@ def test_numbers_read_plainly(value: float | None, text: str) -> None:
 def test_units_read_plainly() -> None:
     assert measure(0.9472, "accuracy") == "94.7 %"
     assert measure(38.14, "psnr_db") == "38.1 dB"
+    assert measure(38.14, "PSNR (dB)") == "38.1 dB"
+    assert metric_name("PSNR (dB)") == metric_name("psnr_db") == "PSNR"
     assert metric_name("tpr_at_fpr_0.01") == "TPR at 1 % FPR"
     assert [size(v) for v in (12, 24310, 5 * 2**20)] == ["12 B", "23.7 KiB", "5 MiB"]
 

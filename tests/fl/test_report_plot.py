@@ -21,10 +21,18 @@ POINT = re.compile(r"[ML](-?[\d.]+) (-?[\d.]+)")
 NUMBERS = st.floats(-1e6, 1e6).map(lambda v: round(v, 3))
 
 
-def curve(xs: list[float], ys: list[float], **options: bool) -> Curve:
+def curve(
+    xs: list[float], ys: list[float], *, log_x: bool = False, log_y: bool = False
+) -> Curve:
     series = Series(name="s", x=tuple(xs), y=tuple(ys))
     return Curve(
-        title="t", caption="c", x_label="x", y_label="y", series=(series,), **options
+        title="t",
+        caption="c",
+        x_label="x",
+        y_label="y",
+        series=(series,),
+        log_x=log_x,
+        log_y=log_y,
     )
 
 

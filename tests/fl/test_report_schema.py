@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 from pydantic import ValidationError
 
@@ -228,6 +228,13 @@ def test_words_that_claim_too_much_are_refused(word: str, place: str) -> None:
     else:
         raw[place][0] = sentence
     refused(raw, "claims more")
+
+
+def test_a_name_that_the_user_chose_may_hold_any_word() -> None:
+    raw = record()
+    raw["federation"]["data"] = "private/safe.csv"
+    raw["answer"][0] = "Trained on private/safe.csv, the accuracy is 0.947."
+    assert from_json(json.dumps(raw)).federation.data == "private/safe.csv"
 
 
 def test_a_report_cannot_be_changed() -> None:

@@ -1,0 +1,248 @@
+"""What a client knows of a round, and what it does in each of the four steps.
+
+Bonawitz et al., CCS 2017, figure 4, the user's column.  Each method checks one request
+of the server in full and builds the answer.  What a later step does not need is dropped
+or overwritten as soon as it has been used.
+
+It does not decide which step is due, and does not survive an error: that is ``client``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import encode, masks
+from secagg.boxes import HeldShares, Route, ShareKind, deal_boxes, open_box
+from secagg.boxes import seed_commitment as commit_to_seed
+from secagg.errors import (
+    AbortError,
+    AuthenticationError,
+    DecodeError,
+    RemoteProtocolError,
+)
+from secagg.invite import Advertise, Invite, KeyList, PublicKeys, Step
+from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
+from secagg.messages import (
+    MaskedInput,
+    RevealedShare,
+    SealedShares,
+    ShareDelivery,
+    UnmaskRequest,
+    UnmaskShares,
+)
+from secagg.policy import Policy
+from secagg.prg import Rng, draw
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """What the caller wants in the sum."""
+
+    rounded: NDArray[np.int64] = field(repr=False)
+    weight: int = field(repr=False)
+    context: bytes = field(repr=False)
+
+
+class Member:
+    """One client's part in one round.
+
+    Args:
+        invite: The invitation, already found to be the agreed one.
+        policy: What this client accepts.
+        name: Own name, listed in the invitation.
+        key: Ed25519 identity, if there is one.
+        rng: Source of all randomness.
+
+    Raises:
+        ParameterError: ``rng`` is broken (caller).
+    """
+
+    def __init__(
+        self,
+        invite: Invite,
+        policy: Policy,
+        *,
+        name: str,
+        key: IdentityKey | None,
+        rng: Rng,
+    ) -> None:
+        self.invite = invite
+        self._plan = invite.plan
+        self._roster = policy.roster
+        self._round_id = invite.round_id
+        self._name = name
+        self._me = invite.roster.index(name)
+        self._key = key
+        self._rng = rng
+        self._box_key = AgreementKey.generate(rng)
+        self._mask_key = AgreementKey.generate(rng)
+        self._seed = Secret(draw(rng, SECRET_BYTES))  # b_u
+        self._u1: dict[int, PublicKeys] = {}  # the others of u1
+        self._u2 = frozenset[int]()
+        self._binding = masks.Binding(self._round_id, b"")
+        self._box_secrets: dict[int, Secret] = {}
+        self._mask_secrets: dict[int, Secret] = {}
+        self._held: dict[int, HeldShares] = {}
+
+    def __repr__(self) -> str:
+        return f"Member(name={self._name!r})"
+
+    @property
+    def layout(self) -> encode.Layout:
+        """Layout of the vectors of this round."""
+        plan = self._plan
+        return encode.layout(
+            plan.encoder, clients=plan.clients, length=self.invite.length
+        )
+
+    def advertise(self) -> Advertise:
+        """Step 0: publish both keys, signed if there is an identity."""
+        publics = (self._box_key.public, self._mask_key.public)
+        keys = PublicKeys(self._me, *publics)
+        if self._key is not None:
+            signature = self._key.sign(keys.signed_bytes(self._round_id, self._name))
+            keys = PublicKeys(self._me, *publics, signature)
+        return Advertise(self._round_id, keys)
+
+    def share(self, key_list: KeyList) -> SealedShares:
+        """Step 1: check everybody's keys, deal both secrets to all others.
+
+        Raises:
+            RemoteProtocolError: The list is not one for this client, or a key is not
+                its owner's (peer).
+            AbortError: Fewer than ``threshold`` clients are left.
+        """
+        u1 = {keys.index: keys for keys in key_list.keys}
+        self._require(len(u1), Step.SHARE_KEYS)
+        own = u1.pop(self._me, None)
+        if own is None or (own.box_public, own.mask_public) != (
+            self._box_key.public,
+            self._mask_key.public,
+        ):
+            raise RemoteProtocolError("the key list does not hold this client's keys.")
+        for keys in u1.values():
+            self._check_identity(keys)
+        self._u1 = u1
+        self._binding = masks.Binding(self._round_id, key_list.digest())
+        self._box_secrets = {
+            v: self._box_key.agree(keys.box_public) for v, keys in u1.items()
+        }
+        boxes = deal_boxes(
+            self._box_secrets,
+            secrets=(self._mask_key.secret(), self._seed),
+            threshold=self._plan.share_threshold,
+            round_id=self._round_id,
+            dealer=self._me,
+            rng=self._rng,
+        )
+        commitment = commit_to_seed(self._round_id, self._me, self._seed)
+        return SealedShares(self._round_id, self._me, commitment, boxes)
+
+    def hold(self, delivery: ShareDelivery) -> None:
+        """Step 2, first half: learn u2 and open the boxes of its members.
+
+        A box that does not open costs its dealer one share, not the round: this client
+        will reveal nothing for it, and enough others suffice.
+
+        Raises:
+            RemoteProtocolError: The delivery is not one for this client (peer).
+            AbortError: Fewer than ``threshold`` clients are left.
+        """
+        dealers = {dealer for dealer, _ in delivery.boxes}
+        if delivery.receiver != self._me or not dealers <= self._u1.keys():
+            raise RemoteProtocolError("a share delivery is not for this client's u1.")
+        self._require(len(dealers) + 1, Step.MASKED_INPUT)
+        self._u2 = frozenset(dealers | {self._me})
+        for dealer, box in delivery.boxes:
+            route = Route(self._round_id, dealer, self._me)
+            try:
+                shares = open_box(self._box_secrets[dealer], route, box)
+            except (AuthenticationError, DecodeError):
+                continue
+            self._held[dealer] = shares
+        self._mask_secrets = {
+            v: self._mask_key.agree(self._u1[v].mask_public) for v in sorted(dealers)
+        }
+        _wipe(self._box_secrets)
+
+    def upload(self, offer: Offer) -> MaskedInput:
+        """Step 2, second half: encode, mask, and drop the keys of all masks."""
+        where, context = self.layout, offer.context
+        words = encode.encode(
+            where, offer.rounded, offer.weight, self._round_id + context
+        )
+        own = masks.self_key(
+            self._seed, owner=self._me, binding=self._binding, context=context
+        )
+        pairs = {
+            v: masks.pair_key(
+                agreed, pair=(self._me, v), binding=self._binding, context=context
+            )
+            for v, agreed in self._mask_secrets.items()
+        }
+        masks.add_masks(words, me=self._me, own=own, pairs=pairs)
+        self._seed.wipe()
+        _wipe(self._mask_secrets)
+        packed = where.ring.pack(words)
+        return MaskedInput(self._round_id, self._me, context, packed)
+
+    def unmask(self, request: UnmaskRequest) -> UnmaskShares:
+        """Step 3: reveal one share per other client.
+
+        The kind follows from u3 alone: of b_v if v is in it, of s_v if v is in u2 only.
+
+        Raises:
+            RemoteProtocolError: u3 is not a subset of u2 with this client (peer).
+            AbortError: u3 is smaller than ``threshold``.
+        """
+        u3 = frozenset(request.survivors)
+        if not u3 <= self._u2 or self._me not in u3:
+            raise RemoteProtocolError(
+                "an unmask request must name this client and only clients of u2."
+            )
+        self._require(len(u3), Step.UNMASK)
+        revealed = []
+        for owner, shares in sorted(self._held.items()):
+            kind = ShareKind.SELF_MASK if owner in u3 else ShareKind.MASK_KEY
+            revealed.append(RevealedShare(owner, kind, shares.of(kind).value))
+        return UnmaskShares(self._round_id, self._me, tuple(revealed))
+
+    def forget(self) -> None:
+        """Overwrite secrets; CPython may keep copies in freed memory."""
+        self._seed.wipe()
+        _wipe(self._box_secrets)
+        _wipe(self._mask_secrets)
+        self._held.clear()
+
+    def _check_identity(self, keys: PublicKeys) -> None:
+        """Check the signature over a peer's keys, if the policy has a roster."""
+        if keys.index >= len(self.invite.roster):
+            raise RemoteProtocolError("the key list names a client not invited.")
+        if self._roster is None:
+            return
+        name = self.invite.roster[keys.index]
+        signed = keys.signed_bytes(self._round_id, name)
+        try:
+            verify(self._roster[name], signed, keys.signature)
+        except AuthenticationError as error:
+            error.peer = name
+            raise
+
+    def _require(self, have: int, step: Step) -> None:
+        need = self._plan.threshold
+        if have < need:
+            raise AbortError(
+                f"only {have} clients are left in step {step}, {need} are needed.",
+                step=step,
+                need=need,
+                have=have,
+            )
+
+
+def _wipe(secrets: Mapping[int, Secret]) -> None:
+    for secret in secrets.values():
+        secret.wipe()

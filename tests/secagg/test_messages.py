@@ -1,0 +1,219 @@
+"""Every message round-trips; every tampered twin is refused or decodes to another."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import secagg
+from secagg import usage
+from secagg.boxes import BOX_BYTES, COMMITMENT_BYTES, Box, ShareKind
+from secagg.errors import DecodeError, ParameterError
+from secagg.invite import Advertise, Invite, KeyList, Limits, PublicKeys, Step
+from secagg.messages import (
+    MESSAGES,
+    Abort,
+    MaskedInput,
+    PlainInput,
+    RevealedShare,
+    SealedShares,
+    ShareDelivery,
+    UnmaskRequest,
+    UnmaskShares,
+    decode,
+    step_of,
+)
+from secagg.wire import HEADER_BYTES
+
+PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
+INVITE = Invite(b"session", PLAN, ("a", "b", "c", "dé"), 9)
+ROUND = INVITE.round_id
+LIMITS = Limits(4, 20)
+
+
+def box(fill: int) -> Box:
+    return Box(
+        bytes([fill]) * COMMITMENT_BYTES,
+        bytes([fill + 1]) * COMMITMENT_BYTES,
+        bytes([fill + 2]) * BOX_BYTES,
+    )
+
+
+def keys(index: int, signature: bytes = b"") -> PublicKeys:
+    return PublicKeys(index, bytes([index]) * 32, bytes([index + 100]) * 32, signature)
+
+
+GOOD = [
+    INVITE,
+    Advertise(ROUND, keys(2)),
+    Advertise(ROUND, keys(2, b"s" * 64)),
+    KeyList(ROUND, (keys(0), keys(1, b"s" * 64), keys(3))),
+    SealedShares(ROUND, 1, b"c" * 32, ((0, box(1)), (2, box(4)))),
+    ShareDelivery(ROUND, 1, ((0, box(1)), (2, box(4)))),
+    MaskedInput(ROUND, 3, b"x" * 32, bytes(range(20))),
+    UnmaskRequest(ROUND, (0, 1, 3)),
+    UnmaskShares(
+        ROUND,
+        1,
+        (
+            RevealedShare(0, ShareKind.SELF_MASK, b"v" * 33),
+            RevealedShare(2, ShareKind.MASK_KEY, b"w" * 33),
+        ),
+    ),
+    Abort(ROUND),
+]
+ids = [type(message).__name__ for message in GOOD]
+
+
+def test_every_message_class_has_a_good_example():
+    assert {type(message) for message in GOOD} == set(MESSAGES)
+    assert len({kind.TAG for kind in (*MESSAGES, PlainInput)}) == len(MESSAGES) + 1
+
+
+@pytest.mark.parametrize("message", GOOD, ids=ids)
+def test_messages_round_trip(message):
+    data = message.encode()
+    assert decode(data, LIMITS) == message
+    assert step_of(data) == message.STEP
+    assert len(data) <= HEADER_BYTES + type(message).cap(LIMITS)
+
+
+@pytest.mark.parametrize("message", GOOD, ids=ids)
+def test_every_flipped_bit_is_refused_or_seen(message):
+    data = message.encode()
+    for at in range(len(data)):
+        for bit in (1, 0x80):
+            twin = bytearray(data)
+            twin[at] ^= bit
+            try:
+                decoded = decode(bytes(twin), LIMITS)
+            except DecodeError:
+                continue
+            assert decoded != message and decoded.encode() == twin
+
+
+@pytest.mark.parametrize("message", GOOD, ids=ids)
+def test_every_truncation_and_every_extension_is_refused(message):
+    data = message.encode()
+    for size in range(len(data)):
+        with pytest.raises(DecodeError):
+            decode(data[:size], LIMITS)
+    with pytest.raises(DecodeError):
+        decode(data + b"\0", LIMITS)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    tag=st.integers(0, 12),
+    body=st.binary(max_size=300),
+    round_id=st.sampled_from([ROUND, bytes(32)]),
+)
+def test_decode_returns_canonical_messages_or_raises_decode_error(tag, body, round_id):
+    data = bytes([usage.VERSION, tag]) + round_id + body
+    try:
+        assert decode(data, LIMITS).encode() == data
+    except DecodeError:
+        pass
+
+
+@pytest.mark.parametrize("message", GOOD, ids=ids)
+def test_the_cap_is_checked_before_anything_is_read(message):
+    huge = message.encode()[:HEADER_BYTES] + bytes(100_000)
+    with pytest.raises(DecodeError, match="more than the cap"):
+        decode(huge, LIMITS)
+
+
+def test_another_version_and_unknown_tags_are_refused():
+    data = GOOD[1].encode()
+    with pytest.raises(DecodeError, match="version"):
+        decode(bytes([usage.VERSION + 1]) + data[1:], LIMITS)
+    for tag in (0, 11, 255):
+        with pytest.raises(DecodeError, match="tag"):
+            decode(data[:1] + bytes([tag]) + data[2:], LIMITS)
+        with pytest.raises(DecodeError, match="tag"):
+            step_of(data[:1] + bytes([tag]) + data[2:])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: KeyList(ROUND, (keys(1), keys(0))),
+        lambda: KeyList(ROUND, (keys(1), keys(1))),
+        lambda: KeyList(
+            ROUND, (keys(1), PublicKeys(2, keys(1).mask_public, b"z" * 32))
+        ),
+        lambda: PublicKeys(0, b"short", b"y" * 32),
+        lambda: PublicKeys(0, b"x" * 32, b"y" * 32, b"short"),
+        lambda: SealedShares(ROUND, 0, b"c" * 32, ((0, box(1)),)),
+        lambda: SealedShares(ROUND, 0, b"c", ((1, box(1)),)),
+        lambda: ShareDelivery(ROUND, 1, ((2, box(1)), (0, box(1)))),
+        lambda: ShareDelivery(ROUND, 1, ((0, Box(b"", b"", b"")),)),
+        lambda: MaskedInput(ROUND, 0, b"short", b""),
+        lambda: UnmaskRequest(ROUND, (1, 1)),
+        lambda: UnmaskShares(
+            ROUND, 1, (RevealedShare(1, ShareKind.MASK_KEY, b"v" * 33),)
+        ),
+        lambda: UnmaskShares(
+            ROUND,
+            1,
+            (
+                RevealedShare(2, ShareKind.MASK_KEY, b"v" * 33),
+                RevealedShare(2, ShareKind.SELF_MASK, b"v" * 33),
+            ),
+        ),
+    ],
+)
+def test_messages_that_break_an_invariant_cannot_be_built(build):
+    with pytest.raises(DecodeError):
+        build()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"session": b""},
+        {"session": b"x" * 257},
+        {"roster": ("a", "b", "c")},
+        {"roster": ("a", "b", "c", "c")},
+        {"roster": ("a", "b", "c", "")},
+        {"roster": ("a", "b", "c", "server")},
+        {"roster": ("a", "b", "c", "x" * 129)},
+        {"roster": ("a", "b", "c", "\ud800")},
+        {"length": 0},
+        {"length": 2**32},
+    ],
+)
+def test_invitations_out_of_range_are_refused(change):
+    fields = {"session": b"s", "plan": PLAN, "roster": INVITE.roster, "length": 9}
+    Invite(**fields)
+    with pytest.raises(ParameterError):
+        Invite(**fields | change)
+
+
+def test_the_round_id_covers_every_field_of_the_invitation():
+    other_plan = secagg.plan(clients=4, corrupt=0, drop=1)
+    variants = [
+        INVITE,
+        Invite(b"other", PLAN, INVITE.roster, 9),
+        Invite(b"session", other_plan, INVITE.roster, 9),
+        Invite(b"session", PLAN, ("b", "a", "c", "dé"), 9),
+        Invite(b"session", PLAN, INVITE.roster, 10),
+    ]
+    assert len({invite.round_id for invite in variants}) == len(variants)
+
+
+def test_bulk_and_secret_fields_do_not_print():
+    for message in GOOD:
+        shown = repr(message)
+        assert "vvvv" not in shown and "wwww" not in shown and len(shown) < 400
+
+
+def test_plain_uploads_round_trip():
+    vector = np.array([1.5, -2.0], dtype=np.float32)
+    upload = PlainInput.of(ROUND, vector, 7)
+    back = PlainInput.decode(upload.encode())
+    assert back == upload and back.values().tolist() == [1.5, -2.0]
+    assert step_of(upload.encode()) is Step.MASKED_INPUT
+    for bad in (upload.encode()[:-1], upload.encode()[:20], Abort(ROUND).encode()):
+        with pytest.raises(DecodeError):
+            PlainInput.decode(bad)

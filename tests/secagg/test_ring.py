@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secagg.errors import DecodeError, ParameterError
+from secagg.ring import Ring
+
+
+def slow_pack(values: list[int], bits: int) -> bytes:
+    """Write one bit at a time."""
+    stream = 0
+    for i, value in enumerate(values):
+        stream |= (value % (1 << bits)) << (i * bits)
+    return stream.to_bytes((len(values) * bits + 7) // 8, "little")
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "packed"),
+    [([1, 3, 7, 15], 5, "619c07"), ([13, 17, 19], 9, "0d224c00")],
+)
+def test_packing_matches_federated_compute(values, bits, packed):
+    # google/federated-compute, fcp/secagg/shared/secagg_vector_test.cc
+    ring = Ring(bits)
+    assert ring.pack(np.array(values, dtype=ring.dtype)).hex() == packed
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    bits=st.integers(1, 64),
+    values=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=70),
+)
+def test_packing_agrees_with_slow_oracle_and_inverts(bits, values):
+    ring = Ring(bits)
+    words = np.array(values, dtype="<u8").astype(ring.dtype)
+    packed = ring.pack(words)
+    assert packed == slow_pack([int(w) for w in words], bits)
+    back = ring.unpack(packed, len(values))
+    assert back.dtype == ring.dtype
+    assert np.array_equal(back, ring.reduce(words))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 15, 16, 17, 31, 32, 33, 44, 63, 64])
+def test_center_inverts_from_signed_over_the_whole_range(bits):
+    ring = Ring(bits)
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    values = np.array(
+        sorted(
+            {low, low + 1, -1, 0, 1, high - 1, high}
+            & set(
+                range(low, high + 1)
+                if bits < 8
+                else [low, low + 1, -1, 0, 1, high - 1, high]
+            )
+        ),
+        dtype=np.int64,
+    )
+    assert np.array_equal(ring.center(ring.from_signed(values)), values)
+
+
+@pytest.mark.parametrize("bits", [5, 16, 20, 32, 44, 64])
+def test_native_word_arithmetic_is_arithmetic_modulo_the_ring(bits):
+    ring = Ring(bits)
+    rng = np.random.default_rng(bits)
+    a = rng.integers(0, 2**63, 50, dtype=np.uint64)
+    b = rng.integers(0, 2**63, 50, dtype=np.uint64)
+    fast = ring.reduce(a.astype(ring.dtype) - b.astype(ring.dtype))
+    slow = [(int(x) - int(y)) % (1 << bits) for x, y in zip(a, b, strict=True)]
+    assert fast.tolist() == slow
+
+
+def test_unpack_refuses_wrong_length_and_padding_bits():
+    ring = Ring(5)
+    packed = ring.pack(np.array([1, 2, 3], dtype=ring.dtype))
+    with pytest.raises(DecodeError):
+        ring.unpack(packed + b"\0", 3)
+    with pytest.raises(DecodeError):
+        ring.unpack(packed[:-1], 3)
+    with pytest.raises(DecodeError):
+        ring.unpack(packed[:-1] + bytes([packed[-1] | 0x80]), 3)
+
+
+@pytest.mark.parametrize("bits", [0, 65, -1])
+def test_ring_refuses_bits_out_of_range(bits):
+    with pytest.raises(ParameterError):
+        Ring(bits)
