@@ -460,7 +460,10 @@ def test_a_client_that_breaks_a_step_is_named_and_left_out(kind, rewrite, error)
     assert network.clients["c1"].aborted or kind is UnmaskShares
 
 
-def test_shares_off_the_polynomial_end_the_round_and_name_the_dealer(monkeypatch):
+@pytest.mark.parametrize("dealer_drops", [False, True])
+def test_shares_off_the_polynomial_end_the_round_and_name_the_dealer(
+    monkeypatch, dealer_drops
+):
     from secagg import boxes
     from secagg.shamir import Share
 
@@ -473,7 +476,13 @@ def test_shares_off_the_polynomial_end_the_round_and_name_the_dealer(monkeypatch
         return tuple(Share(s.x, bytes([s.x]) * 32 + b"\0") for s in shares)
 
     monkeypatch.setattr(boxes, "deal", crooked)
-    server = Network(PLAN, UPDATES).run()
+    server = Network(PLAN, UPDATES).run(
+        lambda wire: (
+            None
+            if dealer_drops and wire.sender == "c1" and wire.data[1] == MaskedInput.TAG
+            else wire.data
+        )
+    )
     with pytest.raises(AbortError, match="'c1' dealt do not give back"):
         server.result()
 
@@ -707,3 +716,37 @@ def test_no_public_object_prints_a_secret():
     assert len(drawn) >= 5 and "Client(me='c0'" in text
     for secret in drawn:
         assert repr(secret)[2:-1] not in text and secret.hex() not in text
+
+
+def test_a_client_that_aborts_after_its_upload_counts_but_is_not_asked():
+    network = Network(PLAN, UPDATES)
+    receive = network.server.receive
+
+    def then_abort(peer, data):
+        sent = receive(peer, data)
+        if peer == "c0" and data[1] == MaskedInput.TAG:
+            sent += receive(peer, Abort(data[2:34]).encode())
+        return sent
+
+    network.server.receive = then_abort
+    assert survivors_mean(network.run()).survivors == set(UPDATES)
+    assert not [
+        w
+        for w in network.wires
+        if w.receiver == "c0" and w.data[1] == UnmaskRequest.TAG
+    ]
+
+
+def test_mask_secrets_are_gone_once_the_upload_is_sent():
+    network = Network(PLAN, UPDATES)
+    checked = []
+
+    def tamper(wire):
+        if wire.data[1] == MaskedInput.TAG:
+            member = network.clients[wire.sender]._member
+            secrets = [member._seed, *member._mask_secrets.values()]
+            checked.extend(len(secret) for secret in secrets)
+        return wire.data
+
+    network.run(tamper)
+    assert checked == [0] * (4 * 4)

@@ -174,6 +174,20 @@ def test_weight_zero_and_too_large_a_weight_are_refused():
         encode.decode_sum(encoder, where, words, BINDING, clients=2)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_value_beyond_the_total_weight_is_refused(sign):
+    encoder = Encoder(value_bits=8, weight_max=10)
+    where = encode.layout(encoder, clients=3, length=2)
+    for excess in (0, 1):
+        values = np.array([0, sign * (encoder.linf_bound + excess)], dtype=np.int64)
+        words = encode.encode(where, values, 1, BINDING)
+        if excess == 0:
+            encode.decode_sum(encoder, where, words, BINDING, clients=1)
+            continue
+        with pytest.raises(IntegrityError):
+            encode.decode_sum(encoder, where, words, BINDING, clients=1)
+
+
 @pytest.mark.parametrize(
     ("bits", "n", "wmax"), [(24, 10, 65535), (16, 4, 1), (2, 2, 1)]
 )
