@@ -24,7 +24,9 @@ def local_update(site: str) -> np.ndarray:
 def true_mean(survivors: frozenset[str], weights: dict[str, int]) -> np.ndarray:
     """Average the survivors in the clear, to compare with."""
     total = sum(weights[site] for site in survivors)
-    return sum(weights[site] * local_update(site) for site in survivors) / total
+    terms = [weights[site] * local_update(site) for site in survivors]
+    mean: np.ndarray = np.sum(terms, axis=0) / total
+    return mean
 
 
 def in_one_call(plan: secagg.Plan, weights: dict[str, int]) -> None:

@@ -10,7 +10,7 @@ targets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,19 +97,16 @@ def findings(
         for run, fed in runs
     ]
     seeds = tuple(run.seed for run, _ in runs)
-    rows = attack.both(Adversary.OUTSIDER, "released model", released, seeds)
+    everyone = (Adversary.OUTSIDER, Adversary.SERVER, Adversary.SERVER_PLUS)
+    rows = attack.rank(LOSS, everyone, "released model", released, seeds)
+    rows += attack.rank(LIRA, everyone, "released model", released, seeds)
     if protection.hides_one_upload is None:
         alone = [target for run, fed in runs for target in _uploads(run, fed, config)]
-        for adversary in (Adversary.SERVER, Adversary.SERVER_PLUS):
-            rows += attack.loss(adversary, "one client's model", alone, seeds)
-    else:
-        rows += attack.both(
-            Adversary.SERVER, "sum of all updates (released model)", released, seeds
-        )
+        rows += attack.rank(LOSS, everyone[1:], "one client's model", alone, seeds)
+    elif config.federation.corrupt:
         partial = [target for run, fed in runs for target in _honest(run, fed, config)]
-        rows += attack.loss(
-            Adversary.SERVER_PLUS, "sum of the honest updates", partial, seeds
-        )
+        view = "sum of the honest updates"
+        rows += attack.rank(LOSS, everyone[2:], view, partial, seeds)
     rows.append(_no_worst_case(protection.name, seeds))
     return rows
 
@@ -120,51 +117,36 @@ class _Attacker:
     shadows: Shadows
     config: Config
 
-    def both(
+    def rank(
         self,
-        adversary: Adversary,
-        view: str,
-        targets: Sequence[Target],
-        seeds: tuple[int, ...],
-    ) -> list[Finding]:
-        rows = self.loss(adversary, view, targets, seeds)
-        rows.append(self._rank(adversary, view, LIRA, targets, seeds, self._lira))
-        return rows
-
-    def loss(
-        self,
-        adversary: Adversary,
-        view: str,
-        targets: Sequence[Target],
-        seeds: tuple[int, ...],
-    ) -> list[Finding]:
-        return [self._rank(adversary, view, LOSS, targets, seeds, self._loss)]
-
-    def _rank(
-        self,
-        adversary: Adversary,
-        view: str,
         name: str,
+        adversaries: Sequence[Adversary],
+        view: str,
         targets: Sequence[Target],
         seeds: tuple[int, ...],
-        score: Callable[[Target], NDArray[np.float64]],
-    ) -> Finding:
+    ) -> list[Finding]:
+        """Score the targets once, for all adversaries who see them."""
         began = time.perf_counter()
+        score = self._lira if name == LIRA else self._loss
         groups = tuple(_group(target, score(target)) for target in targets)
         rates = RATES if name == LIRA else ()
-        return Finding(
-            protection=self.protection,
-            adversary=adversary,
-            view=view,
-            scenario=AS_CONFIGURED,
-            attack=name,
-            measures=(
-                Ranking(groups=groups),
-                *(Ranking(groups=groups, fpr=rate) for rate in rates),
-            ),
-            seeds=seeds,
-            seconds=time.perf_counter() - began,
+        measures = (
+            Ranking(groups=groups),
+            *(Ranking(groups=groups, fpr=rate) for rate in rates),
         )
+        return [
+            Finding(
+                protection=self.protection,
+                adversary=adversary,
+                view=view,
+                scenario=AS_CONFIGURED,
+                attack=name,
+                measures=measures,
+                seeds=seeds,
+                seconds=time.perf_counter() - began,
+            )
+            for adversary in adversaries
+        ]
 
     def _loss(self, target: Target) -> NDArray[np.float64]:
         model = _model(target, self.config)

@@ -21,7 +21,7 @@ from attacks import (
     paired_excess,
 )
 from attacks.quality import PSNR_CAP_DB
-from fl.finding import Exact, Finding, Measure, Missing, Paired, Ranking
+from fl.finding import Exact, Finding, Missing, Paired, Ranking
 from fl.report.schema import LeakageRow, Scenario, Verdict
 from fl.seeds import seed_for
 
@@ -38,21 +38,28 @@ def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
         seed: of the bootstrap.
     """
     measures = [measure for finding in findings for measure in finding.measures]
-    rankings = sum(isinstance(measure, Ranking) for measure in measures)
+    rankings = len({id(one) for one in measures if isinstance(one, Ranking)})
     others = sum(isinstance(measure, Paired | Exact) for measure in measures)
     share = FAMILY_ERROR / 2 if rankings and others else FAMILY_ERROR
     ranked = 1 - share / max(rankings, 1)
     paired = 1 - share / max(others, 1)
-    rows = []
-    for finding in findings:
-        for measure in finding.measures:
-            confidence = ranked if isinstance(measure, Ranking) else paired
-            rows.append(_row(finding, measure, confidence, seed))
-    return tuple(rows)
+    # Adversaries who see the same model share its ranking: bootstrap each one once.
+    estimates = {
+        id(measure): _estimate(measure, ranked, seed)
+        for measure in measures
+        if isinstance(measure, Ranking)
+    }
+    return tuple(
+        _ranking(finding, measure, estimates[id(measure)])
+        if isinstance(measure, Ranking)
+        else _row(finding, measure, paired)
+        for finding in findings
+        for measure in finding.measures
+    )
 
 
 def _row(
-    finding: Finding, measure: Measure, confidence: float, seed: int
+    finding: Finding, measure: Paired | Exact | Missing, confidence: float
 ) -> LeakageRow:
     match measure:
         case Missing(why=why):
@@ -61,8 +68,6 @@ def _row(
             return _paired(finding, measure, confidence)
         case Exact():
             return _exact(finding, measure, confidence)
-        case Ranking():
-            return _ranking(finding, measure, confidence, seed)
 
 
 def _paired(finding: Finding, measure: Paired, confidence: float) -> LeakageRow:
@@ -110,9 +115,8 @@ def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
     return row.model_copy(update={"verdict": Verdict.RECOVERED, "why": why})
 
 
-def _ranking(
-    finding: Finding, measure: Ranking, confidence: float, seed: int
-) -> LeakageRow:
+def _estimate(measure: Ranking, confidence: float, seed: int) -> Estimate | str:
+    """Bootstrap one ranking, or say why it cannot be resolved."""
     models = [
         ModelScores(
             members=group.scores[group.members],
@@ -122,15 +126,21 @@ def _ranking(
         )
         for group in measure.groups
     ]
-    child = seed_for(seed, "bootstrap", finding.protection, finding.attack)
-    null = 0.5 if measure.fpr is None else measure.fpr
+    child = seed_for(seed, "bootstrap", measure.metric)
     try:
         if measure.fpr is None:
-            estimate = bootstrap_auc(models, confidence, seed=child)
-        else:
-            estimate = bootstrap_tpr(models, measure.fpr, confidence, seed=child)
+            return bootstrap_auc(models, confidence, seed=child)
+        return bootstrap_tpr(models, measure.fpr, confidence, seed=child)
     except Unresolvable as error:
-        return _not_measured(finding, measure.metric, str(error))
+        return str(error)
+
+
+def _ranking(
+    finding: Finding, measure: Ranking, estimate: Estimate | str
+) -> LeakageRow:
+    if isinstance(estimate, str):
+        return _not_measured(finding, measure.metric, estimate)
+    null = 0.5 if measure.fpr is None else measure.fpr
     return _measured(
         finding,
         measure.metric,

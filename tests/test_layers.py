@@ -20,8 +20,9 @@ FORBIDDEN = {
 }
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
-    "errors usage ring prg keys shamir encode schema params plan graph policy monitor "
-    "messages states client server round aggregator he store stream"
+    "errors usage ring prg keys shamir encode schema masks boxes params plan graph "
+    "policy monitor wire invite messages states member client recovery tally server "
+    "transcript round aggregator he store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}
