@@ -9,6 +9,7 @@ is known about the spread over models, and the interval is conditional on that m
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,11 +59,12 @@ def bootstrap_auc(
     draws = _resample_count(models, confidence, resamples)
     values = np.array([auc(model.members, model.nonmembers) for model in models])
     value = float(values.mean())
+    places = [_place(model) for model in models]
     chunks: list[Floats] = []
     for chosen, weights in _resampled(models, draws, seed):
         each = [
-            _weighted_auc(model, *pair)
-            for model, pair in zip(models, weights, strict=True)
+            _weighted_auc(place, *pair)
+            for place, pair in zip(places, weights, strict=True)
         ]
         chunks.append((chosen * np.stack(each, axis=1)).sum(axis=1) / len(models))
     low, high = _percentiles(np.concatenate(chunks), value, confidence)
@@ -183,20 +185,32 @@ def _distinct(models: Sequence[ModelScores], *, members: bool) -> int:
     return len(np.unique(np.concatenate([part for part in ids if part is not None])))
 
 
-def _weighted_auc(model: ModelScores, inside: Floats, outside: Floats) -> Floats:
-    """Return the AUC under each row of weights, (r,); ties count one half."""
-    pooled = np.concatenate([model.members, model.nonmembers])
-    _, rank = np.unique(pooled, return_inverse=True)
-    order = np.argsort(rank, kind="stable")
-    starts = np.flatnonzero(np.diff(rank[order], prepend=-1))
-    won = np.hstack([inside, np.zeros_like(outside)])[:, order]
-    lost = np.hstack([np.zeros_like(inside), outside])[:, order]
-    won, lost = np.add.reduceat(won, starts, 1), np.add.reduceat(lost, starts, 1)
-    below = np.cumsum(lost, axis=1) - lost / 2
-    return np.asarray(
-        (won * below).sum(axis=1) / (won.sum(axis=1) * lost.sum(axis=1)),
-        dtype=np.float64,
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where each member's score falls among the sorted non-members' scores."""
+
+    order: Ints
+    below: Ints
+    not_above: Ints
+
+
+def _place(model: ModelScores) -> _Placed:
+    order = np.argsort(model.nonmembers, kind="stable")
+    ranked = model.nonmembers[order]
+    return _Placed(
+        order,
+        np.searchsorted(ranked, model.members, side="left"),
+        np.searchsorted(ranked, model.members, side="right"),
     )
+
+
+def _weighted_auc(placed: _Placed, inside: Floats, outside: Floats) -> Floats:
+    """Return the AUC under each row of weights, (r,); ties count one half."""
+    passed = np.zeros((len(outside), outside.shape[1] + 1))
+    np.cumsum(outside[:, placed.order], axis=1, out=passed[:, 1:])
+    beaten = passed[:, placed.below] + passed[:, placed.not_above]
+    wins = np.einsum("ij,ij->i", inside, beaten) / 2
+    return np.asarray(wins / (inside.sum(axis=1) * passed[:, -1]), dtype=np.float64)
 
 
 def _percentiles(

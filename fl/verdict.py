@@ -9,6 +9,7 @@ half on everything else. A *leaks* is an interval above the null at that level;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from attacks import (
     Estimate,
@@ -22,6 +23,7 @@ from attacks import (
 )
 from attacks.quality import PSNR_CAP_DB
 from fl.finding import Exact, Finding, Missing, Paired, Ranking
+from fl.parallel import each
 from fl.report.schema import LeakageRow, Scenario, Verdict
 from fl.seeds import seed_for
 
@@ -44,11 +46,9 @@ def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
     ranked = 1 - share / max(rankings, 1)
     paired = 1 - share / max(others, 1)
     # Adversaries who see the same model share its ranking: bootstrap each one once.
-    estimates = {
-        id(measure): _estimate(measure, ranked, seed)
-        for measure in measures
-        if isinstance(measure, Ranking)
-    }
+    unique = {id(one): one for one in measures if isinstance(one, Ranking)}
+    jobs = [_Bootstrap(one, ranked, seed) for one in unique.values()]
+    estimates = dict(zip(unique, each(_estimate, jobs, count=len(jobs)), strict=True))
     return tuple(
         _ranking(finding, measure, estimates[id(measure)])
         if isinstance(measure, Ranking)
@@ -115,8 +115,16 @@ def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
     return row.model_copy(update={"verdict": Verdict.RECOVERED, "why": why})
 
 
-def _estimate(measure: Ranking, confidence: float, seed: int) -> Estimate | str:
+@dataclass(frozen=True, slots=True)
+class _Bootstrap:
+    measure: Ranking
+    confidence: float
+    seed: int
+
+
+def _estimate(job: _Bootstrap) -> Estimate | str:
     """Bootstrap one ranking, or say why it cannot be resolved."""
+    measure, confidence = job.measure, job.confidence
     models = [
         ModelScores(
             members=group.scores[group.members],
@@ -126,7 +134,7 @@ def _estimate(measure: Ranking, confidence: float, seed: int) -> Estimate | str:
         )
         for group in measure.groups
     ]
-    child = seed_for(seed, "bootstrap", measure.metric)
+    child = seed_for(job.seed, "bootstrap", measure.metric)
     try:
         if measure.fpr is None:
             return bootstrap_auc(models, confidence, seed=child)

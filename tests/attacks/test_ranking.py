@@ -11,7 +11,7 @@ from attacks import (
     bootstrap_tpr,
     tpr_at_fpr,
 )
-from attacks.bootstrap import _weighted_auc
+from attacks.bootstrap import _place, _weighted_auc
 
 
 def slow_auc(members, nonmembers):
@@ -51,7 +51,7 @@ def test_weighted_auc_equals_auc_of_repeated_scores():
     )
     inside = rng.integers(1, 4, (5, 12)).astype(float)
     outside = rng.integers(1, 4, (5, 9)).astype(float)
-    found = _weighted_auc(model, inside, outside)
+    found = _weighted_auc(_place(model), inside, outside)
     for row in range(5):
         a = np.repeat(model.members, inside[row].astype(int))
         b = np.repeat(model.nonmembers, outside[row].astype(int))
