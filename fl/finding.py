@@ -37,10 +37,12 @@ class Exact:
 
     Attributes:
         hits: (victims,) bool.
+        nulls: (victims,) bool, the same question asked of other real records.
         certified: how many of the hits carry a certificate.
     """
 
     hits: NDArray[np.bool_]
+    nulls: NDArray[np.bool_]
     certified: int
     metric: str = "exact recoveries (fraction of victims)"
 

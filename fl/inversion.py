@@ -54,7 +54,8 @@ class Attempt:
     Attributes:
         attack: its name.
         metrics: name -> (value, null).
-        exact: whether a record came back exactly or certified; None for labels.
+        exact: whether a record came back exactly, of the truth and of other real
+            records (the null); None for labels.
         certified: whether the attack itself proved it.
         refused: why the attack gave up, or "".
         reconstruction: for the pictures, None for labels.
@@ -63,7 +64,7 @@ class Attempt:
 
     attack: str
     metrics: dict[str, tuple[float, float]]
-    exact: bool | None
+    exact: tuple[bool, bool] | None
     certified: bool
     refused: str
     reconstruction: Reconstruction | None
@@ -130,11 +131,20 @@ def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
     result = attack.run(
         observation, seed=seed_for(shot.seed, "attack", attack.name, shot.number)
     )
-    score = _score(result.inputs, shot)
+    truth, others = _truth_and_nulls(shot)
+    score = quality.score(
+        result.inputs,
+        _best_fit(result.inputs, truth),
+        [_best_fit(result.inputs, other) for other in others],
+        value_range=observation.value_range or (0.0, 1.0),
+    )
     metrics = {"PSNR (dB)": (score.psnr, score.psnr_null)}
     if score.ssim is not None and score.ssim_null is not None:
         metrics["SSIM"] = (score.ssim, score.ssim_null)
-    exact = _came_back(result.inputs, shot)
+    exact = (
+        _came_back(result.inputs, shot.x, shot),
+        _came_back(result.inputs, torch.cat(others), shot),
+    )
     certified = result.certificate is Certificate.CERTIFIED
     return Attempt(
         attack=attack.name,
@@ -147,8 +157,10 @@ def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
     )
 
 
-def _score(inputs: torch.Tensor, shot: Shot) -> quality.VictimScore:
-    """Score candidates against the truth and, the same way, other real records.
+def _truth_and_nulls(
+    shot: Shot,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Return the records to score against and equally many other real ones.
 
     Where a view covers more records than an attack hands in, it is scored on the
     records that fit its candidates best, and so is the null, out of equally many.
@@ -158,15 +170,8 @@ def _score(inputs: torch.Tensor, shot: Shot) -> quality.VictimScore:
     if size < len(truth):
         order = torch.Generator().manual_seed(seed_for(shot.seed, "score", shot.number))
         truth = truth[torch.randperm(len(truth), generator=order)[:size]]
-    others = nulls.other_records(
-        shot.pool, truth, sets=NULL_SETS, seed=seed_for(shot.seed, "null", shot.number)
-    )
-    return quality.score(
-        inputs,
-        _best_fit(inputs, truth),
-        [_best_fit(inputs, other) for other in others],
-        value_range=shot.observation.value_range or (0.0, 1.0),
-    )
+    seed = seed_for(shot.seed, "null", shot.number)
+    return truth, nulls.other_records(shot.pool, truth, sets=NULL_SETS, seed=seed)
 
 
 def _best_fit(inputs: torch.Tensor, records: torch.Tensor) -> torch.Tensor:
@@ -178,13 +183,13 @@ def _best_fit(inputs: torch.Tensor, records: torch.Tensor) -> torch.Tensor:
     return records[torch.from_numpy(chosen)]
 
 
-def _came_back(inputs: torch.Tensor, shot: Shot) -> bool:
-    """Tell whether any candidate equals any record of the truth, up to rounding."""
+def _came_back(inputs: torch.Tensor, records: torch.Tensor, shot: Shot) -> bool:
+    """Tell whether any candidate equals any of ``records``, up to rounding."""
     if len(inputs) == 0:
         return False
     low, high = shot.observation.value_range or (0.0, 1.0)
     gaps = torch.cdist(
-        inputs.double().flatten(1), shot.x.double().flatten(1), p=torch.inf
+        inputs.double().flatten(1), records.double().flatten(1), p=torch.inf
     )
     return bool(gaps.min() <= quality.EXACT_TOLERANCE * (high - low))
 
@@ -247,8 +252,9 @@ def _measures(attempts: list[Attempt]) -> tuple[Measure, ...]:
         )
         for name in names
     ]
-    hits = [attempt.exact for attempt in attempts if attempt.exact is not None]
-    if hits:
+    exact = [attempt.exact for attempt in attempts if attempt.exact is not None]
+    if exact:
+        hits, by_chance = np.array(exact).T
         certified = sum(attempt.certified for attempt in attempts)
-        measures.append(Exact(hits=np.array(hits), certified=certified))
+        measures.append(Exact(hits=hits, nulls=by_chance, certified=certified))
     return tuple(measures)

@@ -25,6 +25,7 @@ from fl.view import Scene, of_one_upload, of_sum
 from fl.worst_case import Probe, probe
 
 AS_CONFIGURED, WORST_CASE = "as configured", "worst case"
+PLAIN_UPLOAD, MASKED_UPLOAD = "one upload", "one masked upload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,8 @@ def _of_round(
     rule = protection.hides_one_upload
     # In the clear, colluders add nothing to what the server reads in an upload.
     both = (Adversary.SERVER, Adversary.SERVER_PLUS)
-    alone = of_one_upload(scene, snapshot, victim)
+    name = PLAIN_UPLOAD if rule is None else MASKED_UPLOAD
+    alone = of_one_upload(scene, snapshot, victim, view=name)
     yield shot(alone, [victim], both if rule is None else both[:1], rule)
     if rule is None:
         return

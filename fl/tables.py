@@ -28,6 +28,7 @@ from fl.report import (
     UtilityRow,
     Verdict,
 )
+from fl.shots import MASKED_UPLOAD
 from fl.utility import accuracy
 
 NOT_COVERED = (
@@ -168,11 +169,11 @@ def privacy(protections: Sequence[Protection]) -> tuple[PrivacyRow, ...]:
 def gates(evidence: Evidence, leakage: Sequence[LeakageRow]) -> tuple[Gate, ...]:
     """Return the conditions that a run must meet; a failed one is exit status 3."""
     certified = [o.attempt for o in evidence.outcomes if o.attempt.certified]
-    false = sum(not attempt.exact for attempt in certified)
+    false = sum(attempt.exact != (True, False) for attempt in certified)
     broken = [
         row
         for row in leakage
-        if row.view.startswith("one masked upload")
+        if row.view.startswith(MASKED_UPLOAD)
         and row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
     ]
     return (

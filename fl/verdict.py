@@ -97,6 +97,7 @@ def _paired(finding: Finding, measure: Paired, confidence: float) -> LeakageRow:
 
 def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
     hits = int(measure.hits.sum())
+    null = float(measure.nulls.mean())
     rate = clopper_pearson(hits, len(measure.hits), confidence)
     row = _measured(
         finding,
@@ -104,12 +105,12 @@ def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
         value=rate.value,
         low=rate.low,
         high=rate.high,
-        null=0.0,
+        null=null,
         estimate=rate,
-        found=hits > 0,
+        found=rate.low > null,
         n=len(measure.hits),
     )
-    if hits == 0:
+    if row.verdict is not Verdict.LEAKS:
         return row
     why = f"{hits} exact, {measure.certified} of them certified by the attack itself."
     return row.model_copy(update={"verdict": Verdict.RECOVERED, "why": why})
@@ -174,7 +175,9 @@ def _measured(
     found: bool,
     n: int,
 ) -> LeakageRow:
-    if found:
+    if found and finding.prevented is not None:
+        verdict, why = Verdict.LEAKS, f"contradicts the rule: {finding.prevented}"
+    elif found:
         verdict, why = Verdict.LEAKS, ""
     elif finding.prevented is not None:
         verdict, why = Verdict.PREVENTED, finding.prevented

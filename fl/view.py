@@ -53,8 +53,13 @@ class Scene:
         return model.eval()
 
 
-def of_one_upload(scene: Scene, snapshot: Snapshot, client: str) -> Observation:
-    """Return what the server reads in one client's upload (noise, if it is masked)."""
+def of_one_upload(
+    scene: Scene, snapshot: Snapshot, client: str, *, view: str
+) -> Observation:
+    """Return what the server reads in one client's upload (noise, if it is masked).
+
+    ``view`` names it by what the protection claims; the bytes say what is true.
+    """
     upload = snapshot.aggregate.transcript.uploads()[client]
     # A weight that cannot be one (masked, so hidden) tells the server nothing.
     records = upload.weight or _mean_weight(snapshot.aggregate)
@@ -64,7 +69,7 @@ def of_one_upload(scene: Scene, snapshot: Snapshot, client: str) -> Observation:
         upload.vector,
         records=records,
         adversary=Adversary.SERVER,
-        view=f"one {'masked ' if upload.weight is None else ''}upload",
+        view=view,
         clients=1,
     )
 
