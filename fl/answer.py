@@ -6,7 +6,7 @@ choose their words by verdicts and never claim more than a row shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from fl.report import (
     Baselines,
@@ -41,15 +41,15 @@ def _how_good(
     federation: Federation, utility: Sequence[UtilityRow], baselines: Baselines
 ) -> str:
     parts = [
-        f"{_called(row.protection)} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+        f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f}) {_called(row.protection)}"
         for row in utility
         if row.metric == "accuracy"
     ]
     pooled = baselines.pooled
     aside = f"; training on pooled data reaches {pooled.value:.3f}" if pooled else ""
     return (
-        f"Trained over {federation.clients} clients on {federation.data}, the model's "
-        f"held-out accuracy is {_join(parts)}{aside}."
+        f"Trained over {federation.clients} clients on {federation.data}, the model "
+        f"reaches a held-out accuracy of {_join(parts)}{aside}."
     )
 
 
@@ -61,55 +61,68 @@ def _what_the_server_learns(
         seen = [
             row
             for row in leakage
-            if row.protection == name and row.adversary.startswith("server")
+            if row.protection == name and row.adversary == "server"
         ]
-        clauses.append(f"{_called(name)} {_worst(seen)}")
+        clauses.append(f"{_called(name)} {_learns(seen)}")
     text = "; ".join(clauses)
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _worst(rows: Sequence[LeakageRow]) -> str:
-    """Say the worst verdict of each scenario, with the row that decides it."""
-    said = []
-    for scenario in (Scenario.WORST_CASE, Scenario.AS_CONFIGURED):
-        here = [row for row in rows if row.scenario is scenario]
-        where = (
-            "in the worst case"
-            if scenario is Scenario.WORST_CASE
-            else "from the run as configured"
+def _learns(rows: Sequence[LeakageRow]) -> str:
+    """Say what is prevented, then the worst of each scenario with its row."""
+    own, worst = (
+        _deciding([row for row in rows if row.scenario is scenario])
+        for scenario in (Scenario.AS_CONFIGURED, Scenario.WORST_CASE)
+    )
+    if _recovered(own) and _recovered(worst) and own and worst:
+        said = (
+            f"gets training records back exactly, from {_hits(own)} in this run and "
+            f"{_hits(worst)} in the worst case"
         )
-        said.append(f"{_finding(here)} {where}")
-    return ", and ".join(said)
+    else:
+        said = f"{_finding(own)} in this run, and {_finding(worst)} in the worst case"
+    if any(row.verdict is Verdict.PREVENTED for row in rows):
+        return f"single uploads give the server nothing beyond chance, yet it {said}"
+    return f"the server {said}"
 
 
-def _finding(rows: Iterable[LeakageRow]) -> str:
-    ranked = sorted(rows, key=lambda row: (_ORDER.index(row.verdict), -_rate(row)))
-    if not ranked or ranked[0].verdict is Verdict.NOT_MEASURED:
-        return "what the server learns was not measured"
-    worst = ranked[0]
-    match worst.verdict:
+def _deciding(rows: Sequence[LeakageRow]) -> LeakageRow | None:
+    measured = [row for row in rows if row.verdict is not Verdict.NOT_MEASURED]
+    return min(
+        measured,
+        key=lambda row: (_ORDER.index(row.verdict), -_rate(row)),
+        default=None,
+    )
+
+
+def _recovered(row: LeakageRow | None) -> bool:
+    return row is not None and row.verdict is Verdict.RECOVERED
+
+
+def _hits(row: LeakageRow) -> str:
+    return f"{round(_rate(row) * row.n)} of {row.n} attacked ({row.view})"
+
+
+def _finding(row: LeakageRow | None) -> str:
+    """Say what the row that decides a scenario found, as a verb phrase."""
+    if row is None:
+        return "was not attacked"
+    match row.verdict:
         case Verdict.RECOVERED:
-            hits = round((worst.value or 0.0) * worst.n)
-            return (
-                f"the {worst.adversary} recovers records exactly for {hits} of "
-                f"{worst.n} victims ({worst.view}, {worst.attack})"
-            )
+            return f"gets training records back exactly from {_hits(row)}"
         case Verdict.LEAKS:
             return (
-                f"the {worst.adversary} learns more than chance ({worst.view}, "
-                f"{worst.attack}: {worst.metric} {worst.value:.3g}, null "
-                f"{worst.null:.3g})"
+                f"learns more than chance ({row.attack} on {row.view}: {row.metric} "
+                f"{row.value:.3g}, null {row.null:.3g})"
             )
         case Verdict.NOT_DETECTED:
-            return f"no leak to the {worst.adversary} was detected ({worst.view})"
+            return "was not seen to learn more than chance"
         case _:
-            return f"nothing beyond the proven rule was seen ({worst.view})"
+            return "learns nothing else"
 
 
 def _rate(row: LeakageRow) -> float:
-    if row.value is None or row.null is None:
-        return 0.0
-    return row.value - row.null if row.verdict is Verdict.RECOVERED else 0.0
+    return row.value or 0.0 if row.verdict is Verdict.RECOVERED else 0.0
 
 
 def _what_remains(leakage: Sequence[LeakageRow], cost: Sequence[CostRow]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks import Certificate, CosineTV, LinearInversion, nulls, quality
+from attacks import Adversary, Certificate, CosineTV, LinearInversion, nulls, quality
 from fl.inversion import Outcome
 from fl.report import Gallery
 from fl.seeds import seed_for
@@ -39,6 +39,7 @@ def galleries(outcomes: Sequence[Outcome]) -> tuple[Gallery, ...]:
             and outcome.shot.view.startswith(view)
             and ", batch 1, trained" in outcome.shot.view
             and outcome.attempt.attack == attack
+            and Adversary.SERVER in outcome.shot.adversaries
             and outcome.shot.x.dim() == 4
         ]
         if chosen:

@@ -165,14 +165,14 @@ def _of_round(
         )
 
     rule = protection.hides_one_upload
-    # In the clear, colluders add nothing to what the server reads in an upload.
+    # Whatever the server sees, the server with its colluders sees too.
     both = (Adversary.SERVER, Adversary.SERVER_PLUS)
     name = PLAIN_UPLOAD if rule is None else MASKED_UPLOAD
     alone = of_one_upload(scene, snapshot, victim, view=name)
-    yield shot(alone, [victim], both if rule is None else both[:1], rule)
+    yield shot(alone, [victim], both, rule)
     if rule is None:
         return
-    yield shot(of_sum(scene, snapshot), inside, both[:1], None)
+    yield shot(of_sum(scene, snapshot), inside, both, None)
     if colluders:
         partial = of_sum(scene, snapshot, colluders=colluders)
         yield shot(partial, honest, both[1:], None)
