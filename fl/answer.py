@@ -82,7 +82,10 @@ def _learns(rows: Sequence[LeakageRow]) -> str:
     else:
         said = f"{_finding(own)} in this run, and {_finding(worst)} in the worst case"
     if any(row.verdict is Verdict.PREVENTED for row in rows):
-        return f"single uploads give the server nothing beyond chance, yet it {said}"
+        return (
+            "single uploads give the server nothing beyond chance; from what remains "
+            f"it {said}"
+        )
     return f"the server {said}"
 
 

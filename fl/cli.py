@@ -34,6 +34,8 @@ app = typer.Typer(
     name="blindsum",
     help="Audit what a federated run leaks, attack it, protect it.",
     add_completion=False,
+    # A traceback with local variables would print updates and keys.
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 secagg_app = typer.Typer(help="Plan secure aggregation, in integers.")

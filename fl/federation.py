@@ -18,11 +18,14 @@ import secagg
 from fl.config import Config
 from fl.data import Dataset, Learnt, RawTable, apply, learn
 from fl.data.records import Records
+from fl.errors import DataError
 from fl.local import predict_logits
 from fl.partition import partition, split
 from fl.seeds import bytes_for
 
 Indices = NDArray[np.int64]
+
+STRANGERS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +78,15 @@ class Federation:
     Attributes:
         clients: in a fixed order.
         held_out: the test records.
+        strangers: held-out records that equal no training record in value, at most
+            ``STRANGERS``: what null baselines are drawn from.
         dataset: all records, prepared; ``ids`` are its row numbers.
         learnt: what the clients learnt together before training, or None.
     """
 
     clients: tuple[Client, ...]
     held_out: HeldOut
+    strangers: torch.Tensor
     dataset: Dataset
     learnt: Learnt | None
 
@@ -147,9 +153,22 @@ def federate(
             y=torch.from_numpy(dataset.labels[test]),
             ids=test,
         ),
+        strangers=_strangers(dataset, train, test),
         dataset=dataset,
         learnt=learnt,
     )
+
+
+def _strangers(dataset: Dataset, train: Indices, test: Indices) -> torch.Tensor:
+    # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
+    known = {row.tobytes() for row in dataset.features[train] + 0}
+    new = [i for i in test if (dataset.features[i] + 0).tobytes() not in known]
+    if not new:
+        raise DataError(
+            "every held-out record repeats a training record, so no null baseline "
+            "can be drawn; use more records or raise data.test_fraction."
+        )
+    return torch.from_numpy(dataset.features[new[:STRANGERS]])
 
 
 class _ExactSum:

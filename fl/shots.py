@@ -40,7 +40,7 @@ class Shot:
         observation: all that an attack gets.
         x: (records, *input_shape), the truth.
         y: (records,) int64, the true labels.
-        pool: other real records, held out from all training, for the nulls.
+        pool: other real records, none equal to a training record, for the nulls.
         seed: of the repetition.
         number: of the shot within its view, so that attacks draw differently.
         prevented: the rule that proves the view worthless, or None.
@@ -158,7 +158,7 @@ def _of_round(
             observation=observation,
             x=torch.cat([truth[name][0] for name in names]),
             y=torch.cat([truth[name][1] for name in names]),
-            pool=scene.federation.held_out.x,
+            pool=scene.federation.strangers,
             seed=seed,
             number=number,
             prevented=prevented,
