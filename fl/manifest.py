@@ -32,13 +32,13 @@ def manifest(
     return Manifest(
         run=config.name,
         version=importlib.metadata.version("blindsum"),
-        commit=_commit(),
+        commit=commit(),
         seed=config.seed,
         seeds={f"repeat {i}": config.seed + i for i in range(config.repeats)},
         config=config.model_dump(mode="json"),
         started_utc=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(seconds, 1),
-        machine=_machine(),
+        machine=machine(),
         simulation=True,
         data=DataSource(
             origin="built-in" if raw.builtin else "user",
@@ -60,7 +60,8 @@ def data_hash(raw: Dataset | RawTable) -> str:
     return digest.hexdigest()
 
 
-def _machine() -> Machine:
+def machine() -> Machine:
+    """Return the machine that this runs on."""
     return Machine(
         cpu=_cpu(),
         cores=os.cpu_count() or 1,
@@ -78,7 +79,7 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of the checkout that this file lies in, if it is one."""
     here = Path(__file__).resolve().parent
     if not (here.parent / ".git").exists():

@@ -35,7 +35,10 @@ def each(
     if cores == 1 or count < WORTH_STARTING:
         yield from map(function, items)
         return
-    pool = joblib.Parallel(n_jobs=cores, return_as="generator", batch_size=1)
+    # Large arrays are shared copy-on-write: torch takes no read-only memory.
+    pool = joblib.Parallel(
+        n_jobs=cores, return_as="generator", batch_size=1, mmap_mode="c"
+    )
     yield from pool(joblib.delayed(_alone)(function, item) for item in items)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import dp
 import secagg
-from fl.config import Config, TrainingConfig
+from fl.config import Config, ModelConfig, TrainingConfig
 from fl.federation import Client, Federation
 from fl.local import train_local
 from fl.models import load_vector, to_vector
@@ -69,7 +69,7 @@ def run_one(
     aggregate = aggregator.aggregate(
         updates,
         weights,
-        context=context_of(before, config),
+        context=context_of(before, config.model, config.training),
         session=bytes_for(seed, "session", index),
         vanish=draw_vanishing(federation, config, seed=seed, index=index),
         seed=bytes_for(seed, "protocol", index),
@@ -109,12 +109,14 @@ def local_update(
     return dp.clip_l2(change, training.clip_norm_l2).vector
 
 
-def context_of(before: NDArray[np.float32], config: Config) -> bytes:
+def context_of(
+    before: NDArray[np.float32], model: ModelConfig, training: TrainingConfig
+) -> bytes:
     """Return the hash of all that shapes an update: the model and how it is trained."""
     return secagg.context(
         np.ascontiguousarray(before, dtype="<f4").tobytes(),
-        config.training.model_dump_json().encode(),
-        config.model.model_dump_json().encode(),
+        training.model_dump_json().encode(),
+        model.model_dump_json().encode(),
     )
 
 

@@ -1,8 +1,9 @@
 """Which messages are attacked: victims drawn from the run and from worst-case rounds.
 
 A shot is one observation with the truth kept beside it for scoring; attacks get the
-observation alone. One client is the victim of each round, a different one every time
-and never a colluder, so that every view has the same number of victims.
+observation alone. One client is the victim of each round, the honest ones in turn, so
+that every view has the same number of victims. With more rounds than honest clients a
+client is attacked again, on another update.
 """
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ def from_run(
     run: RunRecord, federation: Federation, protection: Protection, config: Config
 ) -> Iterator[Shot]:
     """Yield the shots of one repetition's own messages."""
-    scene = Scene(
-        federation=federation, config=config, training=config.training, batch=None
-    )
+    scene = Scene(federation=federation, config=config, training=config.training)
     truth = {client.name: (client.x, client.y) for client in federation.clients}
     for number, snapshot in enumerate(run.snapshots):
         yield from _of_round(
@@ -108,12 +107,7 @@ def from_worst_case(
             seed=seed,
         )
         yield from _of_round(
-            Scene(
-                federation=federation,
-                config=config,
-                training=done.training,
-                batch=batch,
-            ),
+            Scene(federation=federation, config=config, training=done.training),
             done.snapshot,
             _truth(done),
             protection,

@@ -32,13 +32,11 @@ class Scene:
         federation: shapes and classes only are read from it.
         config: the public configuration.
         training: the step sizes in force (the worst case takes one step).
-        batch: records that one client's upload stands for, where that is public.
     """
 
     federation: Federation
     config: Config
     training: TrainingConfig
-    batch: int | None
 
     def model(self, vector: NDArray[np.float32]) -> torch.nn.Module:
         """Return the released model with the parameters ``vector``."""
@@ -90,7 +88,7 @@ def of_sum(
         change,
         records=weight / clients,
         adversary=Adversary.SERVER_PLUS if colluders else Adversary.SERVER,
-        view=f"sum of {clients} updates",
+        view=f"sum of {clients} {'honest updates' if colluders else 'updates'}",
         clients=clients,
     )
 
@@ -135,7 +133,7 @@ def _observation(
         view=view,
         model=model,
         gradient=gradient,
-        batch_size=scene.batch or min(training.batch_size, max(1, round(records))),
+        batch_size=min(training.batch_size, max(1, round(records))),
         steps=steps,
         labels=None,
         input_shape=scene.federation.input_shape,

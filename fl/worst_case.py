@@ -66,7 +66,7 @@ def probe(
     aggregate = aggregator.aggregate(
         updates,
         weights,
-        context=context_of(checkpoint, config),
+        context=context_of(checkpoint, config.model, training),
         session=bytes_for(seed, "probe session", batch, trial),
         seed=bytes_for(seed, "probe protocol", batch, trial),
     )

@@ -1,0 +1,84 @@
+"""A federation small enough to train in milliseconds, for tests of what fl does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fl.protection
+from fl.config import Config, load_config
+from fl.data import Dataset
+from fl.federation import Federation, federate
+from fl.progress import Silent
+from fl.protection import Protection
+from fl.run import RunRecord, train
+
+TINY = (
+    "federation.clients=5",
+    "federation.corrupt=1",
+    "federation.drop=1",
+    "model.hidden=[8]",
+    "training.rounds=3",
+    "training.batch_size=8",
+    "training.learning_rate=0.2",
+    "repeats=2",
+    "attacks.victims=4",
+    "attacks.iterations=4",
+    "attacks.batches=[1, 4]",
+)
+
+
+def config(*sets: str) -> Config:
+    """Return a small configuration; ``sets`` override it."""
+    return load_config(None, [*TINY, *sets])
+
+
+def dataset(
+    *, records: int = 120, features: int = 6, classes: int = 3, seed: int = 0
+) -> Dataset:
+    """Make records in [0, 1] around one centre per class, distinct in value."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(records) % classes
+    centres = rng.random((classes, features))
+    noise = rng.normal(0, 0.15, size=(records, features))
+    return Dataset(
+        features=np.clip(centres[labels] + noise, 0, 1).astype(np.float32),
+        labels=labels.astype(np.int64),
+        classes=classes,
+        class_names=tuple(str(i) for i in range(classes)),
+        names=tuple(f"f{i}" for i in range(features)),
+        value_range=(0.0, 1.0),
+        kind="table",
+        provenance="made up",
+        builtin=True,
+    )
+
+
+def protection(name: str, settings: Config) -> Protection:
+    """Return the protection for the configured number of clients."""
+    return fl.protection.build(name, settings, settings.federation.clients)
+
+
+def federation(
+    settings: Config, name: str = "none", *, seed: int = 0, raw: Dataset | None = None
+) -> Federation:
+    """Deal the made-up records out to the clients."""
+    counter = protection(name, settings).counter
+    return federate(raw or dataset(), settings, counter, seed=seed)
+
+
+def trained(
+    settings: Config, name: str, *, seed: int = 0, raw: Dataset | None = None
+) -> tuple[RunRecord, Federation]:
+    """Train under one protection and keep every round whole."""
+    fed = federation(settings, name, seed=seed, raw=raw)
+    run = train(
+        fed,
+        protection(name, settings).aggregator,
+        settings,
+        protection=name,
+        seed=seed,
+        keep=range(settings.training.rounds),
+        task=Silent().task("train", settings.training.rounds),
+        on_round=lambda *_: None,
+    )
+    return run, fed

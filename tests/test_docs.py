@@ -1,0 +1,104 @@
+"""Every command and every Python example that the documentation shows is run here.
+
+Audits are made small by `--set`, and folders of the reader's own data are replaced by
+made-up files of the same shape; nothing else is changed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fl.cli import run
+from tests.fl.synthetic import write_hospitals, write_mnist
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SMALL = (
+    "--set=training.rounds=2",
+    "--set=repeats=1",
+    "--set=attacks.victims=2",
+    "--set=attacks.iterations=2",
+    "--set=attacks.batches=[1]",
+    "--quiet",
+)
+LONG = ("audit", "attack", "train")
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, match[2])
+        for page in PAGES
+        for match in FENCE.finditer(page.read_text())
+        if match[1] == language
+    ]
+
+
+def _lines() -> list[str]:
+    """Return every command line in the pages, comments and repeats taken off."""
+    found = [
+        line.partition("  #")[0].strip()
+        for _, block in _blocks("")
+        for line in block.splitlines()
+        if line.strip()
+    ]
+    return list(dict.fromkeys(found))
+
+
+COMMANDS = [line for line in _lines() if line.startswith("blindsum ")]
+
+
+def test_the_pages_show_only_commands_that_this_file_knows_how_to_run() -> None:
+    strange = [line for line in _lines() if not line.startswith(("blindsum ", "make "))]
+    assert not strange
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in _lines() if line.startswith("make ")]
+)
+def test_make_targets_in_the_pages_exist(line: str) -> None:
+    target = line.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_in_the_pages_run(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {
+        "/srv/heart": write_hospitals(tmp_path),
+        "/srv/mnist": write_mnist(tmp_path),
+    }
+    for shown, made in folders.items():
+        line = line.replace(shown, str(made))
+    arguments = shlex.split(line)[1:]
+    arguments = [
+        str(ROOT / word) if word.startswith("examples/") else word for word in arguments
+    ]
+    if arguments[0] in LONG and "--dry-run" not in arguments:
+        arguments += SMALL
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), _blocks("python"), ids=[name for name, _ in _blocks("python")]
+)
+def test_python_in_the_pages_runs(page: str, code: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+    assert done.stdout
