@@ -81,7 +81,8 @@ def _learns(rows: Sequence[LeakageRow]) -> str:
         )
     else:
         said = f"{_finding(own)} in this run, and {_finding(worst)} in the worst case"
-    if any(row.verdict is Verdict.PREVENTED for row in rows):
+    contradicted = any("contradicts" in row.why for row in rows)
+    if any(row.verdict is Verdict.PREVENTED for row in rows) and not contradicted:
         return (
             "single uploads give the server nothing beyond chance; from what remains "
             f"it {said}"
@@ -93,7 +94,7 @@ def _deciding(rows: Sequence[LeakageRow]) -> LeakageRow | None:
     measured = [row for row in rows if row.verdict is not Verdict.NOT_MEASURED]
     return min(
         measured,
-        key=lambda row: (_ORDER.index(row.verdict), -_rate(row)),
+        key=lambda row: (_ORDER.index(row.verdict), -_rate(row), -_distance(row)),
         default=None,
     )
 
@@ -121,11 +122,18 @@ def _finding(row: LeakageRow | None) -> str:
         case Verdict.NOT_DETECTED:
             return "was not seen to learn more than chance"
         case _:
-            return "learns nothing else"
+            return "was measured on nothing else"
 
 
 def _rate(row: LeakageRow) -> float:
     return row.value or 0.0 if row.verdict is Verdict.RECOVERED else 0.0
+
+
+def _distance(row: LeakageRow) -> float:
+    """Return the distance from the null in interval widths, which metrics share."""
+    if row.value is None or row.null is None or row.low is None or row.high is None:
+        return 0.0
+    return (row.value - row.null) / max(row.high - row.low, 1e-12)
 
 
 def _what_remains(leakage: Sequence[LeakageRow], cost: Sequence[CostRow]) -> str:

@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from fl import tables
 from fl.answer import answer
 from fl.config import Config, load_config
+from fl.coverage import not_covered
 from fl.data import Dataset, RawTable, load
 from fl.errors import UserError
-from fl.evidence import FAMILIES, Evidence, gather
+from fl.evidence import FAMILIES, Evidence, effort, gather
 from fl.folder import RunFolder, choose, writing
-from fl.inversion import MATCHED_RECORDS
 from fl.manifest import manifest
 from fl.pictures import galleries
 from fl.plots import curves
@@ -132,7 +132,7 @@ def describe(config: Config) -> Iterator[str]:
     """Say what an audit would do, having checked all that can be checked."""
     raw, protections = _prepare(config)
     agreed = plan(config, config.federation.clients)
-    training = config.training
+    training, (trials, _) = config.training, effort(config)
     yield f"data: {raw.provenance}, {len(raw)} records, {raw.classes} classes"
     yield f"plan: {agreed}"
     yield (
@@ -142,8 +142,8 @@ def describe(config: Config) -> Iterator[str]:
     for protection in protections:
         yield f"protection {protection.name}: {protection.proves}"
     yield (
-        f"attacks: {config.attacks.shadows} shadow models, {config.attacks.victims} "
-        f"victims per worst-case view, batches {list(config.attacks.batches)}"
+        f"attacks: {config.attacks.shadows} shadow models, {trials} victims per "
+        f"worst-case view, batches {list(config.attacks.batches)}"
     )
 
 
@@ -201,7 +201,7 @@ def _write(
         cost=cost,
         baselines=baselines,
         gates=tables.gates(evidence, leakage),
-        not_covered=tables.not_covered(evidence, MATCHED_RECORDS),
+        not_covered=not_covered(evidence, config),
         manifest=manifest(
             config, raw, started=started, seconds=time.perf_counter() - began
         ),

@@ -105,11 +105,7 @@ def audit(
         result = audits.run(settings, out=out, force=force, progress=progress)
     for sentence in result.report.answer:
         print(sentence)
-    print(f"Page: {result.folder / 'report.html'}")
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
-    if not all(gate.passed for gate in result.report.gates):
-        raise typer.Exit(GATE_FAILED)
+    _finish(result)
 
 
 TRAIN_EXAMPLES = """
@@ -190,9 +186,7 @@ def attack(
             row.verdict.value,
         )
     Console(width=None if sys.stdout.isatty() else 220).print(table)
-    print(f"Page: {result.folder / 'report.html'}")
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    _finish(result)
 
 
 @app.command()
@@ -241,6 +235,14 @@ def run(arguments: Sequence[str]) -> int:
         _complain("stopped by Ctrl-C; the run's folder keeps what was finished.")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _finish(result: audits.AuditResult) -> None:
+    print(f"Page: {result.folder / 'report.html'}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not all(gate.passed for gate in result.report.gates):
+        raise typer.Exit(GATE_FAILED)
 
 
 def _complain(sentence: str) -> int:

@@ -121,6 +121,15 @@ def gather(
     return evidence
 
 
+def effort(config: Config) -> tuple[int, int]:
+    """Return the worst case's victims per view and the iterations of matching."""
+    victims, iterations = EFFORT[config.profile]
+    return (
+        max(2, round(config.attacks.victims * victims)),
+        max(1, round(config.attacks.iterations * iterations)),
+    )
+
+
 def kept_rounds(rounds: int) -> frozenset[int]:
     """Return the rounds whose messages the audit keeps, first and last included."""
     count = min(KEPT_ROUNDS, rounds)
@@ -175,9 +184,8 @@ def _invert(
     evidence: Evidence,
     progress: Reporter,
 ) -> None:
-    victims, effort = EFFORT[config.profile]
-    trials = max(2, round(config.attacks.victims * victims))
-    attacks = inversion.battery(max(1, round(config.attacks.iterations * effort)))
+    trials, iterations = effort(config)
+    attacks = inversion.battery(iterations)
     own = [
         Assault(shot=shot, attacks=attacks)
         for repeat in evidence.repeats
@@ -191,7 +199,8 @@ def _invert(
     ]
     _assault(own, len(own), "attack the run's messages", evidence, progress)
     worst = _worst_case(protections, config, evidence, attacks, trials)
-    views = sum(1 if one.hides_one_upload is None else 3 for one in protections)
+    masked = 2 + bool(config.federation.corrupt)
+    views = sum(1 if one.hides_one_upload is None else masked for one in protections)
     count = len(config.attacks.batches) * trials * len(CHECKPOINTS) * views
     _assault(worst, count, "attack the worst case", evidence, progress)
 

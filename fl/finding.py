@@ -22,11 +22,13 @@ class Paired:
 
     Attributes:
         metric: its name, with the unit in words where it has one.
+        support: the least and the greatest value that the metric can take.
         values: (victims,); a failed attack counts with the value it got.
         nulls: (victims,), the same metric against other real records.
     """
 
     metric: str
+    support: tuple[float, float]
     values: Scores
     nulls: Scores
 

@@ -65,8 +65,12 @@ def choose(
             place = parent / f"{stamp}-{name}-{number}"
             number += 1
         return place
+    if out.is_symlink():
+        raise FolderError(f"{out} is a link; give --out the folder it points at.")
     if out.exists() and not out.is_dir():
         raise FolderError(f"{out} is a file; give --out a folder.")
+    if not out.name:
+        raise FolderError(f"{out} has no name of its own; give --out a folder in it.")
     if out.exists() and not force:
         raise FolderError(
             f"{out} exists and nothing is ever overwritten; give another --out, or "
@@ -86,6 +90,8 @@ def writing(place: Path, *, link: bool) -> Iterator[RunFolder]:
     Raises:
         FolderError: the folder cannot be written.
     """
+    if link:
+        _check_link(place.parent / LATEST)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -120,11 +126,15 @@ def _move(draft: Path, place: Path) -> None:
     shutil.rmtree(old)
 
 
-def _point(link: Path, target: str) -> None:
+def _check_link(link: Path) -> None:
     if link.exists() and not link.is_symlink():
         raise FolderError(
             f"{link} is not the link that a run points at itself; move it away."
         )
+
+
+def _point(link: Path, target: str) -> None:
+    _check_link(link)
     fresh = link.with_name(f".{link.name}-{os.getpid()}")
     fresh.symlink_to(target)
     os.replace(fresh, link)

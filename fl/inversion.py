@@ -16,7 +16,6 @@ import torch
 
 from attacks import (
     DLG,
-    Adversary,
     Certificate,
     CosineTV,
     InversionAttack,
@@ -34,6 +33,13 @@ from fl.seeds import seed_for
 from fl.shots import AS_CONFIGURED, Shot
 
 LABELS = "label counts"
+PSNR, SSIM, LABELS_RIGHT = "PSNR (dB)", "SSIM", "labels right (fraction)"
+SUPPORTS = {
+    # A candidate far outside the range scores below zero.
+    PSNR: (-quality.PSNR_CAP_DB, quality.PSNR_CAP_DB),
+    SSIM: (-1.0, 1.0),
+    LABELS_RIGHT: (0.0, 1.0),
+}
 NULL_SETS = 3
 # Gradient matching searches for this many records at once and no more.
 MATCHED_RECORDS = 64
@@ -105,20 +111,13 @@ def applies(attack: InversionAttack, shot: Shot) -> bool:
 
 
 def findings(outcomes: Sequence[Outcome]) -> list[Finding]:
-    """Collect outcomes into one finding per protection, adversary, view and attack."""
-    groups: dict[tuple[str, Adversary, str, str, str], list[Outcome]] = {}
+    """Collect outcomes into one finding per view and attack, for all who see it."""
+    groups: dict[tuple[str, str, str, str], list[Outcome]] = {}
     for outcome in outcomes:
         shot = outcome.shot
-        for adversary in shot.adversaries:
-            key = (
-                shot.protection,
-                adversary,
-                shot.scenario,
-                shot.view,
-                outcome.attempt.attack,
-            )
-            groups.setdefault(key, []).append(outcome)
-    return [_finding(key, group) for key, group in groups.items()]
+        key = (shot.protection, shot.scenario, shot.view, outcome.attempt.attack)
+        groups.setdefault(key, []).append(outcome)
+    return [finding for group in groups.values() for finding in _findings(group)]
 
 
 def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
@@ -138,9 +137,9 @@ def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
         [_best_fit(result.inputs, other) for other in others],
         value_range=observation.value_range or (0.0, 1.0),
     )
-    metrics = {"PSNR (dB)": (score.psnr, score.psnr_null)}
+    metrics = {PSNR: (score.psnr, score.psnr_null)}
     if score.ssim is not None and score.ssim_null is not None:
-        metrics["SSIM"] = (score.ssim, score.ssim_null)
+        metrics[SSIM] = (score.ssim, score.ssim_null)
     exact = (
         _came_back(result.inputs, shot.x, shot),
         _came_back(result.inputs, torch.cat(others), shot),
@@ -198,7 +197,7 @@ def _count_labels(shot: Shot) -> Attempt:
     began = time.perf_counter()
     classes = shot.observation.classes
     total = shot.observation.records or 1
-    guess = guess_counts(total, [1.0] * classes)
+    guess = guess_counts(total, shot.prior.tolist())
     blind = torch.repeat_interleave(torch.arange(classes), guess)
     refused = ""
     try:
@@ -209,7 +208,7 @@ def _count_labels(shot: Shot) -> Attempt:
     return Attempt(
         attack=LABELS,
         metrics={
-            "labels right (fraction)": (
+            LABELS_RIGHT: (
                 label_accuracy(estimated, shot.y, classes=classes),
                 label_accuracy(blind, shot.y, classes=classes),
             )
@@ -222,22 +221,25 @@ def _count_labels(shot: Shot) -> Attempt:
     )
 
 
-def _finding(
-    key: tuple[str, Adversary, str, str, str], group: list[Outcome]
-) -> Finding:
-    protection, adversary, scenario, view, attack = key
-    return Finding(
-        protection=protection,
-        adversary=adversary,
-        view=view,
-        scenario=scenario,
-        attack=attack,
-        measures=_measures([outcome.attempt for outcome in group]),
-        seeds=tuple(sorted({outcome.shot.seed for outcome in group})),
-        n_failed=sum(bool(outcome.attempt.refused) for outcome in group),
-        seconds=sum(outcome.attempt.seconds for outcome in group),
-        prevented=group[0].shot.prevented,
-    )
+def _findings(group: list[Outcome]) -> list[Finding]:
+    """Measure one sample once; every adversary who sees it shares the measures."""
+    shot, attack = group[0].shot, group[0].attempt.attack
+    measures = _measures([outcome.attempt for outcome in group])
+    return [
+        Finding(
+            protection=shot.protection,
+            adversary=adversary,
+            view=shot.view,
+            scenario=shot.scenario,
+            attack=attack,
+            measures=measures,
+            seeds=tuple(sorted({outcome.shot.seed for outcome in group})),
+            n_failed=sum(bool(outcome.attempt.refused) for outcome in group),
+            seconds=sum(outcome.attempt.seconds for outcome in group),
+            prevented=shot.prevented,
+        )
+        for adversary in shot.adversaries
+    ]
 
 
 def _measures(attempts: list[Attempt]) -> tuple[Measure, ...]:
@@ -247,6 +249,7 @@ def _measures(attempts: list[Attempt]) -> tuple[Measure, ...]:
     measures: list[Measure] = [
         Paired(
             metric=name,
+            support=SUPPORTS[name],
             values=np.array([attempt.metrics[name][0] for attempt in attempts]),
             nulls=np.array([attempt.metrics[name][1] for attempt in attempts]),
         )

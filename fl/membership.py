@@ -25,9 +25,10 @@ from attacks import (
     logit_scaled_confidence,
     loss_threshold,
 )
+from attacks.membership.lira import SIDE_NEEDED
 from fl.config import Config
 from fl.federation import Federation
-from fl.finding import Finding, Group, Missing, Ranking
+from fl.finding import Finding, Group, Measure, Missing, Ranking
 from fl.local import evaluate, predict_logits
 from fl.models import build, load_vector
 from fl.protection import Protection
@@ -68,13 +69,25 @@ class Target:
 
 def train_shadows(
     trainer: Trainer, federation: Federation, config: Config, *, seed: int
-) -> Shadows:
-    """Train the shadow federations; every record is in equally many of them."""
+) -> Shadows | Missing:
+    """Train the shadow federations; every record is in equally many of them.
+
+    Returns:
+        The shadows, or why none were trained: too few would be without a record.
+    """
     began = time.perf_counter()
-    dataset = federation.dataset
+    dataset, shadows = federation.dataset, config.attacks.shadows
     fraction = len(federation.train_ids) / len(dataset.labels)
+    inside = round(shadows * fraction)
+    if not SIDE_NEEDED <= inside <= shadows - SIDE_NEEDED:
+        why = (
+            f"each record would be in {inside} of {shadows} shadow models, and "
+            f"{SIDE_NEEDED} with and {SIDE_NEEDED} without it are needed; raise "
+            "attacks.shadows or change data.test_fraction."
+        )
+        return Missing(metric="AUC", why=why)
     members = balanced_memberships(
-        config.attacks.shadows,
+        shadows,
         len(dataset.labels),
         fraction,
         seed=seed_for(seed, "shadow membership"),
@@ -87,7 +100,7 @@ def train_shadows(
 def findings(
     runs: Sequence[tuple[RunRecord, Federation]],
     protection: Protection,
-    shadows: Shadows,
+    shadows: Shadows | Missing,
     config: Config,
 ) -> list[Finding]:
     """Attack every model that each adversary sees under ``protection``."""
@@ -114,7 +127,7 @@ def findings(
 @dataclass(frozen=True, slots=True)
 class _Attacker:
     protection: str
-    shadows: Shadows
+    shadows: Shadows | Missing
     config: Config
 
     def rank(
@@ -127,13 +140,11 @@ class _Attacker:
     ) -> list[Finding]:
         """Score the targets once, for all adversaries who see them."""
         began = time.perf_counter()
-        score = self._lira if name == LIRA else self._loss
-        groups = tuple(_group(target, score(target)) for target in targets)
-        rates = RATES if name == LIRA else ()
-        measures = (
-            Ranking(groups=groups),
-            *(Ranking(groups=groups, fpr=rate) for rate in rates),
-        )
+        measures = self._lira(targets) if name == LIRA else self._loss(targets)
+        seconds = time.perf_counter() - began
+        if name == LIRA and isinstance(self.shadows, Shadows):
+            # One set of shadows serves all protections; each attack would need it.
+            seconds += self.shadows.seconds
         return [
             Finding(
                 protection=self.protection,
@@ -143,25 +154,36 @@ class _Attacker:
                 attack=name,
                 measures=measures,
                 seeds=seeds,
-                seconds=time.perf_counter() - began,
+                seconds=seconds,
             )
             for adversary in adversaries
         ]
 
-    def _loss(self, target: Target) -> NDArray[np.float64]:
-        model = _model(target, self.config)
-        dataset = target.federation.dataset
-        x = torch.from_numpy(dataset.features)
-        _, losses = evaluate(model, x, torch.from_numpy(dataset.labels))
-        return loss_threshold(losses)
+    def _loss(self, targets: Sequence[Target]) -> tuple[Measure, ...]:
+        groups = []
+        for target in targets:
+            dataset = target.federation.dataset
+            x, y = torch.from_numpy(dataset.features), torch.from_numpy(dataset.labels)
+            _, losses = evaluate(_model(target, self.config), x, y)
+            groups.append(_group(target, loss_threshold(losses)))
+        return (Ranking(groups=tuple(groups)),)
 
-    def _lira(self, target: Target) -> NDArray[np.float64]:
-        dataset = target.federation.dataset
-        logits = predict_logits(
-            _model(target, self.config), torch.from_numpy(dataset.features)
+    def _lira(self, targets: Sequence[Target]) -> tuple[Measure, ...]:
+        if isinstance(self.shadows, Missing):
+            return (self.shadows,)
+        scored = []
+        for target in targets:
+            dataset = target.federation.dataset
+            model = _model(target, self.config)
+            logits = predict_logits(model, torch.from_numpy(dataset.features))
+            phi = logit_scaled_confidence(logits, dataset.labels)
+            scores = lira(phi, self.shadows.phi, self.shadows.members)
+            scored.append(_group(target, scores))
+        groups = tuple(scored)
+        return (
+            Ranking(groups=groups),
+            *(Ranking(groups=groups, fpr=rate) for rate in RATES),
         )
-        phi = logit_scaled_confidence(logits, dataset.labels)
-        return lira(phi, self.shadows.phi, self.shadows.members)
 
 
 def _group(target: Target, scores: NDArray[np.float64]) -> Group:

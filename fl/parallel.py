@@ -1,8 +1,8 @@
 """Independent pieces of work on all cores, in order, the same result as one by one.
 
-Processes, since small models are bound by Python. Each piece carries its own seed, so
-nothing depends on where it runs. Only our own objects cross the border, within one
-machine and one user.
+Processes, since small models are bound by Python. Each piece carries its own seed and
+runs in one thread, so nothing depends on where it runs. Only our own objects cross the
+border, within one machine and one user.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def each(
     """
     cores = os.cpu_count() or 1
     if cores == 1 or count < WORTH_STARTING:
-        yield from map(function, items)
+        for item in items:
+            yield _alone(function, item)
         return
     # Large arrays are shared copy-on-write: torch takes no read-only memory.
     pool = joblib.Parallel(
@@ -43,6 +44,11 @@ def each(
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:
-    # As many processes as cores: one thread each, whatever the environment says.
+    # As many processes as cores: one thread each, whatever the environment says. The
+    # order of a sum depends on the threads, so a piece done right here has one too.
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return function(item)
+    try:
+        return function(item)
+    finally:
+        torch.set_num_threads(threads)

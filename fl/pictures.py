@@ -55,8 +55,9 @@ def _gallery(outcomes: Sequence[Outcome]) -> Gallery:
         title=f"{shot.protection}: {shot.view}, {outcomes[0].attempt.attack}",
         caption=(
             f"The first {len(outcomes)} victims, none left out; {certified} certified "
-            "by the attack itself. The null is another real record's image, the "
-            "closest of those drawn."
+            "by the attack itself. Of several records in one view the best recovered "
+            "is shown. The null is another real record's image, the closest of those "
+            "drawn."
         ),
         originals=tuple(triple[0] for triple in triples),
         reconstructions=tuple(triple[1] for triple in triples),

@@ -100,10 +100,10 @@ def _batches(leakage: Sequence[LeakageRow]) -> Curve | None:
                 high=tuple(row.high or 0.0 for row in rows),
             )
         )
-    points = next(iter(lines.values()))
+    first, points = next(iter(lines.items()))
     series.append(
         Series(
-            name="null (other real records)",
+            name=f"null of {first} (other real records)",
             x=tuple(float(batch) for batch, _ in points),
             y=tuple(row.null or 0.0 for _, row in points),
             role="reference",

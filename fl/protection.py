@@ -17,9 +17,9 @@ from fl.config import Config
 COUNTS = secagg.Encoder(clip_norm_l2=2.0**20, value_bits=32, weight_max=1)
 
 HIDES_ONE_UPLOAD = (
-    "pairwise and self masks make one upload uniform in the ring; assumes a server "
-    "that follows the protocol, at most {corrupt} colluding clients, X25519 and "
-    "AES-256."
+    "pairwise and self masks make one upload indistinguishable from uniform in the "
+    "ring; assumes a server that follows the protocol, at most {corrupt} colluding "
+    "clients, X25519 and AES-256."
 )
 
 

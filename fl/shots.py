@@ -42,6 +42,8 @@ class Shot:
         x: (records, *input_shape), the truth.
         y: (records,) int64, the true labels.
         pool: other real records, none equal to a training record, for the nulls.
+        prior: (classes,), how many held-out records have each label: what a guess
+            that sees no message can know.
         seed: of the repetition.
         number: of the shot within its view, so that attacks draw differently.
         prevented: the rule that proves the view worthless, or None.
@@ -55,6 +57,7 @@ class Shot:
     x: torch.Tensor
     y: torch.Tensor
     pool: torch.Tensor
+    prior: torch.Tensor
     seed: int
     number: int
     prevented: str | None
@@ -137,6 +140,8 @@ def _of_round(
     inside = sorted(snapshot.aggregate.survivors)
     honest = [name for name in inside if name not in colluders]
     victim = honest[number % len(honest)]
+    classes = scene.federation.classes
+    prior = torch.bincount(scene.federation.held_out.y, minlength=classes)
 
     def shot(
         observation: Observation,
@@ -153,6 +158,7 @@ def _of_round(
             x=torch.cat([truth[name][0] for name in names]),
             y=torch.cat([truth[name][1] for name in names]),
             pool=scene.federation.strangers,
+            prior=prior,
             seed=seed,
             number=number,
             prevented=prevented,

@@ -2,7 +2,8 @@
 
 The baselines are always there: one model on all records in one place, and one model per
 client alone, with the same passes over the data. An accuracy stands with an interval
-that resamples repetitions and their held-out records.
+that resamples repetitions and held-out records; a record that recurs in several
+repetitions is resampled as a whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attacks import clopper_pearson
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.local import train_local
@@ -23,11 +25,12 @@ from fl.seeds import seed_for
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+_CHUNK = 100  # resamples held in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """A fraction right, with its bootstrap interval and the predictions behind it."""
+    """A fraction right, its interval, and n, the distinct records behind it."""
 
     value: float
     low: float
@@ -48,29 +51,48 @@ class Baseline:
     local_only: tuple[NDArray[np.bool_], ...]
 
 
-def accuracy(correct: Sequence[NDArray[np.bool_]], *, seed: int) -> Accuracy:
-    """Return the mean accuracy over models with a 95 % percentile interval.
+def accuracy(
+    correct: Sequence[NDArray[np.bool_]],
+    records: Sequence[NDArray[np.int64]],
+    *,
+    seed: int,
+) -> Accuracy:
+    """Return the mean accuracy over models with a 95 % interval.
 
-    Each resample draws models with replacement, then held-out records within each;
-    with few models it is narrower than it should be, which n does not show.
+    Percentiles of a bootstrap that draws models with replacement and weighs records
+    jointly across models (Bayesian bootstrap, Rubin 1981), united with Clopper-Pearson
+    over the distinct records, so that an accuracy of one has an interval too. With few
+    models it is narrower than it should be, which n does not show.
 
     Args:
         correct: per model, (held out,) bool.
+        records: per model, (held out,) which record each entry is.
         seed: of the resampling.
     """
     rng = np.random.default_rng(seed_for(seed, "accuracy"))
-    rates = np.array([one.mean() for one in correct])
-    sizes = np.array([len(one) for one in correct])
-    chosen = rng.integers(len(correct), size=(RESAMPLES, len(correct)))
-    hits = rng.binomial(sizes[chosen], rates[chosen])
-    means = (hits / sizes[chosen]).mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    value = float(rates.mean())
+    distinct = np.unique(np.concatenate(records))
+    places = [np.searchsorted(distinct, one) for one in records]
+    models = len(correct)
+    means = []
+    for start in range(0, RESAMPLES, _CHUNK):
+        size = min(_CHUNK, RESAMPLES - start)
+        chosen = rng.multinomial(models, [1 / models] * models, size=size)
+        weights = rng.standard_exponential((size, len(distinct)))
+        rates = [
+            (weights[:, place] @ one) / weights[:, place].sum(axis=1)
+            for place, one in zip(places, correct, strict=True)
+        ]
+        means.append((chosen * np.stack(rates, axis=1)).sum(axis=1) / models)
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(np.concatenate(means), tails)
+    value = float(np.mean([one.mean() for one in correct]))
+    fixed = clopper_pearson(round(value * len(distinct)), len(distinct), CONFIDENCE)
     return Accuracy(
         value=value,
-        low=min(float(low), value),
-        high=max(float(high), value),
-        n=int(sizes.sum()),
+        # A ratio of sums may pass one by a rounding.
+        low=min(float(low), fixed.low, value),
+        high=min(1.0, max(float(high), fixed.high, value)),
+        n=len(distinct),
     )
 
 

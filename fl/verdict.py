@@ -21,7 +21,6 @@ from attacks import (
     min_detectable,
     paired_excess,
 )
-from attacks.quality import PSNR_CAP_DB
 from fl.finding import Exact, Finding, Missing, Paired, Ranking
 from fl.parallel import each
 from fl.report.schema import LeakageRow, Scenario, Verdict
@@ -39,16 +38,15 @@ def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
             the wider each interval.
         seed: of the bootstrap.
     """
-    measures = [measure for finding in findings for measure in finding.measures]
-    rankings = len({id(one) for one in measures if isinstance(one, Ranking)})
-    others = sum(isinstance(measure, Paired | Exact) for measure in measures)
+    # Adversaries who see the same thing share its measure: one test, however shown.
+    measures = {id(one): one for finding in findings for one in finding.measures}
+    rankings = {k: one for k, one in measures.items() if isinstance(one, Ranking)}
+    others = sum(isinstance(one, Paired | Exact) for one in measures.values())
     share = FAMILY_ERROR / 2 if rankings and others else FAMILY_ERROR
-    ranked = 1 - share / max(rankings, 1)
+    ranked = 1 - share / max(len(rankings), 1)
     paired = 1 - share / max(others, 1)
-    # Adversaries who see the same model share its ranking: bootstrap each one once.
-    unique = {id(one): one for one in measures if isinstance(one, Ranking)}
-    jobs = [_Bootstrap(one, ranked, seed) for one in unique.values()]
-    estimates = dict(zip(unique, each(_estimate, jobs, count=len(jobs)), strict=True))
+    jobs = [_Bootstrap(one, ranked, seed) for one in rankings.values()]
+    estimates = dict(zip(rankings, each(_estimate, jobs, count=len(jobs)), strict=True))
     return tuple(
         _ranking(finding, measure, estimates[id(measure)])
         if isinstance(measure, Ranking)
@@ -75,19 +73,19 @@ def _paired(finding: Finding, measure: Paired, confidence: float) -> LeakageRow:
     if len(measure.values) < 2:
         why = f"{len(measure.values)} victim gives no interval; raise attacks.victims."
         return _not_measured(finding, measure.metric, why)
-    reach = PSNR_CAP_DB if "dB" in measure.metric else 1.0
+    least, most = measure.support
     excess = paired_excess(
         measure.values.tolist(),
         measure.nulls.tolist(),
         confidence,
-        support=(-reach, reach),
+        support=(least - most, most - least),
     )
     return _measured(
         finding,
         measure.metric,
         value=value,
-        low=min(value, null + excess.low),
-        high=max(value, null + excess.high),
+        low=max(least, min(value, null + excess.low)),
+        high=min(most, max(value, null + excess.high)),
         null=null,
         estimate=excess,
         found=excess.low > 0,
@@ -112,7 +110,8 @@ def _exact(finding: Finding, measure: Exact, confidence: float) -> LeakageRow:
     )
     if row.verdict is not Verdict.LEAKS:
         return row
-    why = f"{hits} exact, {measure.certified} of them certified by the attack itself."
+    said = f"{hits} exact, {measure.certified} of them certified by the attack itself."
+    why = f"{said} {row.why}".rstrip()
     return row.model_copy(update={"verdict": Verdict.RECOVERED, "why": why})
 
 

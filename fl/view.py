@@ -133,7 +133,8 @@ def _observation(
         view=view,
         model=model,
         gradient=gradient,
-        batch_size=min(training.batch_size, max(1, round(records))),
+        # Several steps over all records are read as one step on all of them.
+        batch_size=max(1, round(records)),
         steps=steps,
         labels=None,
         input_shape=scene.federation.input_shape,

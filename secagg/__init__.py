@@ -18,7 +18,7 @@ prevented here; that is the part of differential privacy.
 
 from secagg.aggregator import Aggregate, Aggregator, PairwiseMask, PlainSum
 from secagg.client import Client
-from secagg.encode import Encoder
+from secagg.encoder import Encoder
 from secagg.errors import (
     AbortError,
     IntegrityError,

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from secagg import usage
 from secagg.errors import AbortError, ParameterError
 from secagg.invite import SERVER, Step
-from secagg.messages import PlainInput
 from secagg.params import Plan
 from secagg.round import run_round
 from secagg.transcript import Transcript, Wire
+from secagg.upload import PlainInput
 
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 PLAIN_WEIGHT_MAX: Final = (1 << 32) - 1
@@ -206,7 +206,7 @@ def _check_clients(
             )
         if not 1 <= weight <= PLAIN_WEIGHT_MAX:
             raise ParameterError(
-                f"weight of {name!r} is {weight}, expected 1..{PLAIN_WEIGHT_MAX}.",
+                f"weight of {name!r} must lie in 1..{PLAIN_WEIGHT_MAX}.",
                 argument="weights",
             )
     for name, step in vanish.items():

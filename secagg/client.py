@@ -6,38 +6,37 @@ and draws randomness only from ``rng``.  Guarantee against a semi-honest server 
 to ``plan.corrupt`` colluding clients: nothing about an offered vector leaves but sums
 over at least ``plan.honest_min`` honest inputs.
 
-What it does not do: it does not survive a restart, and it has no defence against a
-server that tells different clients of different survivors.
+What it does not do: it does not survive a restart.  A server that lies, by telling
+different clients of different dropouts or, without a roster, of keys of its own, can
+read a single input; docs/protocol.md says how.
 """
 
 from __future__ import annotations
 
 import os
-from typing import SupportsIndex
+from typing import NoReturn, SupportsIndex
 
 from numpy.typing import ArrayLike
 
-from secagg import encode, usage
+from secagg import encode, encoder, usage
+from secagg.dealing import ShareDelivery
 from secagg.errors import (
     AbortError,
     AuthenticationError,
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
+    without_frames,
 )
-from secagg.invite import NO_ROUND, SERVER, Invite, KeyList, Limits
+from secagg.invite import NO_ROUND, SERVER, Invite, Limits
+from secagg.keylist import KeyList
 from secagg.keys import IdentityKey
 from secagg.member import Member, Offer
-from secagg.messages import (
-    Abort,
-    ProtocolMessage,
-    ShareDelivery,
-    UnmaskRequest,
-    decode,
-)
+from secagg.messages import Abort, ProtocolMessage, decode
 from secagg.params import Plan
 from secagg.policy import Policy
 from secagg.prg import KEY_BYTES, Rng, draw
+from secagg.reveal import UnmaskRequest
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 
 _EVENTS = {
@@ -113,6 +112,10 @@ class Client:
         """Why this client aborted, if it did."""
         return self._fault
 
+    def __reduce__(self) -> NoReturn:
+        # A copy would mask another vector with the same keys.
+        raise LocalProtocolError("A Client cannot be pickled or copied.")
+
     def __repr__(self) -> str:
         return f"Client(me={self._me!r}, state={self._state.value!r})"
 
@@ -145,16 +148,16 @@ class Client:
                 self._state = State.ABORTED
             self._forget()
             raise
-        encoder = self._plan.encoder
+        agreed = self._plan.encoder
         length = self._member.invite.length if self._member else None
-        values = encode.check_vector(encoder, vector, length=length)
-        checked_weight = encode.check_weight(encoder, weight)
+        values = encoder.check_vector(agreed, vector, length=length)
+        checked_weight = encoder.check_weight(agreed, weight)
         if not isinstance(context, bytes) or len(context) != usage.DIGEST_BYTES:
             raise ParameterError(
                 "context must be the 32 bytes of secagg.context(...).",
                 argument="context",
             )
-        rounded = encode.quantise(encoder, values, draw(self._rng, KEY_BYTES))
+        rounded = encode.quantise(agreed, values, draw(self._rng, KEY_BYTES))
         self._offer = Offer(rounded, checked_weight, context)
         self._state = following
         if self._member is None or following is not State.UPLOADED:
@@ -194,7 +197,7 @@ class Client:
             if isinstance(error, RemoteProtocolError):
                 error.peer = error.peer or SERVER
             error.step = error.step or step
-            self._fault = error
+            self._fault = without_frames(error)
             return (Abort(self._round_id).encode(),)
         finally:
             if self._state in FINAL_STATES:
@@ -204,10 +207,11 @@ class Client:
         self, message: ProtocolMessage, before: State
     ) -> tuple[State, tuple[bytes, ...]]:
         """Do one step; return the state after it and the replies."""
-        if isinstance(message, Abort):
-            raise AbortError("the server ended the round.")
         if self._round_id not in (NO_ROUND, message.round_id):
             raise RemoteProtocolError("a message belongs to another round.")
+        if isinstance(message, Abort):  # not answered: the server knows
+            self._fault = AbortError("the server ended the round.")
+            return State.ABORTED, ()
         event = _EVENTS.get(message.TAG)
         if event is None:
             raise RemoteProtocolError("the server sent a client's message.")

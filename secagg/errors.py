@@ -11,9 +11,14 @@ The class of an error says who has to act; the sentence says what to do::
     +-- AbortError            no sum came out, nobody to blame       .step .need .have
         +-- IntegrityError        the unmasked words are not a valid sum
 
-No error carries a secret: messages name public values only.  This module does not
-log, and nothing in the package turns one of these errors into a return value.
+No error carries a secret: messages name public values only, and an error that is kept
+is kept ``without_frames``.  This module does not log, and nothing in the package turns
+one of these errors into a return value.
 """
+
+from __future__ import annotations
+
+from typing import TypeVar
 
 
 class SecaggError(Exception):
@@ -68,3 +73,20 @@ class AbortError(SecaggError):
 
 class IntegrityError(AbortError):
     """The unmasked vector is not the encoding of a sum, so none is released."""
+
+
+_Kept = TypeVar("_Kept", bound=SecaggError)
+
+
+def without_frames(error: _Kept) -> _Kept:
+    """Drop the stack frames of an error and of its causes, and return the error.
+
+    Frames keep their local variables alive: keys, shares, whole messages.  An error
+    that is stored would hold them for as long as it is stored itself.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        # The context may be an error of the caller's own: unlink it, do not touch it.
+        link.__traceback__ = link.__context__ = None
+        link = link.__cause__
+    return error

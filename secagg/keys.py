@@ -27,13 +27,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from secagg.errors import AuthenticationError, LocalProtocolError, ParameterError
+from secagg.errors import (
+    AuthenticationError,
+    DecodeError,
+    LocalProtocolError,
+    ParameterError,
+)
 from secagg.prg import Rng, draw
 
 SECRET_BYTES: Final = 32
 PUBLIC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 TAG_BYTES: Final = 16
+FIELD_PRIME: Final = (1 << 255) - 19  # of curve25519
 _NONCE: Final = bytes(12)  # every box key seals one message only, see `seal`
 
 
@@ -44,6 +50,10 @@ class Secret:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, value: bytes) -> None:
+        if not isinstance(value, bytes) or not value:
+            raise ParameterError(
+                "a Secret is made of bytes, at least one.", argument="value"
+            )
         self._value = bytearray(value)
 
     def __len__(self) -> int:
@@ -64,7 +74,13 @@ class Secret:
         raise LocalProtocolError("A Secret cannot be pickled or copied.")
 
     def expose(self) -> bytes:
-        """Return the bytes, for a cipher or a share and nothing else."""
+        """Return the bytes, for a cipher or a share and nothing else.
+
+        Raises:
+            LocalProtocolError: The secret was wiped (caller).
+        """
+        if not self._value:
+            raise LocalProtocolError("A Secret cannot be used after it was wiped.")
         return bytes(self._value)
 
     def wipe(self) -> None:
@@ -84,8 +100,9 @@ class AgreementKey:
                 f"an X25519 key has {SECRET_BYTES} bytes, got {len(secret)}.",
                 argument="secret",
             )
-        self._private = X25519PrivateKey.from_private_bytes(secret.expose())
-        self.public: bytes = self._private.public_key().public_bytes_raw()
+        private = X25519PrivateKey.from_private_bytes(secret.expose())
+        self._private: X25519PrivateKey | None = private
+        self.public: bytes = private.public_key().public_bytes_raw()
 
     @classmethod
     def generate(cls, rng: Rng = os.urandom) -> AgreementKey:
@@ -94,7 +111,11 @@ class AgreementKey:
 
     def secret(self) -> Secret:
         """Return the private key, to be shared among the peers."""
-        return Secret(self._private.private_bytes_raw())
+        return Secret(self._held().private_bytes_raw())
+
+    def wipe(self) -> None:
+        """Drop the private key; OpenSSL overwrites it when the last user is gone."""
+        self._private = None
 
     def agree(self, public: bytes) -> Secret:
         """Return the shared point of this key and a peer's public key.
@@ -108,12 +129,17 @@ class AgreementKey:
         """
         try:
             return Secret(
-                self._private.exchange(X25519PublicKey.from_public_bytes(public))
+                self._held().exchange(X25519PublicKey.from_public_bytes(public))
             )
         except ValueError as error:
             raise AuthenticationError(
                 "A public key is malformed or of low order."
             ) from error
+
+    def _held(self) -> X25519PrivateKey:
+        if self._private is None:
+            raise LocalProtocolError("A private key cannot be used after it was wiped.")
+        return self._private
 
 
 class IdentityKey:
@@ -168,6 +194,23 @@ def check_public(public: bytes) -> None:
     """
     # Low order is a property of the point: any clamped scalar shows it.
     AgreementKey(Secret(bytes(SECRET_BYTES))).agree(public)
+
+
+def check_canonical(public: bytes) -> None:
+    """Refuse all but one encoding of an X25519 public key.
+
+    X25519 itself ignores bit 255 and reduces modulo p (RFC 7748 section 5), so that a
+    copied key could pass for another one where keys are compared as bytes.
+
+    Raises:
+        DecodeError: The key has the wrong size or is not reduced (peer).
+    """
+    if len(public) != PUBLIC_BYTES:
+        raise DecodeError(
+            f"public key has {len(public)} bytes, expected {PUBLIC_BYTES}."
+        )
+    if int.from_bytes(public, "little") >= FIELD_PRIME:
+        raise DecodeError("public key is not in canonical encoding.")
 
 
 def derive(secret: Secret, info: bytes, *, length: int = SECRET_BYTES) -> Secret:

@@ -9,7 +9,7 @@ It does not decide which step is due, and does not survive an error: that is ``c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,24 +18,20 @@ from numpy.typing import NDArray
 from secagg import encode, masks
 from secagg.boxes import HeldShares, Route, ShareKind, deal_boxes, open_box
 from secagg.boxes import seed_commitment as commit_to_seed
+from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import (
     AbortError,
     AuthenticationError,
     DecodeError,
     RemoteProtocolError,
 )
-from secagg.invite import Advertise, Invite, KeyList, PublicKeys, Step
+from secagg.invite import Invite, Step
+from secagg.keylist import Advertise, KeyList, PublicKeys
 from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
-from secagg.messages import (
-    MaskedInput,
-    RevealedShare,
-    SealedShares,
-    ShareDelivery,
-    UnmaskRequest,
-    UnmaskShares,
-)
 from secagg.policy import Policy
 from secagg.prg import Rng, draw
+from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.upload import MaskedInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,14 +127,17 @@ class Member:
         self._box_secrets = {
             v: self._box_key.agree(keys.box_public) for v, keys in u1.items()
         }
+        self._box_key.wipe()
+        mask_secret = self._mask_key.secret()  # s_u
         boxes = deal_boxes(
             self._box_secrets,
-            secrets=(self._mask_key.secret(), self._seed),
+            secrets=(mask_secret, self._seed),
             threshold=self._plan.share_threshold,
             round_id=self._round_id,
             dealer=self._me,
             rng=self._rng,
         )
+        mask_secret.wipe()
         commitment = commit_to_seed(self._round_id, self._me, self._seed)
         return SealedShares(self._round_id, self._me, commitment, boxes)
 
@@ -167,7 +166,8 @@ class Member:
         self._mask_secrets = {
             v: self._mask_key.agree(self._u1[v].mask_public) for v in sorted(dealers)
         }
-        _wipe(self._box_secrets)
+        self._mask_key.wipe()
+        _wipe(self._box_secrets.values())
 
     def upload(self, offer: Offer) -> MaskedInput:
         """Step 2, second half: encode, mask, and drop the keys of all masks."""
@@ -185,8 +185,8 @@ class Member:
             for v, agreed in self._mask_secrets.items()
         }
         masks.add_masks(words, me=self._me, own=own, pairs=pairs)
-        self._seed.wipe()
-        _wipe(self._mask_secrets)
+        offer.rounded.fill(0)
+        _wipe([self._seed, own, *pairs.values(), *self._mask_secrets.values()])
         packed = where.ring.pack(words)
         return MaskedInput(self._round_id, self._me, context, packed)
 
@@ -213,9 +213,9 @@ class Member:
 
     def forget(self) -> None:
         """Overwrite secrets; CPython may keep copies in freed memory."""
-        self._seed.wipe()
-        _wipe(self._box_secrets)
-        _wipe(self._mask_secrets)
+        self._box_key.wipe()
+        self._mask_key.wipe()
+        _wipe([self._seed, *self._box_secrets.values(), *self._mask_secrets.values()])
         self._held.clear()
 
     def _check_identity(self, keys: PublicKeys) -> None:
@@ -243,6 +243,6 @@ class Member:
             )
 
 
-def _wipe(secrets: Mapping[int, Secret]) -> None:
-    for secret in secrets.values():
+def _wipe(secrets: Iterable[Secret]) -> None:
+    for secret in secrets:
         secret.wipe()

@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Final
 
 from secagg import usage
-from secagg.encode import Encoder
+from secagg.encoder import Encoder
 from secagg.errors import DecodeError, ParameterError
 
 SEMI_HONEST: Final = "semi_honest"
@@ -50,7 +50,10 @@ class Plan:
     encoder: Encoder = field(default_factory=Encoder)
 
     def __post_init__(self) -> None:
-        n, corrupt, drop = self.clients, self.corrupt, self.drop
+        n = _whole("clients", self.clients)
+        corrupt, drop = _whole("corrupt", self.corrupt), _whole("drop", self.drop)
+        if not isinstance(self.encoder, Encoder):
+            raise ParameterError("encoder must be an Encoder.", argument="encoder")
         if not 2 <= n <= MAX_CLIENTS:
             raise ParameterError(
                 f"clients={n} must lie in 2..{MAX_CLIENTS} on the complete graph.",

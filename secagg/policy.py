@@ -34,7 +34,8 @@ class Policy:
             be signed by its owner.
 
     Raises:
-        ParameterError: A floor is below 2 or a roster key is malformed (caller).
+        ParameterError: A floor is below 2, a limit limits nothing, or a roster key is
+            malformed or listed twice (caller).
     """
 
     min_clients: int = 3
@@ -46,21 +47,25 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("min_clients", "min_threshold", "min_honest"):
-            if getattr(self, name) < MIN_HONEST:
+            floor = getattr(self, name)
+            if type(floor) is not int or floor < MIN_HONEST:
                 raise ParameterError(
-                    f"{name}={getattr(self, name)} must be at least {MIN_HONEST}: a "
+                    f"{name}={floor} must be an integer of at least {MIN_HONEST}: a "
                     "sum over one client is its input.",
                     argument=name,
                 )
+        if not self.max_clip_norm_l2 > 0:  # so that NaN, which limits nothing, fails
+            raise ParameterError(
+                f"max_clip_norm_l2={self.max_clip_norm_l2} must be above 0.",
+                argument="max_clip_norm_l2",
+            )
+        if type(self.max_weight) is not int or self.max_weight < 1:
+            raise ParameterError(
+                f"max_weight={self.max_weight} must be an integer of at least 1.",
+                argument="max_weight",
+            )
         if self.roster is not None:
-            for client, public in self.roster.items():
-                if len(public) != PUBLIC_BYTES:
-                    raise ParameterError(
-                        f"roster key of {client!r} has {len(public)} bytes, expected "
-                        f"{PUBLIC_BYTES}.",
-                        argument="roster",
-                    )
-            frozen = MappingProxyType(dict(self.roster))
+            frozen = check_identities("roster", self.roster)
             object.__setattr__(self, "roster", frozen)
 
     def check(self, plan: Plan) -> None:
@@ -94,3 +99,27 @@ class Policy:
                 f"most {self.max_weight}.",
                 argument="plan",
             )
+
+
+def check_identities(
+    argument: str, identities: Mapping[str, bytes]
+) -> Mapping[str, bytes]:
+    """Return a frozen copy of Ed25519 public keys by name.
+
+    Raises:
+        ParameterError: A key is not 32 bytes, or two names share one, so that one
+            party would count as two (caller).
+    """
+    for name, public in identities.items():
+        if not isinstance(public, bytes) or len(public) != PUBLIC_BYTES:
+            raise ParameterError(
+                f"{argument}[{name!r}] must be an Ed25519 public key of {PUBLIC_BYTES} "
+                "bytes; pass IdentityKey.public.",
+                argument=argument,
+            )
+    if len(set(identities.values())) != len(identities):
+        raise ParameterError(
+            f"{argument} lists one key under two names; give each client its own.",
+            argument=argument,
+        )
+    return MappingProxyType(dict(identities))

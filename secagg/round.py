@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import SupportsIndex
 
@@ -20,12 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from secagg import usage
 from secagg.client import Client
 from secagg.errors import ParameterError
+from secagg.faults import Fault
 from secagg.invite import SERVER, Step
 from secagg.messages import step_of
 from secagg.params import Plan
 from secagg.policy import Policy
 from secagg.prg import Rng, simulation_rng
-from secagg.server import Fault, Server
+from secagg.server import Server
 from secagg.transcript import Transcript, Wire
 
 
@@ -91,68 +92,56 @@ def run_round(
         AbortError: More clients vanished than ``plan.drop``; ``need`` and ``have``
             count them.
     """
-    started = _Clock()
-    vanish = _steps(vanish or {}, updates)
-    chosen = dict.fromkeys(updates, 1) | dict(weights or {})
-    _check_names("weights", chosen, updates)
+    clock = _Clock()
     if session is None:
         session = os.urandom(16) if seed is None else b"simulation"
     if context is None:
         context = usage.context(b"run_round", session)
-    length = _common_length(updates)
+    silent_from = _steps(vanish or {}, updates)
     roster = sorted(updates)
+    length = _common_length(updates)
     server = Server(plan, roster, session=session, length=length)
     clients = {
         name: Client(plan, _policy(plan), me=name, rng=_rng(seed, session, name))
         for name in roster
     }
-    for name, client in clients.items():
-        try:
-            client.offer(updates[name], weight=chosen[name], context=context)
-        except ParameterError as error:
-            raise ParameterError(
-                f"update of {name!r}: {error}", argument="updates"
-            ) from error
-    started.charge("clients")
+    _offer_all(clients, updates, weights or {}, context)
+    clock.charge("clients")
+    wires = _deliver(server, clients, silent_from, clock)
+    return _result(server, Transcript(tuple(wires)), clock, roster)
 
+
+def _deliver(
+    server: Server,
+    clients: Mapping[str, Client],
+    silent_from: Mapping[str, str],
+    clock: _Clock,
+) -> list[Wire]:
+    """Carry messages until the server has finished; return them in order."""
     wires: list[Wire] = []
     silent: set[str] = set()
     to_clients = deque(server.start())
-    started.charge(SERVER)
+    clock.charge(SERVER)
     while not server.finished or to_clients:
-        if not to_clients:
+        if not to_clients:  # nobody answers any more: the step's deadline has passed
             to_clients.extend(server.timeout())
-            started.charge(SERVER)
+            clock.charge(SERVER)
             continue
         name, request = to_clients.popleft()
         wires.append(Wire(str(step_of(request) or ""), SERVER, name, request))
         if name in silent:
             continue
         replies = clients[name].receive(request)
-        started.charge("clients")
+        clock.charge("clients")
         for reply in replies:
             step = str(step_of(reply) or "")
-            if vanish.get(name) == step:
+            if silent_from.get(name) == step:
                 silent.add(name)
                 continue
             wires.append(Wire(step, name, SERVER, reply))
             to_clients.extend(server.receive(name, reply))
-            started.charge(SERVER)
-
-    outcome = server.result()
-    transcript = Transcript(tuple(wires))
-    return RoundResult(
-        mean=outcome.mean,
-        weight=outcome.weight,
-        survivors=outcome.survivors,
-        max_error=outcome.max_error,
-        bytes_up_per_client=transcript.bytes_up(roster),
-        bytes_down_per_client=transcript.bytes_down(roster),
-        client_cpu_s=started.seconds["clients"] / len(roster),
-        server_cpu_s=started.seconds[SERVER],
-        faults=server.faults,
-        transcript=transcript,
-    )
+            clock.charge(SERVER)
+    return wires
 
 
 class _Clock:
@@ -166,6 +155,42 @@ class _Clock:
         now = time.thread_time()
         self.seconds[side] += now - self._last
         self._last = now
+
+
+def _result(
+    server: Server, transcript: Transcript, clock: _Clock, roster: Sequence[str]
+) -> RoundResult:
+    outcome = server.result()
+    return RoundResult(
+        mean=outcome.mean,
+        weight=outcome.weight,
+        survivors=outcome.survivors,
+        max_error=outcome.max_error,
+        bytes_up_per_client=transcript.bytes_up(roster),
+        bytes_down_per_client=transcript.bytes_down(roster),
+        client_cpu_s=clock.seconds["clients"] / len(roster),
+        server_cpu_s=clock.seconds[SERVER],
+        faults=server.faults,
+        transcript=transcript,
+    )
+
+
+def _offer_all(
+    clients: Mapping[str, Client],
+    updates: Mapping[str, ArrayLike],
+    weights: Mapping[str, SupportsIndex],
+    context: bytes,
+) -> None:
+    """Offer each client its vector; name the client in an error."""
+    _check_names("weights", weights, updates)
+    for name, client in clients.items():
+        weight = weights.get(name, 1)
+        try:
+            client.offer(updates[name], weight=weight, context=context)
+        except ParameterError as error:
+            raise ParameterError(
+                f"update of {name!r}: {error}", argument="updates"
+            ) from error
 
 
 def _policy(plan: Plan) -> Policy:

@@ -11,9 +11,7 @@ what), and it learns contexts and dropouts in clear.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from secagg.encode import layout
 from secagg.errors import (
@@ -21,26 +19,20 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
+    without_frames,
 )
-from secagg.invite import NO_ROUND, Advertise, Invite, Limits, Step
-from secagg.messages import (
-    Abort,
-    MaskedInput,
-    SealedShares,
-    UnmaskRequest,
-    UnmaskShares,
-    decode,
-)
+from secagg.faults import Fault, FaultLog
+from secagg.gate import check_expected
+from secagg.invite import Invite, Limits, Step
+from secagg.messages import Abort, decode
 from secagg.params import Plan
+from secagg.policy import check_identities
+from secagg.reveal import UnmaskRequest
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 from secagg.tally import Outcome, Tally
-from secagg.wire import split_header
 
 Outgoing = tuple[tuple[str, bytes], ...]
 """(receiver, message) pairs, for the transport."""
-
-MAX_FAULTS_PER_PEER = 8
-"""A client that floods the server with refused messages fills no memory."""
 
 _STEPS = {
     State.ADVERTISING: Step.ADVERTISE_KEYS,
@@ -48,15 +40,6 @@ _STEPS = {
     State.MASKING: Step.MASKED_INPUT,
     State.UNMASKING: Step.UNMASK,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A client's message that was refused, and why."""
-
-    peer: str
-    step: str
-    error: RemoteProtocolError
 
 
 class Server:
@@ -89,12 +72,13 @@ class Server:
         where = layout(plan.encoder, clients=plan.clients, length=length)
         self._limits = Limits(plan.clients, where.packed_bytes)
         self._index = {name: i for i, name in enumerate(self._invite.roster)}
+        if identities is not None:
+            identities = check_identities("identities", identities)
         self._tally = Tally(self._invite, identities)
         self._state = State.CREATED
         self._waiting: set[int] = set()
         self._gone: set[int] = set()
-        self._faults: list[Fault] = []
-        self._fault_counts: Counter[str] = Counter()
+        self._faults = FaultLog()
         self._failure: AbortError | None = None
         self._outcome: Outcome | None = None
 
@@ -166,7 +150,13 @@ class Server:
             raise LocalProtocolError("the round was not started; call start() first.")
         index = self._index[peer]
         try:
-            self._check_expected(index, data)
+            check_expected(
+                data,
+                round_id=self._round_id,
+                state=self._state,
+                waiting=index in self._waiting,
+                gone=index in self._gone,
+            )
         except RemoteProtocolError as error:
             self._record(peer, error)
             return ()
@@ -212,24 +202,6 @@ class Server:
             )
         return self._outcome
 
-    def _check_expected(self, index: int, data: bytes) -> None:
-        """Refuse what is not an answer to the open step, by its header alone."""
-        if self._state in FINAL_STATES:
-            raise RemoteProtocolError("a message came after the end of the round.")
-        tag, round_id = split_header(data)
-        if tag == Abort.TAG and index not in self._gone and round_id == NO_ROUND:
-            return  # the client could not read the invitation
-        if round_id != self._round_id:
-            raise RemoteProtocolError("a message belongs to another round.")
-        if tag == Abort.TAG and index not in self._gone:
-            return
-        event = _EVENTS.get(tag)
-        if event is None:
-            raise RemoteProtocolError(f"a client sent a message with tag {tag}.")
-        advance(Role.SERVER, self._state, event)
-        if index not in self._waiting:
-            raise RemoteProtocolError("a message was repeated or came too late.")
-
     def _close_if_complete(self) -> Outgoing:
         sent: Outgoing = ()
         while not self._waiting and self._state not in FINAL_STATES:
@@ -244,7 +216,7 @@ class Server:
         try:
             sent = self._next(closing)
         except AbortError as error:
-            self._failure = error
+            self._failure = without_frames(error)
             self._waiting = set()
             self._tally.forget()
             left = set(self._index.values()) - self._gone
@@ -289,19 +261,7 @@ class Server:
             )
 
     def _record(self, peer: str, error: RemoteProtocolError) -> None:
-        step = _STEPS.get(self._state)
-        error.peer, error.step = peer, str(step or "")
-        self._fault_counts[peer] += 1
-        if self._fault_counts[peer] <= MAX_FAULTS_PER_PEER:
-            self._faults.append(Fault(peer, error.step, error))
+        self._faults.record(peer, str(_STEPS.get(self._state, "")), error)
 
     def _to(self, indices: set[int], message: bytes) -> Outgoing:
         return tuple((self._invite.roster[i], message) for i in sorted(indices))
-
-
-_EVENTS = {
-    Advertise.TAG: Event.ADVERTISE,
-    SealedShares.TAG: Event.SEALED_SHARES,
-    MaskedInput.TAG: Event.MASKED_INPUT,
-    UnmaskShares.TAG: Event.UNMASK_SHARES,
-}

@@ -18,19 +18,17 @@ from numpy.typing import NDArray
 
 from secagg import encode
 from secagg.boxes import Box, Route, ShareKind, check_share
+from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import AuthenticationError, IntegrityError, RemoteProtocolError
-from secagg.invite import Advertise, Invite, KeyList, PublicKeys, Step
+from secagg.invite import Invite, Step
+from secagg.keylist import Advertise, KeyList, PublicKeys
 from secagg.keys import check_public, verify
 from secagg.masks import Binding
-from secagg.messages import (
-    MaskedInput,
-    ProtocolMessage,
-    SealedShares,
-    ShareDelivery,
-    UnmaskShares,
-)
+from secagg.messages import ProtocolMessage
 from secagg.recovery import Published, unmask
+from secagg.reveal import UnmaskShares
 from secagg.shamir import Share
+from secagg.upload import MaskedInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)

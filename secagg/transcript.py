@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 
 from secagg import encode
 from secagg.invite import SERVER, Invite, Limits
-from secagg.messages import (
-    MaskedInput,
-    PlainInput,
-    decode,
-    step_of,
-)
+from secagg.messages import decode, step_of
 from secagg.params import MAX_CLIENTS
+from secagg.upload import MaskedInput, PlainInput
+from secagg.wire import split_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class Transcript:
         for wire in self.messages:
             if wire.receiver == SERVER and step_of(wire.data) == "masked_input":
                 uploads[wire.sender] = _read(wire.data, invite)
-            elif wire.sender == SERVER and wire.data[1] == Invite.TAG:
+            elif wire.sender == SERVER and split_header(wire.data)[0] == Invite.TAG:
                 message = decode(wire.data, Limits(MAX_CLIENTS))
                 invite = message if isinstance(message, Invite) else invite
         return uploads

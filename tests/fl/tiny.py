@@ -6,7 +6,7 @@ import numpy as np
 
 import fl.protection
 from fl.config import Config, load_config
-from fl.data import Dataset
+from fl.data import Dataset, Learnt, load
 from fl.federation import Federation, federate
 from fl.progress import Silent
 from fl.protection import Protection
@@ -82,3 +82,13 @@ def trained(
         on_round=lambda *_: None,
     )
     return run, fed
+
+
+def learnt(settings: Config) -> Learnt:
+    """Return what the clients of a table learn together before training."""
+    raw = load(settings.data, 0)
+    counter = protection("none", settings).counter
+    found = federate(raw, settings, counter, seed=0).learnt
+    if found is None:
+        raise ValueError("the data set is no table.")
+    return found

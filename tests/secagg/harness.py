@@ -69,9 +69,11 @@ class Network:
                 context=(contexts or {}).get(name, CONTEXT),
             )
         self.wires: list[Wire] = []
+        self.queue: deque[tuple[str, bytes]] = deque()  # (receiver, message)
 
     def run(self, tamper: Tamper = lambda wire: wire.data) -> Server:
-        queue = deque(self.server.start())
+        queue = self.queue
+        queue.extend(self.server.start())
         while queue or not self.server.finished:
             if not queue:
                 queue.extend(self.server.timeout())

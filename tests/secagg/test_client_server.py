@@ -6,6 +6,7 @@ import pytest
 import secagg
 from secagg.boxes import ShareKind
 from secagg.client import Client
+from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import (
     AbortError,
     AuthenticationError,
@@ -14,29 +15,16 @@ from secagg.errors import (
     ParameterError,
     RemoteProtocolError,
 )
-from secagg.invite import (
-    NO_ROUND,
-    SERVER,
-    Advertise,
-    Invite,
-    KeyList,
-    Limits,
-    PublicKeys,
-)
+from secagg.faults import MAX_FAULTS_PER_PEER
+from secagg.invite import NO_ROUND, SERVER, Invite, Limits
+from secagg.keylist import Advertise, KeyList, PublicKeys
 from secagg.keys import IdentityKey, Secret
-from secagg.messages import (
-    Abort,
-    MaskedInput,
-    RevealedShare,
-    SealedShares,
-    ShareDelivery,
-    UnmaskRequest,
-    UnmaskShares,
-    decode,
-)
+from secagg.messages import Abort, decode
 from secagg.policy import Policy
-from secagg.server import MAX_FAULTS_PER_PEER, Server
+from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.server import Server
 from secagg.states import State
+from secagg.upload import MaskedInput
 from tests.secagg.harness import CONTEXT, Network, flip, make_updates, open_policy
 
 PLAN = secagg.plan(clients=4, corrupt=1, drop=1)

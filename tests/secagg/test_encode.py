@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from secagg import encode
-from secagg.encode import Encoder
+from secagg.encoder import Encoder, check_vector, check_weight
 from secagg.errors import IntegrityError, ParameterError
 from secagg.prg import simulation_rng
 
@@ -20,7 +20,7 @@ def encode_all(encoder, vectors, weights, *, clients=None, binding=BINDING):
     rng = simulation_rng(3, "rounding")
     total = where.ring.zeros(where.words)
     for vector, weight in zip(vectors, weights, strict=True):
-        values = encode.check_vector(encoder, vector)
+        values = check_vector(encoder, vector)
         rounded = encode.quantise(encoder, values, rng(32))
         total += encode.encode(where, rounded, weight, binding)
     return where, total
@@ -121,9 +121,9 @@ def test_a_clip_computed_in_float32_is_accepted_and_a_larger_norm_is_not():
     for _ in range(50):
         vector = rng.normal(size=3000).astype(np.float32)
         clipped = vector * (np.float32(1.0) / np.linalg.norm(vector))
-        encode.check_vector(encoder, clipped)
+        check_vector(encoder, clipped)
     with pytest.raises(ParameterError):
-        encode.check_vector(encoder, np.array([1.0 + 2e-5]))
+        check_vector(encoder, np.array([1.0 + 2e-5]))
 
 
 def test_rounding_draws_differ_between_keys_and_coordinates():
@@ -206,7 +206,7 @@ def test_ring_too_wide_names_the_cure():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_float_types_are_accepted(dtype):
-    values = encode.check_vector(Encoder(), np.ones(3, dtype=dtype), length=3)
+    values = check_vector(Encoder(), np.ones(3, dtype=dtype), length=3)
     assert values.dtype == np.float64
 
 
@@ -227,15 +227,15 @@ def test_float_types_are_accepted(dtype):
 )
 def test_bad_vectors_are_refused_with_the_cure(vector, cure):
     with pytest.raises(ParameterError, match=cure) as caught:
-        encode.check_vector(Encoder(), vector, length=2 if len(vector) else None)
+        check_vector(Encoder(), vector, length=2 if len(vector) else None)
     assert caught.value.argument == "vector"
 
 
 @pytest.mark.parametrize("weight", [0, -1, 65536, 1.0, "1", None, True])
 def test_bad_weights_are_refused(weight):
     with pytest.raises(ParameterError):
-        encode.check_weight(Encoder(), weight)
-    assert encode.check_weight(Encoder(), np.int64(7)) == 7
+        check_weight(Encoder(), weight)
+    assert check_weight(Encoder(), np.int64(7)) == 7
 
 
 @pytest.mark.parametrize(

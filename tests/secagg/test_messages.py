@@ -8,21 +8,13 @@ from hypothesis import strategies as st
 import secagg
 from secagg import usage
 from secagg.boxes import BOX_BYTES, COMMITMENT_BYTES, Box, ShareKind
+from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import DecodeError, ParameterError
-from secagg.invite import Advertise, Invite, KeyList, Limits, PublicKeys, Step
-from secagg.messages import (
-    MESSAGES,
-    Abort,
-    MaskedInput,
-    PlainInput,
-    RevealedShare,
-    SealedShares,
-    ShareDelivery,
-    UnmaskRequest,
-    UnmaskShares,
-    decode,
-    step_of,
-)
+from secagg.invite import Invite, Limits, Step
+from secagg.keylist import Advertise, KeyList, PublicKeys
+from secagg.messages import MESSAGES, Abort, decode, step_of
+from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.upload import MaskedInput, PlainInput
 from secagg.wire import HEADER_BYTES
 
 PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
@@ -214,6 +206,9 @@ def test_plain_uploads_round_trip():
     back = PlainInput.decode(upload.encode())
     assert back == upload and back.values().tolist() == [1.5, -2.0]
     assert step_of(upload.encode()) is Step.MASKED_INPUT
-    for bad in (upload.encode()[:-1], upload.encode()[:20], Abort(ROUND).encode()):
+    odd = [PlainInput.of(ROUND, np.array([x], np.float32), 1) for x in (np.nan, np.inf)]
+    odd.append(PlainInput.of(ROUND, vector, 0))
+    short = (upload.encode()[:-1], upload.encode()[:20], Abort(ROUND).encode())
+    for bad in (*short, *(message.encode() for message in odd)):
         with pytest.raises(DecodeError):
             PlainInput.decode(bad)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg.encode import Encoder
+from secagg.encoder import Encoder
 from secagg.errors import DecodeError, ParameterError
 from secagg.params import Plan, decode_plan
 from secagg.policy import Policy

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import secagg
 
@@ -41,3 +42,35 @@ def test_the_example_runs_and_prints_the_guarantee_and_the_error():
     assert "10 clients, threshold 7" in ran.stdout
     assert ran.stdout.count("largest error") == 2
     assert "9 survivors" in ran.stdout and "8 survivors" in ran.stdout
+
+
+def test_the_contract_that_the_design_promises_works_as_written():
+    sites = [f"site-{i}" for i in range(10)]
+    updates = {site: np.full(8, i / 10) for i, site in enumerate(sites)}
+    plan = secagg.plan(clients=10, corrupt=2, drop=3)
+    out = secagg.run_round(
+        plan, updates, weights={"site-0": 812}, vanish={"site-3": "masked_input"}
+    )
+    assert out.weight == 812 + 8 and len(out.survivors) == 9
+    assert out.mean.shape == (8,) and out.max_error < 1e-4
+    assert out.bytes_up_per_client["site-0"] > 0
+
+    key = secagg.IdentityKey.generate()
+    keys = {site: secagg.IdentityKey.generate().public for site in sites}
+    policy = secagg.Policy(roster=keys | {"site-3": key.public})
+    client = secagg.Client(plan, policy, me="site-3", key=key)
+    context = secagg.context(b"model")
+    assert client.offer(updates["site-3"], weight=812, context=context) == ()
+    server = secagg.Server(plan, sites, session=b"run-7/round-12", length=8)
+    invitations = dict(server.start())
+    for reply in client.receive(invitations["site-3"]):
+        assert server.receive("site-3", reply) == ()
+    server.timeout()
+    with pytest.raises(secagg.AbortError):
+        server.result()
+
+    vector, spec = secagg.flatten(
+        {"w": np.ones((2, 3), np.float32), "bn.num_batches_tracked": np.int64(3)},
+        skip=["*.num_batches_tracked"],
+    )
+    assert spec.restore(vector)["w"].shape == (2, 3)

@@ -13,7 +13,7 @@ import pytest
 
 import secagg
 from secagg import usage
-from secagg.encode import Encoder
+from secagg.encoder import Encoder
 
 FILE = Path(__file__).parents[1] / "vectors" / f"secagg_round_v{usage.VERSION}.json"
 

@@ -1,0 +1,60 @@
+"""What the page does not speak of: every limit of the evidence, in sentences.
+
+The numbers in them come from the configuration and the evidence. Nothing is measured or
+decided here.
+"""
+
+from __future__ import annotations
+
+from fl.config import Config
+from fl.evidence import MATCHED_BATCHES, Evidence, kept_rounds
+from fl.inversion import MATCHED_RECORDS
+
+NOT_COVERED = (
+    "A server that lies (malicious_server): keys, cohort and dropout list are taken "
+    "from it as it gives them.",
+    "The adversary `client`, property inference, and attacks over several rounds.",
+    "Differential privacy: no noise is added, so no epsilon exists for these "
+    "protections.",
+    "Membership in the worst case, which needs canary records; likelihood ratios "
+    "against anything but the released model.",
+    "Gradient matching on more than {matched} records at once, on batches above "
+    "{batch} in the worst case, with generative priors, or unrolled over local steps; "
+    "other attacks may find more.",
+    "Messages of other rounds than {rounds}, and of more than one client in each; "
+    "the worst case of other repetitions than the first.",
+    "Intervals of accuracy and membership resample {repeats} repetitions only.",
+)
+SKEWED = (
+    "Under the {partition} partition a client's records differ from the held-out ones "
+    "in more than membership; what is measured on its own messages counts both."
+)
+LEARNT = (
+    "What preparing the table tells everybody, through sums that no attack here looks "
+    "at: {reveals}"
+)
+
+
+def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
+    """Return what the page does not speak of."""
+    rounds = sorted(kept_rounds(config.training.rounds))
+    said = [
+        line.format(
+            matched=MATCHED_RECORDS,
+            batch=sorted(config.attacks.batches)[:MATCHED_BATCHES][-1],
+            rounds=", ".join(str(index + 1) for index in rounds),
+            repeats=len(evidence.repeats),
+        )
+        for line in NOT_COVERED
+    ]
+    if config.federation.partition != "iid":
+        said.append(SKEWED.format(partition=config.federation.partition))
+    learnt = next(iter(evidence.repeats[0].federations.values())).learnt
+    if learnt is not None and learnt.sums:
+        said.append(LEARNT.format(reveals=learnt.reveals))
+    if evidence.stopped:
+        said.append(
+            f"The rest of {evidence.stopped} and all that follows it: Ctrl-C stopped "
+            "the run there."
+        )
+    return tuple(said)

@@ -1,0 +1,125 @@
+"""The public keys of a round on the wire: what a client advertises, what all receive.
+
+Bonawitz et al., CCS 2017, figure 4, round 0.  The encoding is described in
+``messages``.  This module checks sizes, order and that no key occurs twice; it checks
+no signature and no agreement.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from secagg import usage
+from secagg.errors import DecodeError
+from secagg.invite import Limits, Step
+from secagg.keys import PUBLIC_BYTES, SIGNATURE_BYTES, check_canonical
+from secagg.wire import Reader, check_size, check_sorted, encode_list, header
+
+_KEYS = struct.Struct(f"<H{PUBLIC_BYTES}s{PUBLIC_BYTES}s")
+_MAX_KEYS_BYTES: Final = _KEYS.size + 1 + SIGNATURE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """One client's two public keys, with the signature of its identity or none."""
+
+    index: int
+    box_public: bytes = field(repr=False)
+    mask_public: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        check_canonical(self.box_public)
+        check_canonical(self.mask_public)
+        if self.signature:
+            check_size("signature", self.signature, SIGNATURE_BYTES)
+
+    def signed_bytes(self, round_id: bytes, name: str) -> bytes:
+        """Return what the identity of ``name`` signs."""
+        return usage.join(
+            usage.TAG_ADVERTISE_SIGNATURE,
+            round_id,
+            name.encode(),
+            self.box_public,
+            self.mask_public,
+        )
+
+    def encode(self) -> bytes:
+        """Return index, both keys, and whether a signature follows."""
+        keys = _KEYS.pack(self.index, self.box_public, self.mask_public)
+        return keys + bytes([bool(self.signature)]) + self.signature
+
+    @classmethod
+    def read(cls, reader: Reader) -> PublicKeys:
+        """Read one client's keys."""
+        index, box_public, mask_public = _KEYS.unpack(reader.take(_KEYS.size))
+        signature = reader.take(SIGNATURE_BYTES) if reader.flag() else b""
+        return cls(index, box_public, mask_public, signature)
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Client to server, step 0: its public keys."""
+
+    TAG: ClassVar[int] = 2
+    STEP: ClassVar[Step | None] = Step.ADVERTISE_KEYS
+    round_id: bytes = field(repr=False)
+    keys: PublicKeys
+
+    @property
+    def sender(self) -> int:
+        """Roster index of the client."""
+        return self.keys.index
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return header(self.TAG, self.round_id) + self.keys.encode()
+
+    @classmethod
+    def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> Advertise:
+        """Read the body."""
+        return cls(round_id, PublicKeys.read(reader))
+
+    @staticmethod
+    def cap(limits: Limits) -> int:
+        """Return the largest body."""
+        return _MAX_KEYS_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class KeyList:
+    """Server to client, step 1: the public keys of u1, sorted by index."""
+
+    TAG: ClassVar[int] = 3
+    STEP: ClassVar[Step | None] = Step.SHARE_KEYS
+    round_id: bytes = field(repr=False)
+    keys: tuple[PublicKeys, ...]
+
+    def __post_init__(self) -> None:
+        check_sorted([keys.index for keys in self.keys])
+        publics = {k.box_public for k in self.keys} | {k.mask_public for k in self.keys}
+        if len(publics) != 2 * len(self.keys):
+            raise DecodeError("a key list holds one public key twice.")
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return header(self.TAG, self.round_id) + encode_list(
+            keys.encode() for keys in self.keys
+        )
+
+    def digest(self) -> bytes:
+        """Hash the list: all clients whose masks shall cancel must have the same."""
+        return usage.digest(usage.TAG_KEY_LIST, self.encode())
+
+    @classmethod
+    def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> KeyList:
+        """Read the body."""
+        count = reader.count(limits.clients, _KEYS.size + 1)
+        return cls(round_id, tuple(PublicKeys.read(reader) for _ in range(count)))
+
+    @staticmethod
+    def cap(limits: Limits) -> int:
+        """Return the largest body."""
+        return 2 + limits.clients * _MAX_KEYS_BYTES

@@ -1,0 +1,254 @@
+"""Attacks on shots: no truth before scoring, no failure dropped, a null beside all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from attacks import (
+    Adversary,
+    Certificate,
+    InversionAttack,
+    LinearInversion,
+    Observation,
+    Reconstruction,
+    quality,
+)
+from fl import inversion
+from fl.config import Config
+from fl.finding import Exact, Missing, Paired
+from fl.inversion import (
+    LABELS,
+    MATCHED_RECORDS,
+    Assault,
+    Attempt,
+    Outcome,
+    applies,
+    assault,
+    battery,
+    findings,
+)
+from fl.models import build, to_vector
+from fl.report import Verdict
+from fl.shots import AS_CONFIGURED, Shot, from_run, from_worst_case
+from fl.verdict import decide
+from tests.fl import tiny
+
+
+def _shots(
+    name: str, settings: Config, *, batch: int = 1, trials: int = 1
+) -> list[Shot]:
+    fed = tiny.federation(settings, name)
+    start = to_vector(build(settings.model, fed.input_shape, fed.classes, 1))
+    return [
+        shot
+        for trial in range(trials)
+        for shot in from_worst_case(
+            [("untrained", start)],
+            fed,
+            tiny.protection(name, settings),
+            settings,
+            batch=batch,
+            trial=trial,
+            seed=0,
+        )
+    ]
+
+
+@pytest.fixture
+def shot() -> Shot:
+    return _shots("none", tiny.config())[0]
+
+
+@dataclass
+class _Fixed:
+    """An attack that answers with what it is told to."""
+
+    answer: Callable[[Observation], Tensor | None]
+    seen: list[Observation] = field(default_factory=list)
+    name: str = "fixed"
+    needs: frozenset[str] = frozenset({"gradient"})
+    uses: frozenset[str] = frozenset()
+
+    def run(self, observation: Observation, *, seed: int) -> Reconstruction:
+        self.seen.append(observation)
+        inputs = self.answer(observation)
+        gave_up = inputs is None
+        blank = torch.zeros((0, *observation.input_shape))
+        return Reconstruction(
+            inputs=blank if inputs is None else inputs,
+            labels=None,
+            certificate=Certificate.REFUSED if gave_up else Certificate.UNCERTIFIED,
+            reason="gave up." if gave_up else "",
+            objective=None,
+            seconds=0.5,
+        )
+
+
+def _one(shot: Shot, attack: InversionAttack) -> Attempt:
+    first = assault(Assault(shot=shot, attacks=(attack,)))[0]
+    assert first.attack == attack.name
+    return first
+
+
+def test_poisoned_truth_changes_no_reconstruction(shot: Shot) -> None:
+    poisoned = replace(shot, x=torch.rand_like(shot.x), y=(shot.y + 1) % 3)
+    jobs = [Assault(shot=one, attacks=battery(4)) for one in (shot, poisoned)]
+    seen, again = (assault(job) for job in jobs)
+    assert len(seen) == len(battery(4)) + 1
+    for one, other in zip(seen, again, strict=True):
+        assert one.certified == other.certified
+        if one.reconstruction is not None and other.reconstruction is not None:
+            assert torch.equal(one.reconstruction.inputs, other.reconstruction.inputs)
+    assert seen[0].metrics != again[0].metrics
+
+
+def test_an_attack_is_handed_the_observation_and_nothing_else(shot: Shot) -> None:
+    attack = _Fixed(lambda o: torch.zeros((1, *o.input_shape)))
+    _one(shot, attack)
+    assert attack.seen == [shot.observation]
+
+
+def test_the_truth_itself_scores_as_exact_and_another_record_does_not(
+    shot: Shot,
+) -> None:
+    right = _one(shot, _Fixed(lambda _: shot.x))
+    assert right.exact == (True, False)
+    assert right.metrics["PSNR (dB)"][0] == quality.PSNR_CAP_DB
+    other = inversion._truth_and_nulls(shot)[1][0]
+    wrong = _one(shot, _Fixed(lambda _: other))
+    assert wrong.exact == (False, True)
+    assert wrong.metrics["PSNR (dB)"][0] < wrong.metrics["PSNR (dB)"][1]
+
+
+def test_a_refusal_counts_as_a_failure_worth_no_more_than_its_null() -> None:
+    shots = _shots("none", tiny.config(), trials=4)
+    outcomes = []
+    for number, shot in enumerate(shots):
+        gives_up = number < 3
+        attempt = _one(shot, _Fixed(lambda _, s=shot, g=gives_up: None if g else s.x))
+        assert bool(attempt.refused) == gives_up
+        outcomes.append(Outcome(shot=shot, attempt=attempt))
+    server = [f for f in findings(outcomes) if f.adversary is Adversary.SERVER]
+    (finding,) = server
+    assert finding.n_failed == 3
+    paired, exact = finding.measures
+    assert isinstance(paired, Paired) and isinstance(exact, Exact)
+    assert len(paired.values) == len(paired.nulls) == len(exact.hits) == 4
+    assert exact.hits.tolist() == [False, False, False, True]
+    # Nothing was handed in: a grey record is scored, for truth and null alike.
+    grey = torch.full((1, 6), 0.5)
+    for shot, value in zip(shots[:3], paired.values, strict=False):
+        assert value == pytest.approx(quality.psnr(grey, shot.x, data_range=1.0))
+
+
+def test_an_attack_that_never_applies_is_not_measured_and_says_why(shot: Shot) -> None:
+    outcome = Outcome(shot=shot, attempt=_one(shot, _Fixed(lambda _: None)))
+    (measure,) = findings([outcome])[0].measures
+    assert measure == Missing(metric="PSNR (dB)", why="gave up.")
+
+
+def test_one_finding_per_adversary_view_and_attack() -> None:
+    settings = tiny.config()
+    outcomes = [
+        Outcome(shot=shot, attempt=attempt)
+        for shot in _shots("secagg", settings, trials=3)
+        for attempt in assault(Assault(shot=shot, attacks=(LinearInversion(),)))
+    ]
+    found = findings(outcomes)
+    keys = {(f.adversary, f.view, f.attack) for f in found}
+    assert len(keys) == len(found) == 5 * 2
+    assert {
+        len(f.measures[0].values) for f in found if isinstance(f.measures[0], Paired)
+    } == {3}
+    seconds = [o.attempt.seconds for o in outcomes]
+    mine = sum(f.seconds for f in found if f.adversary is Adversary.SERVER_PLUS)
+    assert mine == pytest.approx(sum(seconds))
+
+
+def test_truth_and_nulls_are_equally_many_and_share_no_value() -> None:
+    settings = tiny.config()
+    for batch in (1, 4):
+        for shot in _shots("secagg", settings, batch=batch):
+            truth, sets = inversion._truth_and_nulls(shot)
+            rows = {tuple(row) for row in shot.x.flatten(1).tolist()}
+            for one in sets:
+                assert one.shape == truth.shape
+                assert not rows & {tuple(row) for row in one.flatten(1).tolist()}
+
+
+def test_a_view_larger_than_the_pool_is_scored_on_as_many_as_the_pool_has(
+    shot: Shot,
+) -> None:
+    wide = replace(shot, x=torch.rand(90, 6), y=torch.zeros(90, dtype=torch.int64))
+    truth, sets = inversion._truth_and_nulls(wide)
+    assert len(truth) == len(sets[0]) == len(shot.pool) < 90
+
+
+def test_matching_searches_for_a_part_of_a_large_view_and_no_more() -> None:
+    settings = tiny.config("training.batch_size=40", "training.rounds=1")
+    run, fed = tiny.trained(settings, "secagg", raw=tiny.dataset(records=400))
+    shots = list(from_run(run, fed, tiny.protection("secagg", settings), settings))
+    whole = shots[1]
+    assert whole.scenario == AS_CONFIGURED
+    assert (whole.observation.records or 0) > MATCHED_RECORDS
+    attack = _Fixed(lambda o: torch.zeros((o.records or 1, *o.input_shape)))
+    assert applies(attack, whole)
+    _one(whole, attack)
+    assert MATCHED_RECORDS / 2 < (attack.seen[0].records or 0) <= MATCHED_RECORDS
+
+
+def test_the_blind_label_guess_is_the_best_one_without_a_message() -> None:
+    # Nine in ten records have label 2: a guess of that label is right nine times in ten
+    # without any message, and no attack on noise may be compared with less.
+    settings = tiny.config()
+    for shot in _shots("none", settings, trials=2):
+        skewed = replace(
+            shot,
+            prior=torch.tensor([1, 2, 27]),
+            y=torch.tensor([2]),
+        )
+        attempt = assault(Assault(shot=skewed, attacks=()))[0]
+        assert attempt.attack == LABELS
+        assert attempt.metrics["labels right (fraction)"][1] == 1.0
+
+
+def test_the_blind_guess_knows_the_held_out_labels_only() -> None:
+    settings = tiny.config()
+    fed = tiny.federation(settings)
+    for shot in _shots("none", settings):
+        counts = np.bincount(fed.held_out.y.numpy(), minlength=3)
+        assert shot.prior.tolist() == counts.tolist()
+
+
+def test_noise_is_no_leak_where_one_class_is_rare() -> None:
+    # Nine in ten records have label 1. A guess of label 0, or of both alike, would be
+    # beaten by labels read off pure noise; the best blind guess is not.
+    settings = tiny.config("model.kind=logreg")
+    raw = tiny.dataset(records=200, classes=2)
+    raw.labels[:] = (np.arange(200) % 10 != 0).astype(np.int64)
+    fed = tiny.federation(settings, "secagg", raw=raw)
+    start = to_vector(build(settings.model, fed.input_shape, fed.classes, 1))
+    outcomes = [
+        Outcome(shot=shot, attempt=attempt)
+        for trial in range(64)
+        for shot in from_worst_case(
+            [("untrained", start)],
+            fed,
+            tiny.protection("secagg", settings),
+            settings,
+            batch=1,
+            trial=trial,
+            seed=0,
+        )
+        if shot.prevented
+        for attempt in assault(Assault(shot=shot, attacks=()))
+    ]
+    rows = decide(findings(outcomes), seed=0)
+    assert {row.n for row in rows} == {64}
+    assert {row.verdict for row in rows} == {Verdict.PREVENTED}

@@ -1,0 +1,287 @@
+"""Membership attacks on a run's models: no bit before scoring, shadows told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import attacks
+from attacks import Adversary
+from fl import membership
+from fl.config import Config
+from fl.data import Dataset
+from fl.federation import Federation
+from fl.finding import Finding, Group, Missing, Ranking
+from fl.membership import LIRA, LOSS, Shadows, train_shadows
+from fl.progress import Silent
+from fl.run import RunRecord
+from fl.shadows import FederatedTrainer
+from fl.shots import WORST_CASE, colluders_of
+from fl.verdict import decide
+from tests.fl import tiny
+
+# One pass after another over few records with random labels: only memory helps.
+MEMORISING = (
+    "training.rounds=30",
+    "training.local_epochs=3",
+    "training.learning_rate=0.5",
+    "model.hidden=[48]",
+)
+
+
+def _random_labels(records: int = 120) -> Dataset:
+    raw = tiny.dataset(records=records, features=16)
+    rng = np.random.default_rng(5)
+    return replace(
+        raw,
+        features=rng.random(raw.features.shape).astype(np.float32),
+        labels=rng.permutation(raw.labels),
+    )
+
+
+def _no_shadows() -> Missing:
+    return Missing(metric="AUC", why="not trained in this test.")
+
+
+def _findings(
+    runs: list[tuple[RunRecord, Federation]],
+    settings: Config,
+    name: str,
+    shadows: Shadows | Missing,
+) -> list[Finding]:
+    return membership.findings(runs, tiny.protection(name, settings), shadows, settings)
+
+
+def _ranking(found: list[Finding], attack: str, view: str) -> Ranking:
+    measure = next(f for f in found if f.attack == attack and f.view == view).measures[
+        0
+    ]
+    assert isinstance(measure, Ranking)
+    return measure
+
+
+@pytest.fixture(scope="module")
+def memorised() -> tuple[Config, list[tuple[RunRecord, Federation]]]:
+    settings = tiny.config(*MEMORISING)
+    raw = _random_labels()
+    return settings, [
+        tiny.trained(settings, "none", seed=seed, raw=raw) for seed in (0, 1)
+    ]
+
+
+def _verdict(ranking: Ranking) -> tuple[float, float, float]:
+    finding = Finding(
+        protection="none",
+        adversary=Adversary.OUTSIDER,
+        view="released model",
+        scenario="as configured",
+        attack=LOSS,
+        measures=(ranking,),
+        seeds=(0,),
+    )
+    (row,) = decide([finding], seed=0)
+    assert row.low is not None and row.high is not None and row.value is not None
+    return row.value, row.low, row.high
+
+
+def test_a_model_that_memorises_is_found_out(
+    memorised: tuple[Config, list[tuple[RunRecord, Federation]]],
+) -> None:
+    settings, runs = memorised
+    found = _findings(runs, settings, "none", _no_shadows())
+    value, low, _ = _verdict(_ranking(found, LOSS, "released model"))
+    assert value > 0.8
+    assert low > 0.5
+
+
+def test_shuffled_membership_bits_are_not_told_apart(
+    memorised: tuple[Config, list[tuple[RunRecord, Federation]]],
+) -> None:
+    settings, runs = memorised
+    found = _findings(runs, settings, "none", _no_shadows())
+    rng = np.random.default_rng(0)
+    shuffled = Ranking(
+        groups=tuple(
+            Group(
+                scores=group.scores,
+                members=rng.permutation(group.members),
+                records=group.records,
+            )
+            for group in _ranking(found, LOSS, "released model").groups
+        )
+    )
+    _, low, high = _verdict(shuffled)
+    assert low < 0.5 < high
+
+
+def test_members_are_the_trainers_records_and_the_rest_is_held_out(
+    memorised: tuple[Config, list[tuple[RunRecord, Federation]]],
+) -> None:
+    settings, runs = memorised
+    found = _findings(runs, settings, "none", _no_shadows())
+    for group, (_, fed) in zip(
+        _ranking(found, LOSS, "released model").groups, runs, strict=True
+    ):
+        assert set(group.records[group.members]) == set(fed.train_ids)
+        assert set(group.records[~group.members]) == set(fed.held_out.ids)
+    own = _ranking(found, LOSS, "one client's model").groups
+    honest = [
+        set(client.ids.tolist())
+        for _, fed in runs
+        for client in fed.clients
+        if client.name not in colluders_of(fed, settings)
+    ]
+    assert [set(group.records[group.members].tolist()) for group in own] == honest
+    held_out = [set(fed.held_out.ids.tolist()) for _, fed in runs for _ in range(4)]
+    assert [set(g.records[~g.members].tolist()) for g in own] == held_out
+
+
+def test_scores_do_not_depend_on_who_was_a_member(
+    memorised: tuple[Config, list[tuple[RunRecord, Federation]]],
+) -> None:
+    settings, runs = memorised
+    # The same model, with members and held-out records declared the other way round.
+    run, fed = runs[0]
+    other = replace(
+        fed,
+        clients=(fed.clients[0].take(np.arange(3)),),
+        held_out=replace(fed.held_out, ids=fed.train_ids),
+    )
+    groups = [
+        _ranking(
+            _findings([(run, one)], settings, "none", _no_shadows()),
+            LOSS,
+            "released model",
+        ).groups[0]
+        for one in (fed, other)
+    ]
+    scores = [
+        dict(zip(g.records.tolist(), g.scores.tolist(), strict=True)) for g in groups
+    ]
+    for record in set(scores[0]) & set(scores[1]):
+        assert scores[0][record] == scores[1][record]
+
+
+def test_under_masks_only_colluders_see_more_than_the_released_model() -> None:
+    settings = tiny.config()
+    runs = [tiny.trained(settings, "secagg")]
+    found = _findings(runs, settings, "secagg", _no_shadows())
+    views = {(f.adversary, f.view) for f in found if f.attack == LOSS}
+    assert views == {
+        (Adversary.OUTSIDER, "released model"),
+        (Adversary.SERVER, "released model"),
+        (Adversary.SERVER_PLUS, "released model"),
+        (Adversary.SERVER_PLUS, "sum of the honest updates"),
+    }
+    ((group,)) = _ranking(found, LOSS, "sum of the honest updates").groups
+    fed = runs[0][1]
+    theirs = set(fed.clients[-1].ids.tolist())
+    assert not theirs & set(group.records.tolist())
+
+
+def test_adversaries_who_see_the_same_model_share_one_ranking() -> None:
+    settings = tiny.config()
+    found = _findings([tiny.trained(settings, "none")], settings, "none", _no_shadows())
+    released = [f for f in found if f.attack == LOSS and f.view == "released model"]
+    assert len(released) == 3
+    assert len({id(f.measures[0]) for f in released}) == 1
+    assert len({f.seconds for f in released}) == 1
+
+
+def test_the_worst_case_is_said_to_be_missing() -> None:
+    settings = tiny.config()
+    found = _findings([tiny.trained(settings, "none")], settings, "none", _no_shadows())
+    (worst,) = [f for f in found if f.scenario == WORST_CASE]
+    assert isinstance(worst.measures[0], Missing)
+    assert "canary" in worst.measures[0].why
+
+
+class _Counting:
+    """A trainer that trains nothing; notes what it was asked for."""
+
+    def __init__(self, records: int, classes: int) -> None:
+        self.members: NDArray[np.bool_] | None = None
+        self._shape = (records, classes)
+
+    def logits(self, members: NDArray[np.bool_], *, seed: int) -> NDArray[np.float32]:
+        self.members = members
+        rng = np.random.default_rng(seed)
+        return rng.normal(size=(len(members), *self._shape)).astype(np.float32)
+
+
+def test_every_record_is_in_and_out_of_equally_many_shadows() -> None:
+    settings = tiny.config()
+    fed = tiny.federation(settings)
+    trainer = _Counting(120, 3)
+    shadows = train_shadows(trainer, fed, settings, seed=0)
+    assert isinstance(shadows, Shadows)
+    assert trainer.members is not None
+    # 72 of 120 records are trained on, so a record is in round(0.6 x 16) shadows.
+    assert set(trainer.members.sum(axis=0).tolist()) == {10}
+    assert set(trainer.members.sum(axis=1).tolist()) <= {74, 75, 76}
+    assert shadows.phi.shape == shadows.members.shape == (16, 120)
+
+
+@pytest.mark.parametrize("fraction", ["0.05", "0.95"])
+def test_too_few_shadows_without_a_record_are_said_to_be_too_few(
+    fraction: str,
+) -> None:
+    settings = tiny.config(f"data.test_fraction={fraction}")
+    fed = tiny.federation(settings, raw=tiny.dataset(records=200))
+    trainer = _Counting(200, 3)
+    shadows = train_shadows(trainer, fed, settings, seed=0)
+    assert isinstance(shadows, Missing)
+    assert "attacks.shadows" in shadows.why and "data.test_fraction" in shadows.why
+    assert trainer.members is None
+    run, fed = tiny.trained(settings, "none", raw=tiny.dataset(records=200))
+    found = _findings([(run, fed)], settings, "none", shadows)
+    rows = [row for row in decide(found, seed=0) if row.attack == LIRA]
+    assert all(row.value is None and row.why for row in rows)
+
+
+def test_the_time_of_the_shadows_counts_as_time_of_the_attack() -> None:
+    settings = tiny.config()
+    run, fed = tiny.trained(settings, "none")
+    shadows = train_shadows(_Counting(120, 3), fed, settings, seed=0)
+    assert isinstance(shadows, Shadows)
+    slow = replace(shadows, seconds=1000.0)
+    found = _findings([(run, fed)], settings, "none", slow)
+    taken = {f.attack: f.seconds for f in found if f.scenario != WORST_CASE}
+    assert taken[LIRA] > 1000
+    assert taken[LOSS] < 100
+
+
+def test_shadow_models_repeat_and_differ_and_are_trained_on_their_rows_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    settings = tiny.config("training.rounds=2")
+    fed = tiny.federation(settings)
+    trainer = FederatedTrainer(fed, settings, Silent().task("", 3))
+    members = attacks.balanced_memberships(3, 120, 0.5, 0)
+    first = trainer.logits(members, seed=1)
+    assert first.shape == (3, 120, 3)
+    np.testing.assert_array_equal(first, trainer.logits(members, seed=1))
+    assert not np.allclose(first[0], first[1])
+    # A record that no shadow may train on can hold anything without any effect.
+    unused = int(np.flatnonzero(~members[0])[0])
+    labels = fed.dataset.labels.copy()
+    labels[unused] = (labels[unused] + 1) % 3
+    changed = replace(fed, dataset=replace(fed.dataset, labels=labels))
+    again = FederatedTrainer(changed, settings, Silent().task("", 1))
+    np.testing.assert_array_equal(again.logits(members[:1], seed=1)[0], first[0])
+
+
+@pytest.mark.slow
+def test_the_likelihood_ratio_finds_members_that_were_memorised() -> None:
+    settings = tiny.config(*MEMORISING, "attacks.shadows=16")
+    raw = _random_labels()
+    run, fed = tiny.trained(settings, "none", raw=raw)
+    trainer = FederatedTrainer(fed, settings, Silent().task("", 16))
+    shadows = train_shadows(trainer, fed, settings, seed=3)
+    found = _findings([(run, fed)], settings, "none", shadows)
+    _, low, _ = _verdict(_ranking(found, LIRA, "released model"))
+    assert low > 0.5

@@ -1,0 +1,103 @@
+"""Work on all cores gives what work on one gives, in the same order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fl.inversion import Assault, assault, battery
+from fl.parallel import WORTH_STARTING, each
+from fl.shots import from_run
+from tests.fl import tiny
+
+
+def _sum_of_squares(seed: int) -> tuple[float, int]:
+    """A sum whose last digits depend on how many threads add it up."""
+    draw = torch.randn(400_000, generator=torch.Generator().manual_seed(seed))
+    return float((draw * draw).sum()), torch.get_num_threads()
+
+
+def _serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+def test_results_come_in_the_order_of_the_items_whoever_made_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 2 * WORTH_STARTING
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    spread = list(each(_sum_of_squares, range(count), count=count))
+    _serial(monkeypatch)
+    alone = list(each(_sum_of_squares, range(count), count=count))
+    assert spread == alone
+    assert {threads for _, threads in alone} == {1}
+
+
+def test_the_callers_threads_are_left_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _serial(monkeypatch)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in each(_sum_of_squares, range(2), count=2):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_items_are_taken_as_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _serial(monkeypatch)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    stream = each(_sum_of_squares, items(), count=100)
+    next(stream)
+    assert len(taken) == 1
+
+
+def _fails_at_three(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_failure_in_a_piece_reaches_the_caller(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    with pytest.raises(ValueError, match="three"):
+        list(each(_fails_at_three, range(WORTH_STARTING), count=WORTH_STARTING))
+
+
+def test_attacks_find_the_same_on_one_core_and_on_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = tiny.config()
+    run, fed = tiny.trained(settings, "secagg")
+    protection = tiny.protection("secagg", settings)
+    jobs = [
+        Assault(shot=shot, attacks=battery(4))
+        for shot in from_run(run, fed, protection, settings)
+    ]
+    assert len(jobs) >= WORTH_STARTING
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        results = each(assault, jobs, count=len(jobs))
+        found.append(
+            [
+                (one.attack, one.metrics, one.exact, one.certified, one.refused)
+                for attempts in results
+                for one in attempts
+            ]
+        )
+    assert found[0] == found[1]

@@ -1,0 +1,259 @@
+"""From raw findings to five words: intervals that hold together, words that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from attacks import Adversary, clopper_pearson, mean_interval
+from fl.finding import Exact, Finding, Group, Measure, Missing, Paired, Ranking
+from fl.report import LeakageRow, Verdict
+from fl.verdict import FAMILY_ERROR, decide
+
+RULE = "masks make it uniform; assumes at most 1 colluding client."
+
+
+def _finding(
+    *measures: Measure,
+    prevented: str | None = None,
+    adversary: Adversary = Adversary.SERVER,
+    view: str = "one upload",
+    n_failed: int = 0,
+) -> Finding:
+    return Finding(
+        protection="none",
+        adversary=adversary,
+        view=view,
+        scenario="as configured",
+        attack="made up",
+        measures=measures,
+        seeds=(0,),
+        n_failed=n_failed,
+        seconds=1.0,
+        prevented=prevented,
+    )
+
+
+def _paired(values: Sequence[float], nulls: Sequence[float] | None = None) -> Paired:
+    return Paired(
+        metric="SSIM",
+        support=(-1.0, 1.0),
+        values=np.array(values, dtype=np.float64),
+        nulls=np.zeros(len(values)) if nulls is None else np.array(nulls),
+    )
+
+
+def _exact(hits: int, of: int, nulls: int = 0, certified: int = 0) -> Exact:
+    return Exact(
+        hits=np.arange(of) < hits, nulls=np.arange(of) < nulls, certified=certified
+    )
+
+
+def _ranking(
+    shift: float, *, records: int = 200, seed: int = 0, fpr: float | None = None
+) -> Ranking:
+    rng = np.random.default_rng(seed)
+    members = np.arange(records) % 2 == 0
+    group = Group(
+        scores=rng.normal(size=records) + shift * members,
+        members=members,
+        records=np.arange(records),
+    )
+    return Ranking(groups=(group,), fpr=fpr)
+
+
+def _only(*findings: Finding) -> LeakageRow:
+    (row,) = decide(findings, seed=0)
+    return row
+
+
+FOUND = tuple(np.linspace(0.8, 0.9, 12))
+NOTHING = tuple(np.linspace(-0.3, 0.3, 12))
+
+
+def test_the_error_of_a_page_is_shared_by_its_measures() -> None:
+    for count in (1, 3, 40):
+        rows = decide(
+            [_finding(_paired(NOTHING), view=f"v{i}") for i in range(count)], seed=0
+        )
+        for row in rows:
+            assert row.confidence == pytest.approx(1 - FAMILY_ERROR / count)
+
+
+def test_rankings_and_the_rest_spend_half_of_the_error_each() -> None:
+    findings = [
+        _finding(_paired(NOTHING), _exact(0, 12)),
+        _finding(_ranking(0.0), _ranking(0.0, fpr=0.1), view="released model"),
+        _finding(Missing(metric="-", why="nobody looked."), view="other"),
+        _finding(_paired(FOUND), view="third"),
+    ]
+    rows = decide(findings, seed=0)
+    spent = {
+        kind: sum(
+            1 - row.confidence
+            for row in rows
+            if row.confidence is not None
+            and row.metric.startswith(("AUC", "TPR")) == kind
+        )
+        for kind in (True, False)
+    }
+    assert spent == {
+        True: pytest.approx(FAMILY_ERROR / 2),
+        False: pytest.approx(FAMILY_ERROR / 2),
+    }
+
+
+def test_a_measure_that_two_adversaries_share_is_one_test() -> None:
+    shared = _ranking(0.0)
+    sample = _paired(NOTHING)
+    findings = [
+        _finding(measure, adversary=adversary)
+        for adversary in (Adversary.SERVER, Adversary.SERVER_PLUS)
+        for measure in (shared, sample)
+    ]
+    rows = decide(findings, seed=0)
+    assert len(rows) == 4
+    assert {row.confidence for row in rows} == {1 - FAMILY_ERROR / 2}
+
+
+def test_the_interval_is_that_of_the_difference_from_the_null() -> None:
+    rng = np.random.default_rng(0)
+    values, nulls = rng.normal(0.3, 0.1, 12), rng.normal(0.25, 0.1, 12)
+    row = _only(_finding(_paired(values.tolist(), nulls.tolist())))
+    wanted = mean_interval((values - nulls).tolist(), 1 - FAMILY_ERROR)
+    assert row.value == pytest.approx(values.mean())
+    assert row.null == pytest.approx(nulls.mean())
+    assert row.low == pytest.approx(nulls.mean() + wanted.low)
+    assert row.high == pytest.approx(nulls.mean() + wanted.high)
+    assert row.n == 12
+
+
+def test_the_five_words() -> None:
+    assert _only(_finding(_exact(3, 12, certified=2))).verdict is Verdict.RECOVERED
+    assert _only(_finding(_paired(FOUND))).verdict is Verdict.LEAKS
+    assert _only(_finding(_paired(NOTHING))).verdict is Verdict.NOT_DETECTED
+    held = _only(_finding(_paired(NOTHING), prevented=RULE))
+    assert (held.verdict, held.why) == (Verdict.PREVENTED, RULE)
+    missing = _only(_finding(Missing(metric="AUC", why="no canaries.")))
+    assert (missing.verdict, missing.why) == (Verdict.NOT_MEASURED, "no canaries.")
+    assert missing.n == 0 and missing.value is None
+
+
+def test_a_rule_never_hides_a_measurement_that_contradicts_it() -> None:
+    leaks = _only(_finding(_paired(FOUND), prevented=RULE))
+    assert leaks.verdict is Verdict.LEAKS
+    exact = _only(_finding(_exact(12, 12), prevented=RULE))
+    assert exact.verdict is Verdict.RECOVERED
+    ranked = _only(_finding(_ranking(3.0), prevented=RULE))
+    assert ranked.verdict is Verdict.LEAKS
+    for row in (leaks, exact, ranked):
+        assert "contradicts the rule" in row.why
+        assert RULE in row.why
+
+
+def test_an_interval_below_the_null_is_no_leak() -> None:
+    row = _only(_finding(_paired([-value for value in FOUND])))
+    assert row.verdict is Verdict.NOT_DETECTED
+
+
+def test_exact_recoveries_carry_the_exact_interval_and_the_certificates() -> None:
+    row = _only(_finding(_exact(5, 16, certified=4), n_failed=2))
+    wanted = clopper_pearson(5, 16, 1 - FAMILY_ERROR)
+    assert (row.value, row.low, row.high) == (wanted.value, wanted.low, wanted.high)
+    assert row.why == "5 exact, 4 of them certified by the attack itself."
+    assert (row.n, row.n_failed, row.null) == (16, 2, 0.0)
+
+
+def test_exact_recoveries_that_others_have_too_are_chance() -> None:
+    row = _only(_finding(_exact(6, 16, nulls=6)))
+    assert row.verdict is Verdict.NOT_DETECTED
+
+
+def test_no_recovery_says_which_rate_would_have_shown_one() -> None:
+    row = _only(_finding(_exact(0, 16)))
+    assert row.verdict is Verdict.NOT_DETECTED
+    assert row.min_detectable is not None
+    # Power: at that rate, at least one of 16 comes back four times in five.
+    assert 1 - (1 - row.min_detectable) ** 16 == pytest.approx(0.8)
+
+
+def test_one_victim_is_not_measured_rather_than_given_an_interval() -> None:
+    row = _only(_finding(_paired([0.9])))
+    assert row.verdict is Verdict.NOT_MEASURED
+    assert "attacks.victims" in row.why
+
+
+def test_a_rate_that_too_few_records_resolve_is_not_measured() -> None:
+    row = _only(_finding(_ranking(3.0, records=100, fpr=0.01)))
+    assert row.verdict is Verdict.NOT_MEASURED
+    assert "1000 non-members" in row.why
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.0, Verdict.NOT_DETECTED), (2.0, Verdict.LEAKS)]
+)
+def test_a_ranking_leaks_if_members_score_higher(
+    shift: float, verdict: Verdict
+) -> None:
+    row = _only(_finding(_ranking(shift)))
+    assert row.verdict is verdict
+    assert row.null == 0.5
+    assert row.n == 200
+    rate = _only(_finding(_ranking(shift, fpr=0.1)))
+    assert rate.null == 0.1
+    assert rate.n == 100
+    assert rate.verdict is verdict
+
+
+def _null_page(seed: int, *, rows: int, victims: int) -> list[Finding]:
+    """A page on which nothing leaked: truth and null are drawn alike, skewed."""
+    rng = np.random.default_rng(seed)
+    findings = []
+    for number in range(rows):
+        values, nulls = rng.gamma(2.0, 0.05, size=(2, victims))
+        findings.append(
+            _finding(_paired(values.tolist(), nulls.tolist()), view=f"v{number}")
+        )
+    return findings
+
+
+def _pages_that_leak(pages: int, *, rows: int, victims: int) -> int:
+    return sum(
+        any(
+            row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
+            for row in decide(_null_page(seed, rows=rows, victims=victims), seed=seed)
+        )
+        for seed in range(pages)
+    )
+
+
+def test_pages_without_a_leak_rarely_name_one() -> None:
+    # Two-sided intervals of 95 % over the page: a leak on at most 2.5 % of pages, so
+    # that of 40 pages five or more come up less than four times in a thousand.
+    assert _pages_that_leak(40, rows=30, victims=12) <= 4
+
+
+@pytest.mark.slow
+def test_of_many_pages_without_a_leak_few_name_one() -> None:
+    assert _pages_that_leak(400, rows=60, victims=12) <= 20
+
+
+@pytest.mark.slow
+def test_of_many_rankings_without_a_leak_few_name_one() -> None:
+    pages = 60
+    named = sum(
+        any(
+            row.verdict is Verdict.LEAKS
+            for row in decide(
+                [
+                    _finding(_ranking(0.0, seed=10 * page + i), view=f"v{i}")
+                    for i in range(4)
+                ],
+                seed=page,
+            )
+        )
+        for page in range(pages)
+    )
+    assert named <= 6
