@@ -22,8 +22,9 @@ from fl.config import Config, load_config
 from fl.coverage import not_covered
 from fl.data import Dataset, RawTable, load
 from fl.errors import UserError
-from fl.evidence import FAMILIES, Evidence, effort, gather
+from fl.evidence import Evidence
 from fl.folder import RunFolder, choose, writing
+from fl.gather import FAMILIES, effort, gather
 from fl.manifest import manifest
 from fl.pictures import galleries
 from fl.plots import curves

@@ -7,7 +7,8 @@ decided here.
 from __future__ import annotations
 
 from fl.config import Config
-from fl.evidence import MATCHED_BATCHES, Evidence, kept_rounds
+from fl.evidence import Evidence
+from fl.gather import MATCHED_BATCHES, kept_rounds
 from fl.inversion import MATCHED_RECORDS
 
 NOT_COVERED = (

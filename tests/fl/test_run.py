@@ -10,7 +10,7 @@ import pytest
 import dp
 from fl.config import Config
 from fl.errors import UserError
-from fl.evidence import KEPT_ROUNDS, kept_rounds
+from fl.gather import KEPT_ROUNDS, kept_rounds
 from fl.models import build, load_vector
 from fl.progress import Silent
 from fl.round import STEPS, context_of, draw_vanishing, local_update

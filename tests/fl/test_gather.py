@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fl.evidence
 import secagg
 from attacks import Adversary, CosineTV, LinearInversion
 from fl import tables
 from fl.config import Config
 from fl.coverage import not_covered
-from fl.evidence import (
+from fl.evidence import Evidence
+from fl.finding import Missing
+from fl.folder import RunFolder
+from fl.gather import (
     INVERSION,
     MATCHED_BATCHES,
     MEMBERSHIP,
-    Evidence,
+    ROUND_LOG,
     effort,
     gather,
 )
-from fl.finding import Missing
-from fl.folder import RunFolder
 from fl.pictures import galleries
 from fl.plots import curves
 from fl.progress import Silent, Task
@@ -352,4 +352,4 @@ def test_tables_of_numbers_have_no_pictures(evidence: Evidence) -> None:
 def test_only_the_asked_families_are_run(settings: Config, tmp_path: Path) -> None:
     evidence = _gather(tiny.config("repeats=1"), tmp_path)
     assert evidence.outcomes == [] and evidence.rankings == []
-    assert (tmp_path / fl.evidence.ROUND_LOG).read_text().count("\n") == 2 * 3
+    assert (tmp_path / ROUND_LOG).read_text().count("\n") == 2 * 3
