@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ __all__ = ["attacks", "audit", "dp", "fl", "main", "secagg"]  # noqa: F822 (lazy
 
 PACKAGES = ("secagg", "dp", "attacks", "fl")
 _HOME = Path(__file__).resolve().parent
+_INTERRUPTED = 130
 _EXTRA_CURE = "pip install 'blindsum[fl]'"
 
 
@@ -56,6 +58,10 @@ def main() -> None:
                 f"installed; run {_EXTRA_CURE}."
             )
         )
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    # Schedulers stop a job by SIGTERM: end as for Ctrl-C, which keeps what was done.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(cli.run(sys.argv[1:]))
 
 

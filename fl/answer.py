@@ -120,7 +120,7 @@ def _finding(row: LeakageRow | None) -> str:
                 f"{row.value:.3g}, null {row.null:.3g})"
             )
         case Verdict.NOT_DETECTED:
-            return "was not seen to learn more than chance"
+            return f"was not seen to learn more than chance from {row.n} attacked"
         case _:
             return "was measured on nothing else"
 

@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from fl import tables
+import secagg
+from fl import models, tables
 from fl.answer import answer
 from fl.config import Config, load_config
 from fl.coverage import not_covered
 from fl.data import Dataset, RawTable, load
-from fl.errors import UserError
+from fl.errors import ConfigError, DataError, UserError
 from fl.evidence import Evidence
-from fl.folder import RunFolder, choose, writing
+from fl.federation import federate
+from fl.folder import CONFIG, RunFolder, choose, writing
 from fl.gather import FAMILIES, effort, gather
 from fl.manifest import manifest
 from fl.pictures import galleries
@@ -34,6 +36,8 @@ from fl.report import Claim, Report, UtilityRow, from_json, write
 from fl.verdict import decide
 
 REPORT = "report.json"
+# A model of somebody's own records is not to be handed on like the page.
+PUBLIC, OWNER_ONLY = 0o644, 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ def run(
     raw, protections = _prepare(config)
     place = choose(out, Path(config.output.out), config.name, started, force=force)
     with writing(place, link=out is None) as folder:
+        folder.log(CONFIG, config.resolved())
         evidence = gather(
             raw,
             protections,
@@ -105,10 +110,15 @@ def run(
             progress=progress,
             families=FAMILIES if only is None else (only,),
         )
-        _save_models(evidence, folder)
-        report = _write(
-            raw, protections, config, evidence, folder, started=started, began=began
-        )
+        _save_models(evidence, folder, mode=PUBLIC if raw.builtin else OWNER_ONLY)
+        started_at = (started, began)
+        try:
+            report = _write(raw, protections, config, evidence, folder, started_at)
+        except KeyboardInterrupt:
+            # Deciding the rankings takes longest; the page says that they are missing.
+            evidence.rankings.clear()
+            evidence.stopped = "the scoring of membership inference"
+            report = _write(raw, protections, config, evidence, folder, started_at)
     return AuditResult(folder=place, report=report, interrupted=bool(evidence.stopped))
 
 
@@ -120,11 +130,11 @@ def train_only(
     raw, protections = _prepare(config)
     place = choose(out, Path(config.output.out), config.name, started, force=force)
     with writing(place, link=out is None) as folder:
+        folder.log(CONFIG, config.resolved())
         evidence = gather(
             raw, protections, config, folder=folder, progress=progress, families=()
         )
-        _save_models(evidence, folder)
-        folder.log("config.json", config.resolved())
+        _save_models(evidence, folder, mode=PUBLIC if raw.builtin else OWNER_ONLY)
         rows = tables.utility(evidence, config)
     return Trained(folder=place, utility=rows)
 
@@ -170,9 +180,24 @@ def read_report(folder: Path) -> Report:
 
 
 def _prepare(config: Config) -> tuple[Dataset | RawTable, list[Protection]]:
+    """Load the data and refuse, before anything is written, what cannot be run."""
     raw = load(config.data, config.seed)
     clients = config.federation.clients
-    return raw, [build(name, config, clients) for name in config.protections.names]
+    protections = [build(name, config, clients) for name in config.protections.names]
+    trial = federate(raw, config, secagg.PlainSum(), seed=config.seed)
+    models.build(config.model, trial.input_shape, trial.classes, config.seed)
+    largest = max(client.records for client in trial.clients)
+    if largest > config.training.weight_max:
+        raise ConfigError(
+            f"a client holds {largest} records but training.weight_max = "
+            f"{config.training.weight_max}; raise it to {largest} or more."
+        )
+    if len(trial.train_ids) < 2 * clients:
+        raise DataError(
+            f"{len(trial.train_ids)} training records are fewer than two for each of "
+            f"{clients} clients; use more records or lower federation.clients."
+        )
+    return raw, protections
 
 
 def _write(
@@ -181,10 +206,9 @@ def _write(
     config: Config,
     evidence: Evidence,
     folder: RunFolder,
-    *,
-    started: datetime,
-    began: float,
+    started_at: tuple[datetime, float],
 ) -> Report:
+    started, began = started_at
     findings = evidence.findings(protections)
     leakage = decide(findings, seed=config.seed)
     described = tables.federation(raw, evidence, config)
@@ -221,10 +245,9 @@ def _write(
     return report
 
 
-def _save_models(evidence: Evidence, folder: RunFolder) -> None:
+def _save_models(evidence: Evidence, folder: RunFolder, *, mode: int) -> None:
     for repeat in evidence.repeats:
         for name, record in repeat.runs.items():
-            np.savez(
-                folder.draft / f"model-{name}-seed{repeat.seed}.npz",
-                parameters=record.final,
-            )
+            path = folder.draft / f"model-{name}-seed{repeat.seed}.npz"
+            np.savez(path, parameters=record.final)
+            path.chmod(mode)

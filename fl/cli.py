@@ -7,8 +7,10 @@ Exit status: 0 done; 2 bad input (one sentence: what, where, the cure); 3 a gate
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ from fl import audit as audits
 from fl import doctor as doctors
 from fl.config import load_config
 from fl.errors import UserError
+from fl.folder import StoppedRun
 from fl.progress import reporter
 
 BAD_INPUT, GATE_FAILED, INTERRUPTED = 2, 3, 130
@@ -38,6 +41,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"blindsum {version('blindsum')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, help="Say which version."),
+    ] = False,
+) -> None:
+    """Audit what a federated run leaks, attack it, protect it."""
+
+
 secagg_app = typer.Typer(help="Plan secure aggregation, in integers.")
 app.add_typer(secagg_app, name="secagg")
 
@@ -58,7 +79,12 @@ class AttackFamily(StrEnum):
 
 
 ConfigFile = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG.toml]",
+        show_default=False,
+        help="What to run; the built-in digits if not given.",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Write the run into this folder.")]
 Sets = Annotated[
@@ -101,7 +127,7 @@ def audit(
         for line in audits.describe(settings):
             print(line)
         return
-    with reporter(quiet=quiet) as progress:
+    with _stoppable(), reporter(quiet=quiet) as progress:
         result = audits.run(settings, out=out, force=force, progress=progress)
     for sentence in result.report.answer:
         print(sentence)
@@ -128,7 +154,7 @@ def train(
 ) -> None:
     """Train under each protection, without attacks; keep the models and the log."""
     settings = load_config(config, sets or (), seed=seed)
-    with reporter(quiet=quiet) as progress:
+    with _stoppable(), reporter(quiet=quiet) as progress:
         done = audits.train_only(settings, out=out, force=force, progress=progress)
     table = Table("protection", "accuracy", "low", "high", "n")
     for row in done.utility:
@@ -165,7 +191,7 @@ def attack(
 ) -> None:
     """Benchmark one family of attacks on a real run, with null baselines."""
     settings = load_config(config, sets or (), seed=seed, profile=profile)
-    with reporter(quiet=quiet) as progress:
+    with _stoppable(), reporter(quiet=quiet) as progress:
         result = audits.run(
             settings, out=out, force=force, progress=progress, only=family.value
         )
@@ -223,6 +249,16 @@ def doctor() -> None:
         raise typer.Exit(BAD_INPUT)
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say where a stopped run lies; typer would only say that it was aborted."""
+    try:
+        yield
+    except StoppedRun as stopped:
+        _complain(str(stopped))
+        raise typer.Exit(INTERRUPTED) from stopped
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments``; return its exit status."""
     try:
@@ -232,7 +268,7 @@ def run(arguments: Sequence[str]) -> int:
     except UsageFault as error:
         return _complain(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped by Ctrl-C; the run's folder keeps what was finished.")
+        _complain("stopped by Ctrl-C; nothing was written.")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
 

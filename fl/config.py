@@ -90,6 +90,8 @@ def load_config(
     tree.update({key: value for key, value in flags.items() if value is not None})
     if out is not None:
         _put(tree, ("output", "out"), out, "--out")
+    if "name" not in tree:
+        tree["name"] = _name_of(tree.get("data"))
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -98,6 +100,16 @@ def load_config(
     if problems:
         raise ConfigError(_join(problems))
     return config
+
+
+def _name_of(data: object) -> str:
+    """Name a run after its data, where nobody named it."""
+    values = data if isinstance(data, dict) else {}
+    if values.get("sites"):
+        return "sites"
+    source = values.get("source", "digits")
+    stem = Path(source).stem if isinstance(source, str) else "run"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "run"
 
 
 def _read(path: Path) -> Tree:

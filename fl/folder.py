@@ -20,6 +20,15 @@ from pathlib import Path
 from fl.errors import UserError
 
 LATEST = "latest"
+CONFIG = "config.json"
+
+
+class StoppedRun(KeyboardInterrupt):
+    """Ctrl-C ended a run before there was a page; ``place`` keeps what was done."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(f"stopped by Ctrl-C; {place} keeps what was finished.")
+        self.place = place
 
 
 class FolderError(UserError):
@@ -71,6 +80,14 @@ def choose(
         raise FolderError(f"{out} is a file; give --out a folder.")
     if not out.name:
         raise FolderError(f"{out} has no name of its own; give --out a folder in it.")
+    here = Path.cwd().resolve()
+    if out.exists() and (here / out).resolve() in (here, *here.parents):
+        raise FolderError(f"{out} holds the working directory; give another --out.")
+    if out.exists() and force and not _is_run(out):
+        raise FolderError(
+            f"{out} is not the folder of a run, so --force does not replace it; give "
+            "another --out."
+        )
     if out.exists() and not force:
         raise FolderError(
             f"{out} exists and nothing is ever overwritten; give another --out, or "
@@ -89,6 +106,7 @@ def writing(place: Path, *, link: bool) -> Iterator[RunFolder]:
 
     Raises:
         FolderError: the folder cannot be written.
+        StoppedRun: Ctrl-C; the draft is in its place, ``latest`` is as it was.
     """
     if link:
         _check_link(place.parent / LATEST)
@@ -98,22 +116,27 @@ def writing(place: Path, *, link: bool) -> Iterator[RunFolder]:
         draft.chmod(0o755)
     except OSError as error:
         raise _unwritable(place, error) from error
-    keep = False
+    keep = finished = False
     try:
         yield RunFolder(draft=draft, place=place)
+        keep = finished = True
+    except KeyboardInterrupt as stop:
         keep = True
-    except KeyboardInterrupt:
-        keep = True
-        raise
+        raise StoppedRun(place) from stop
     except OSError as error:
         raise _unwritable(place, error) from error
     finally:
         if keep:
             _move(draft, place)
-            if link:
+            if link and finished:
                 _point(place.parent / LATEST, place.name)
         else:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_run(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return not names or bool(names & {CONFIG, "report.json"})
 
 
 def _move(draft: Path, place: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fl.errors import ModelError
 from fl.settings import KINDS, ModelConfig
-from fl.usercode import find
+from fl.usercode import find, running
 
 # Channels of the two convolutions of the small net, as in small FedAvg baselines.
 CNN_CHANNELS = (8, 16)
@@ -151,10 +151,12 @@ def _cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def _user(kind: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     make = find(kind, key="model.kind", fault=ModelError)
     try:
-        net = make(input_shape, classes)
+        with running(kind, key="model.kind", fault=ModelError, let=(TypeError,)):
+            net = make(input_shape, classes)
     except TypeError as with_arguments:
         try:
-            net = make()
+            with running(kind, key="model.kind", fault=ModelError, let=(TypeError,)):
+                net = make()
         except TypeError:
             raise ModelError(
                 f'model.kind = "{kind}" cannot be called with (input_shape, classes) '
@@ -204,8 +206,8 @@ def _check_output(
     try:
         with torch.no_grad():
             out = net(torch.zeros(2, *input_shape))
-    except RuntimeError as error:
-        first_line = str(error).splitlines()[0]
+    except Exception as error:  # the user's forward may raise anything
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
             f"{where} cannot take records of shape {input_shape} ({first_line}); "
             f"make its input fit."

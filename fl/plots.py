@@ -139,6 +139,8 @@ def _roc(findings: Sequence[Finding]) -> Curve | None:
             np.concatenate([g.scores[~g.members] for g in measure.groups])
         )
         grid = _GRID[_GRID * len(outside) >= 10]
+        if len(grid) == 0:
+            continue
         allowed = np.floor(grid * len(outside)).astype(int)
         thresholds = np.append(outside[::-1], -np.inf)[allowed]
         rates = (inside[None, :] > thresholds[:, None]).mean(axis=1)

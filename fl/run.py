@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import secagg
@@ -18,7 +19,7 @@ from fl.config import Config
 from fl.errors import UserError
 from fl.federation import Federation
 from fl.local import evaluate
-from fl.models import build, load_vector, to_vector
+from fl.models import build, parameter_count, to_vector
 from fl.progress import Task
 from fl.round import Snapshot, run_one
 from fl.seeds import seed_for
@@ -26,17 +27,22 @@ from fl.seeds import seed_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
-    """What one round did, in numbers; bytes and seconds are means per client."""
+    """What one round did, in numbers; bytes and seconds are means per client.
+
+    An aborted round (too few clients were left) changes no model and sends no sum;
+    its bytes and seconds are not counted. ``bytes_down`` includes the released model.
+    """
 
     index: int
+    aborted: bool
     accuracy: float
     loss: float
-    survivors: int
-    bytes_up: float
-    bytes_down: float
-    client_cpu_s: float
-    server_cpu_s: float
-    max_error: float
+    survivors: int = 0
+    bytes_up: float = 0.0
+    bytes_down: float = 0.0
+    client_cpu_s: float = 0.0
+    server_cpu_s: float = 0.0
+    max_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,7 @@ def train(
         on_round: told of each finished round (protection, seed, record).
 
     Raises:
-        UserError: more clients vanished in a round than the plan survives.
+        UserError: more clients vanished in every round than the plan survives.
     """
     began = time.perf_counter()
     model = build(
@@ -97,55 +103,65 @@ def train(
     )
     rounds: list[RoundRecord] = []
     snapshots: list[Snapshot] = []
-    x, y = federation.held_out.x, federation.held_out.y
+    due, failure = False, None
     for index in range(config.training.rounds):
+        due = due or index in keep
+        aggregate = None
         try:
             snapshot = run_one(
                 model, federation, aggregator, config, seed=seed, index=index
             )
+            aggregate = snapshot.aggregate
+            if due:  # a kept round that was aborted is made up for by the next one
+                snapshots.append(snapshot)
+                due = False
         except secagg.AbortError as error:
-            raise _too_few(error, config, protection, index) from error
-        accuracy, losses = evaluate(model, x, y)
-        record = _summarise(snapshot.aggregate, index, accuracy, float(losses.mean()))
-        rounds.append(record)
-        if index in keep:
-            snapshots.append(snapshot)
-        on_round(protection, seed, record)
-        task.advance(f"accuracy {accuracy:.3f}")
-    final = to_vector(model)
-    load_vector(model, final)
+            failure = error
+        rounds.append(_record(model, federation, aggregate, index))
+        on_round(protection, seed, rounds[-1])
+        task.advance(f"accuracy {rounds[-1].accuracy:.3f}")
+    if not snapshots and failure is not None:
+        raise _too_few(failure, config, protection) from failure
     return RunRecord(
         protection=protection,
         seed=seed,
         rounds=tuple(rounds),
         snapshots=tuple(snapshots),
-        final=final,
+        final=to_vector(model),
         correct=federation.held_out.correct(model),
         seconds=time.perf_counter() - began,
     )
 
 
-def _too_few(
-    error: secagg.AbortError, config: Config, protection: str, index: int
-) -> UserError:
+def _too_few(error: secagg.AbortError, config: Config, protection: str) -> UserError:
     planned = config.federation.drop
     return UserError(
-        f"round {index + 1} under {protection} was aborted at {error.step}: "
-        f"{error.have} of the {error.need} clients that the plan needs were left; "
-        f"raise federation.drop above {planned} or lower federation.dropout."
+        f"no round under {protection} could be finished: the last was aborted at "
+        f"{error.step}, where {error.have} of the {error.need} clients that the plan "
+        f"needs were left; raise federation.drop above {planned} or lower "
+        f"federation.dropout."
     )
 
 
-def _summarise(
-    aggregate: secagg.Aggregate, index: int, accuracy: float, loss: float
+def _record(
+    model: torch.nn.Module,
+    federation: Federation,
+    aggregate: secagg.Aggregate | None,
+    index: int,
 ) -> RoundRecord:
-    return RoundRecord(
-        index=index,
-        accuracy=accuracy,
-        loss=loss,
+    accuracy, losses = evaluate(model, federation.held_out.x, federation.held_out.y)
+    record = RoundRecord(
+        index=index, aborted=True, accuracy=accuracy, loss=float(losses.mean())
+    )
+    if aggregate is None:
+        return record
+    model_bytes = 4 * parameter_count(model)
+    return replace(
+        record,
+        aborted=False,
         survivors=len(aggregate.survivors),
         bytes_up=float(np.mean(list(aggregate.bytes_up.values()))),
-        bytes_down=float(np.mean(list(aggregate.bytes_down.values()))),
+        bytes_down=float(np.mean(list(aggregate.bytes_down.values()))) + model_bytes,
         client_cpu_s=aggregate.client_cpu_s,
         server_cpu_s=aggregate.server_cpu_s,
         max_error=aggregate.max_error,

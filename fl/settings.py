@@ -25,7 +25,7 @@ HONEST_MIN = 2
 class FederationConfig(Section):
     """Who takes part, who may vanish, who may collude with the server."""
 
-    clients: int = Field(default=10, ge=2, le=10_000, description="n")
+    clients: int = Field(default=10, ge=2, le=1024, description="n")
     partition: Partition = Field(
         default="iid",
         description="how records are dealt to clients: evenly, with label skew, or "
@@ -214,5 +214,11 @@ def _crowd_problems(federation: FederationConfig) -> list[str]:
         problems.append(
             f"dropout = {federation.dropout} lets clients vanish but drop = 0 plans "
             f"for none; set drop to at least 1, or dropout to 0."
+        )
+    elif federation.dropout * n > drop:
+        problems.append(
+            f"dropout = {federation.dropout} of {n} clients lets more of them vanish "
+            f"in a round on average than drop = {drop} plans for; raise drop or lower "
+            f"dropout."
         )
     return problems

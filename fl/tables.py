@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import secagg
+from attacks import clopper_pearson
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence
@@ -75,6 +76,29 @@ def utility(evidence: Evidence, config: Config) -> tuple[UtilityRow, ...]:
                 n=found.n,
             )
         )
+    return tuple(rows) + _aborted(evidence)
+
+
+def _aborted(evidence: Evidence) -> tuple[UtilityRow, ...]:
+    """Return the share of rounds in which too few clients were left, where any was."""
+    rows = []
+    for name in evidence.repeats[0].runs:
+        rounds = [
+            one for repeat in evidence.repeats for one in repeat.runs[name].rounds
+        ]
+        lost = sum(one.aborted for one in rounds)
+        if lost:
+            share = clopper_pearson(lost, len(rounds))
+            rows.append(
+                UtilityRow(
+                    protection=name,
+                    metric="aborted rounds (fraction)",
+                    value=share.value,
+                    low=share.low,
+                    high=share.high,
+                    n=share.n,
+                )
+            )
     return tuple(rows)
 
 
@@ -105,7 +129,10 @@ def cost(evidence: Evidence) -> tuple[CostRow, ...]:
     rows = []
     for name in evidence.repeats[0].runs:
         rounds = [
-            record for repeat in evidence.repeats for record in repeat.runs[name].rounds
+            record
+            for repeat in evidence.repeats
+            for record in repeat.runs[name].rounds
+            if not record.aborted
         ]
         rows.append(
             CostRow(

@@ -1,8 +1,8 @@
 """Find a user's own function or class from its name, "package.module:name".
 
 The working directory is appended to `sys.path`, never prepended: a file named
-`torch.py` or `fl.py` in it must not replace the real package. What the code does
-when it is imported or called is the user's own affair and is not caught here.
+`torch.py` or `fl.py` in it must not replace the real package. What it raises becomes
+one sentence that names the user's own file and line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fl.errors import UserError
 
@@ -51,3 +53,37 @@ def find(spec: str, *, key: str, fault: type[UserError]) -> Callable[..., object
             f"check the name after the colon."
         )
     return found
+
+
+@contextmanager
+def running(
+    spec: str,
+    *,
+    key: str,
+    fault: type[UserError],
+    let: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Turn whatever the user's code raises inside into one sentence.
+
+    Args:
+        spec: "package.module:name", for the error's text.
+        key: the configuration key that holds it.
+        fault: the error class to raise.
+        let: errors that the caller understands and handles.
+
+    Raises:
+        UserError: `fault`, from the user's own error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except let:
+        raise
+    except Exception as error:  # somebody else's code may raise anything
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        said = str(error).strip().splitlines()
+        raise fault(
+            f'{key} = "{spec}" raised {type(error).__name__} in {last.filename}, line '
+            f"{last.lineno}{': ' + said[0] if said else ''}; correct it there."
+        ) from error

@@ -139,7 +139,7 @@ class DataConfig(Section):
             except ValueError:
                 raise ValueError(
                     f"compares with {condition[2]!r}, which is no number; write "
-                    f'"== {condition[2]}" or "> 0".'
+                    f'"== {(positive or "").strip()}" for the label itself, or "> 0".'
                 ) from None
         return positive
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fl.data.arrays import Arrays
 from fl.errors import DataError
-from fl.usercode import find
+from fl.usercode import find, running
 
 KEYS = ("x", "y", "x_test", "y_test", "sites")
 
@@ -24,7 +24,9 @@ def call_user(spec: str) -> Arrays:
     Raises:
         DataError: it is not found, or returned something else.
     """
-    given = find(spec, key="data.source", fault=DataError)()
+    function = find(spec, key="data.source", fault=DataError)
+    with running(spec, key="data.source", fault=DataError):
+        given = function()
     if isinstance(given, tuple) and len(given) == 2:
         given = {"x": given[0], "y": given[1]}
     if not isinstance(given, Mapping) or not {"x", "y"} <= set(given) <= set(KEYS):

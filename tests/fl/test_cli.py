@@ -44,8 +44,37 @@ BAD = {
     "one label": (["audit", "one.toml"], "label"),
     "undeclared NaN": (["audit", "nan.toml"], "nan.csv"),
     "more dropouts than planned": (
-        ["audit", "--set=federation.dropout=0.9", *TINY],
-        "federation.drop",
+        ["audit", "--set=federation.dropout=0.9"],
+        "raise drop or lower dropout",
+    ),
+    "too many clients": (["audit", "--set=federation.clients=5000"], "clients"),
+    "a weight above the bound": (
+        ["audit", "--set=training.weight_max=5"],
+        "training.weight_max",
+    ),
+    "fewer records than clients": (
+        ["audit", "few.toml", "--set=federation.clients=7"],
+        "federation.clients",
+    ),
+    "model does not fit the data": (
+        ["audit", "--dry-run", "--set=data.source=wine", "--set=model.kind=cnn"],
+        "cnn",
+    ),
+    "user data that raises": (
+        ["audit", "--dry-run", "--set=data.source=mine:boom"],
+        "mine.py, line 2: no luck",
+    ),
+    "user model that raises": (
+        ["audit", "--dry-run", "--set=model.kind=mine:Net"],
+        "no layers",
+    ),
+    "forcing a folder that is no run": (
+        ["audit", "--out=thesis", "--force", *TINY],
+        "not the folder of a run",
+    ),
+    "forcing the working directory": (
+        ["audit", "--out=.", "--force", *TINY],
+        "--out",
     ),
     "unknown profile": (["audit", "--profile=lazy"], "lazy"),
     "unknown command": (["audti"], "audti"),
@@ -66,6 +95,16 @@ def test_bad_input_is_one_sentence_status_two_and_writes_nothing(
     (tmp_path / "broken.toml").write_text("training = = 3\n")
     (tmp_path / "a-file").write_text("not a folder\n")
     (tmp_path / "taken").mkdir()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work\n")
+    (tmp_path / "mine.py").write_text(
+        "def boom():\n    raise ValueError('no luck')\n\n\n"
+        "class Net:\n    def __init__(self, shape, classes):\n"
+        "        raise KeyError('no layers')\n"
+    )
+    few = "".join(f"{i},{i % 2}\n" for i in range(12))
+    (tmp_path / "few.csv").write_text("a,y\n" + few)
+    (tmp_path / "few.toml").write_text('[data]\nsource = "few.csv"\nlabel = "y"\n')
     (tmp_path / "one.csv").write_text("a,y\n" + "1,1\n" * 30)
     (tmp_path / "one.toml").write_text('[data]\nsource = "one.csv"\nlabel = "y"\n')
     (tmp_path / "nan.csv").write_text("a,y\n" + "1,1\n2,0\n" * 30 + "?,1\n")
@@ -75,7 +114,9 @@ def test_bad_input_is_one_sentence_status_two_and_writes_nothing(
     assert run(arguments) == BAD_INPUT
     assert words in _sentence(capsys)
     after = {path.name for path in tmp_path.rglob("*")}
-    assert after - before <= {"runs"}
+    assert after - before <= {"runs", "__pycache__"} | {
+        name for name in after if name.endswith(".pyc")
+    }
 
 
 def test_an_undeclared_hole_is_named_by_file_line_and_column(
@@ -121,7 +162,7 @@ def test_a_run_gets_a_folder_of_its_own_and_latest_points_at_it(
 
 
 def test_force_replaces_a_whole_run(tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
+    assert run(["train", *TINY[:2], "--quiet", "--out=taken"]) == 0
     (tmp_path / "taken" / "old.txt").write_text("old\n")
     assert run(["train", *TINY[:2], "--quiet", "--out=taken", "--force"]) == 0
     assert not (tmp_path / "taken" / "old.txt").exists()
@@ -145,3 +186,41 @@ def test_long_commands_show_examples(
 ) -> None:
     assert run([command, "--help"]) == 0
     assert f"blindsum {command}" in capsys.readouterr().out.partition("Examples")[2]
+
+
+def test_a_run_is_named_after_its_data(tmp_path: Path) -> None:
+    assert run(["train", *TINY[:2], "--quiet", "--set=data.source=wine"]) == 0
+    assert (tmp_path / "runs" / "latest").resolve().name.endswith("-wine")
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("blindsum 0.")
+
+
+def test_models_of_the_users_records_are_the_owners_alone(tmp_path: Path) -> None:
+    write_hospitals(tmp_path)
+    config = Path(__file__).resolve().parents[2] / "examples" / "hospitals.toml"
+    arguments = ["train", str(config), "--set=data.folder=.", *TINY[:2], "--quiet"]
+    assert run(arguments) == 0
+    modes = {
+        path.stat().st_mode & 0o777
+        for path in (tmp_path / "runs" / "latest").glob("model-*.npz")
+    }
+    assert modes == {0o600}
+
+
+def test_ctrl_c_says_where_the_run_lies_and_leaves_latest_alone(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fl.gather.train", stop)
+    assert run(["audit", *TINY]) == 130
+    said = _sentence(capsys)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name in said
+    assert (folder / "config.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,13 +106,62 @@ def test_the_rate_of_dropouts_is_the_configured_one() -> None:
 
 
 def test_more_dropouts_than_planned_name_the_cure() -> None:
-    settings = tiny.config("federation.dropout=0.9")
+    settings = tiny.config("federation.dropout=0.2", "training.rounds=1")
+    unlucky = next(
+        seed
+        for seed in range(100)
+        if len(draw_vanishing(tiny.federation(settings), settings, seed=seed, index=0))
+        > settings.federation.drop
+    )
     with pytest.raises(UserError) as caught:
-        tiny.trained(settings, "secagg")
+        tiny.trained(settings, "secagg", seed=unlucky)
     said = str(caught.value)
-    assert "round 1 under secagg" in said
+    assert "no round under secagg" in said
     assert "federation.drop above 1" in said
     assert "federation.dropout" in said
+
+
+def test_an_aborted_round_changes_no_model_and_training_goes_on() -> None:
+    settings = tiny.config("federation.dropout=0.2", "training.rounds=8")
+    fed = tiny.federation(settings)
+    lost = {
+        seed: [
+            index
+            for index in range(8)
+            if len(draw_vanishing(fed, settings, seed=seed, index=index)) > 1
+        ]
+        for seed in range(20)
+    }
+    seed = next(seed for seed, rounds in lost.items() if 0 < len(rounds) < 8)
+    run, _ = tiny.trained(settings, "secagg", seed=seed)
+    assert [r.index for r in run.rounds if r.aborted] == lost[seed]
+    assert {s.index for s in run.snapshots}.isdisjoint(lost[seed])
+    for before, after in pairwise(run.rounds):
+        if after.aborted:
+            assert after.accuracy == before.accuracy
+            assert after.loss == before.loss
+            assert after.bytes_up == 0
+
+
+def test_a_kept_round_that_was_aborted_is_made_up_for_by_the_next() -> None:
+    settings = tiny.config("federation.dropout=0.2", "training.rounds=8")
+    fed = tiny.federation(settings)
+
+    def aborts(seed: int, index: int) -> bool:
+        return len(draw_vanishing(fed, settings, seed=seed, index=index)) > 1
+
+    seed = next(s for s in range(100) if aborts(s, 0) and not aborts(s, 1))
+    run = train(
+        fed,
+        tiny.protection("secagg", settings).aggregator,
+        settings,
+        protection="secagg",
+        seed=seed,
+        keep={0},
+        task=Silent().task("train", 8),
+        on_round=lambda *_: None,
+    )
+    assert [snapshot.index for snapshot in run.snapshots] == [1]
 
 
 def _context(settings: Config, before: np.ndarray) -> bytes:
