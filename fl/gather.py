@@ -188,7 +188,7 @@ def _assault(
         evidence.outcomes += [
             inversion.Outcome(shot=shot, attempt=attempt) for attempt in attempts
         ]
-        task.advance(shot.view)
+        task.advance()
 
 
 def _worst_case(

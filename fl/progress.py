@@ -42,8 +42,8 @@ def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
         yield Silent()
     elif console.is_terminal:
         columns = (
-            TextColumn("{task.description:<34}"),
-            BarColumn(bar_width=28),
+            TextColumn("{task.description:<26}"),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             Elapsed(),
             TextColumn("{task.fields[note]}"),
