@@ -21,6 +21,10 @@ BUILT_IN = ("digits", "breast_cancer", "wine")
 CONDITION = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(.*\S)\s*")
 
 
+# Keys that only .csv data listen to.
+CSV_KEYS = ("label", "positive", "missing", "missing_in", "drop", "site_column")
+
+
 class DataConfig(Section):
     """Where the records come from and what is publicly known about them."""
 
@@ -157,6 +161,19 @@ class DataConfig(Section):
         both = sorted(set(self.categories) & set(self.bounds))
         if both:
             raise ValueError(f"{both[0]} has both categories and bounds; remove one.")
+        return self
+
+    @model_validator(mode="after")
+    def _no_key_is_ignored(self) -> Self:
+        if self.sites or suffix_of(self.source) == ".csv":
+            return self
+        fields = type(self).model_fields
+        idle = [key for key in CSV_KEYS if getattr(self, key) != fields[key].default]
+        if idle:
+            raise ValueError(
+                f'{idle[0]} is a key of .csv data, but source is "{self.source}"; '
+                f"remove one of the two."
+            )
         return self
 
 

@@ -38,6 +38,10 @@ BAD = {
     "unknown section": (["audit", "--set=trainig.rounds=3"], "training"),
     "wrong type": (["audit", "--set=training.rounds=many"], "rounds"),
     "no such data": (["audit", "--set=data.path=none.npz"], "none.npz"),
+    "a key that the source ignores": (
+        ["audit", "--set=data.positive=> 0"],
+        "positive is a key of .csv data",
+    ),
     "zero clients": (["audit", "--set=federation.clients=0"], "clients"),
     "one client": (["audit", "--set=federation.clients=1"], "clients"),
     "cohort too small": (["audit", "--set=federation.clients=4"], "clients"),
