@@ -150,8 +150,7 @@ def describe(config: Config) -> Iterator[str]:
         f"training: {config.repeats} seeds x {len(protections)} protections x "
         f"{training.rounds} rounds on {config.federation.clients} clients"
     )
-    for protection in protections:
-        yield f"protection {protection.name}: {protection.proves}"
+    yield f"protections: {', '.join(protection.name for protection in protections)}"
     yield (
         f"attacks: {config.attacks.shadows} shadow models, {trials} victims per "
         f"worst-case view, batches {list(config.attacks.batches)}"

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 try:  # typer carries its own click since 0.21; before, it leant on the package
     from typer import TyperException as UsageFault  # type: ignore[attr-defined,unused-ignore]
@@ -27,6 +26,7 @@ import secagg
 from fl import audit as audits
 from fl import doctor as doctors
 from fl.config import load_config
+from fl.console import accuracies, attacks
 from fl.errors import UserError
 from fl.folder import StoppedRun
 from fl.progress import reporter
@@ -102,7 +102,7 @@ DryRun = Annotated[
 AUDIT_EXAMPLES = """
 Examples:
 
-  blindsum audit                       the built-in digits, under each protection
+  blindsum audit
 
   blindsum audit hospitals.toml --set data.folder=/srv/heart --out runs/heart
 
@@ -156,16 +156,7 @@ def train(
     settings = load_config(config, sets or (), seed=seed)
     with _stoppable(), reporter(quiet=quiet) as progress:
         done = audits.train_only(settings, out=out, force=force, progress=progress)
-    table = Table("protection", "accuracy", "low", "high", "n")
-    for row in done.utility:
-        table.add_row(
-            row.protection,
-            f"{row.value:.4f}",
-            f"{row.low:.4f}",
-            f"{row.high:.4f}",
-            str(row.n),
-        )
-    Console().print(table)
+    Console().print(accuracies(done.utility))
     print(f"Models and log: {done.folder}")
 
 
@@ -195,23 +186,9 @@ def attack(
         result = audits.run(
             settings, out=out, force=force, progress=progress, only=family.value
         )
-    table = Table("protection", "adversary", "scenario", "view", "attack", "metric")
-    for name in ("value", "null", "n", "verdict"):
-        table.add_column(name, justify="right" if name != "verdict" else "left")
-    for row in result.report.leakage:
-        table.add_row(
-            row.protection,
-            row.adversary,
-            row.scenario.value,
-            row.view,
-            row.attack,
-            row.metric,
-            _number(row.value),
-            _number(row.null),
-            str(row.n),
-            row.verdict.value,
-        )
-    Console(width=None if sys.stdout.isatty() else 220).print(table)
+    Console(width=None if sys.stdout.isatty() else 220).print(attacks(result.report))
+    seeds = ", ".join(str(seed) for seed in result.report.manifest.seeds.values())
+    print(f"Intervals hold together at 95 % over all rows; seeds {seeds}.")
     _finish(result)
 
 
@@ -284,7 +261,3 @@ def _finish(result: audits.AuditResult) -> None:
 def _complain(sentence: str) -> int:
     print(f"blindsum: {sentence}", file=sys.stderr)
     return BAD_INPUT
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
