@@ -48,7 +48,7 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
         )
         for line in NOT_COVERED
     ]
-    if config.federation.partition != "iid":
+    if config.federation.partition == "dirichlet":
         said.append(SKEWED.format(partition=config.federation.partition))
     learnt = next(iter(evidence.repeats[0].federations.values())).learnt
     if learnt is not None and learnt.sums:

@@ -80,6 +80,7 @@ class Federation:
         held_out: the test records.
         strangers: held-out records that equal no training record in value, at most
             ``STRANGERS``: what null baselines are drawn from.
+        stranger_sites: the site of each stranger where clients are sites, else None.
         dataset: all records, prepared; ``ids`` are its row numbers.
         learnt: what the clients learnt together before training, or None.
     """
@@ -87,6 +88,7 @@ class Federation:
     clients: tuple[Client, ...]
     held_out: HeldOut
     strangers: torch.Tensor
+    stranger_sites: Indices | None
     dataset: Dataset
     learnt: Learnt | None
 
@@ -109,6 +111,35 @@ class Federation:
     def train_ids(self) -> Indices:
         """Return the row numbers of all training records."""
         return np.concatenate([client.ids for client in self.clients])
+
+    def strangers_like(self, counts: Mapping[str, int]) -> torch.Tensor:
+        """Return strangers from the same sites as the records they stand in for.
+
+        Where clients are sites, each site's strangers come in the proportions of
+        ``counts`` (client -> records), so that a null differs from the truth in
+        nothing but membership. Otherwise, or if a site has none, all strangers.
+        """
+        if self.stranger_sites is None:
+            return self.strangers
+        names = self.dataset.site_names
+        parts = {
+            name: self.strangers[self.stranger_sites == names.index(name)]
+            for name in counts
+        }
+        share = min(len(parts[name]) / counts[name] for name in counts)
+        if share == 0:
+            return self.strangers
+        return torch.cat(
+            [parts[name][: max(1, int(share * counts[name]))] for name in counts]
+        )
+
+    def held_out_of(self, client: str) -> Indices:
+        """Return the held-out rows of the client's own site, or all without sites."""
+        sites = self.dataset.sites
+        if self.stranger_sites is None or sites is None:
+            return self.held_out.ids
+        own = sites[self.held_out.ids] == self.dataset.site_names.index(client)
+        return self.held_out.ids[own] if own.any() else self.held_out.ids
 
     def redealt(self, rows: Indices, config: Config, seed: int) -> Federation:
         """Return a federation like this one in which ``rows`` are dealt out anew.
@@ -146,6 +177,8 @@ def federate(
         dataset = apply(raw, learnt)
     else:
         dataset = raw
+    new = _strangers(dataset, train, test)
+    sites = dataset.sites if config.federation.partition == "site" else None
     return Federation(
         clients=_deal(dataset, train, config, seed),
         held_out=HeldOut(
@@ -153,13 +186,14 @@ def federate(
             y=torch.from_numpy(dataset.labels[test]),
             ids=test,
         ),
-        strangers=_strangers(dataset, train, test),
+        strangers=torch.from_numpy(dataset.features[new]),
+        stranger_sites=None if sites is None else sites[new],
         dataset=dataset,
         learnt=learnt,
     )
 
 
-def _strangers(dataset: Dataset, train: Indices, test: Indices) -> torch.Tensor:
+def _strangers(dataset: Dataset, train: Indices, test: Indices) -> Indices:
     # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
     known = {row.tobytes() for row in dataset.features[train] + 0}
     new = [i for i in test if (dataset.features[i] + 0).tobytes() not in known]
@@ -168,7 +202,7 @@ def _strangers(dataset: Dataset, train: Indices, test: Indices) -> torch.Tensor:
             "every held-out record repeats a training record, so no null baseline "
             "can be drawn; use more records or raise data.test_fraction."
         )
-    return torch.from_numpy(dataset.features[new[:STRANGERS]])
+    return np.array(new[:STRANGERS], dtype=np.int64)
 
 
 class _ExactSum:

@@ -60,10 +60,11 @@ class Shadows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One model to attack: its parameters, who trained it, in which federation."""
+    """One model to attack: its parameters, who trained it, and who else is asked of."""
 
     parameters: Vector
     members: NDArray[np.int64]
+    nonmembers: NDArray[np.int64]
     federation: Federation
 
 
@@ -106,7 +107,12 @@ def findings(
     """Attack every model that each adversary sees under ``protection``."""
     attack = _Attacker(protection.name, shadows, config)
     released = [
-        Target(parameters=run.final, members=fed.train_ids, federation=fed)
+        Target(
+            parameters=run.final,
+            members=fed.train_ids,
+            nonmembers=fed.held_out.ids,
+            federation=fed,
+        )
         for run, fed in runs
     ]
     seeds = tuple(run.seed for run, _ in runs)
@@ -187,8 +193,8 @@ class _Attacker:
 
 
 def _group(target: Target, scores: NDArray[np.float64]) -> Group:
-    # Non-members are the held-out records: other clients' records are neither.
-    ids = np.concatenate([target.members, target.federation.held_out.ids])
+    # Non-members are held-out records: other clients' records are neither.
+    ids = np.concatenate([target.members, target.nonmembers])
     return Group(
         scores=scores[ids],
         members=np.arange(len(ids)) < len(target.members),
@@ -204,6 +210,7 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
         Target(
             parameters=last.before + uploads[client.name].vector,
             members=client.ids,
+            nonmembers=federation.held_out_of(client.name),
             federation=federation,
         )
         for client in federation.clients
@@ -220,6 +227,7 @@ def _honest(run: RunRecord, federation: Federation, config: Config) -> list[Targ
         Target(
             parameters=last.before + change,
             members=np.concatenate(honest),
+            nonmembers=federation.held_out.ids,
             federation=federation,
         )
     ]

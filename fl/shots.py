@@ -8,7 +8,7 @@ client is attacked again, on another update.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Shot:
         x: (records, *input_shape), the truth.
         y: (records,) int64, the true labels.
         pool: other real records, none equal to a training record, for the nulls.
-        prior: (classes,), how many held-out records have each label: what a guess
+        prior: (classes,), in the proportions of the held-out labels: what a guess
             that sees no message can know.
         seed: of the repetition.
         number: of the shot within its view, so that attacks draw differently.
@@ -140,8 +140,6 @@ def _of_round(
     inside = sorted(snapshot.aggregate.survivors)
     honest = [name for name in inside if name not in colluders]
     victim = honest[number % len(honest)]
-    classes = scene.federation.classes
-    prior = torch.bincount(scene.federation.held_out.y, minlength=classes)
 
     def shot(
         observation: Observation,
@@ -149,6 +147,8 @@ def _of_round(
         adversaries: tuple[Adversary, ...],
         prevented: str | None,
     ) -> Shot:
+        federation = scene.federation
+        counts = {name: len(truth[name][1]) for name in names}
         return Shot(
             protection=protection.name,
             adversaries=adversaries,
@@ -157,8 +157,8 @@ def _of_round(
             observation=observation,
             x=torch.cat([truth[name][0] for name in names]),
             y=torch.cat([truth[name][1] for name in names]),
-            pool=scene.federation.strangers,
-            prior=prior,
+            pool=federation.strangers_like(counts),
+            prior=_label_prior(federation, counts),
             seed=seed,
             number=number,
             prevented=prevented,
@@ -176,3 +176,14 @@ def _of_round(
     if colluders:
         partial = of_sum(scene, snapshot, colluders=colluders)
         yield shot(partial, honest, both[1:], None)
+
+
+def _label_prior(federation: Federation, counts: Mapping[str, int]) -> torch.Tensor:
+    """Return the class frequencies that the clients' held-out records suggest."""
+    labels = torch.from_numpy(federation.dataset.labels)
+    prior = torch.zeros(federation.classes, dtype=torch.float64)
+    for name, count in counts.items():
+        own = labels[torch.from_numpy(federation.held_out_of(name))]
+        seen = torch.bincount(own, minlength=len(prior)).double()
+        prior += seen * (count / len(own))
+    return prior

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import secagg
-from fl.data import RawTable, load
+from fl.data import Dataset, RawTable, load
 from fl.errors import DataError
 from fl.federation import Federation, _ExactSum, federate
 from tests.fl import tiny
@@ -157,3 +158,43 @@ def test_dealing_anew_keeps_the_rows_that_were_asked_for() -> None:
     np.testing.assert_array_equal(np.sort(anew.train_ids), rows)
     assert len(anew.clients) == len(fed.clients)
     assert anew.held_out is fed.held_out
+
+
+def _sites() -> Dataset:
+    """Return records whose site can be read off their first feature."""
+    base = tiny.dataset(records=200)
+    sites = np.arange(200) % 5
+    features = base.features.copy()
+    features[:, 0] = sites / 5 + features[:, 0] / 10
+    return replace(
+        base,
+        features=features,
+        sites=sites,
+        site_names=("a", "b", "c", "d", "e"),
+    )
+
+
+def test_a_sites_null_and_non_members_come_from_that_site() -> None:
+    settings = tiny.config("federation.partition=site")
+    fed = tiny.federation(settings, raw=_sites())
+    for number, name in enumerate("abcde"):
+        assert set(fed.dataset.sites[fed.held_out_of(name)]) == {number}
+        own = fed.strangers_like({name: 3})
+        assert len(own)
+        assert set((own[:, 0] * 5).floor().int().tolist()) == {number}
+
+
+def test_the_null_of_a_sum_has_its_sites_in_the_same_proportions() -> None:
+    settings = tiny.config("federation.partition=site")
+    fed = tiny.federation(settings, raw=_sites())
+    mixed = fed.strangers_like({"a": 8, "b": 4, "c": 4})
+    found = torch.bincount((mixed[:, 0] * 5).floor().int(), minlength=5)
+    assert found[3:].sum() == 0
+    assert found[0] == 2 * found[1] == 2 * found[2]
+
+
+def test_without_sites_every_stranger_may_stand_in() -> None:
+    fed = tiny.federation(tiny.config())
+    name = fed.clients[0].name
+    assert torch.equal(fed.strangers_like({name: 1}), fed.strangers)
+    assert np.array_equal(fed.held_out_of(name), fed.held_out.ids)
