@@ -225,7 +225,7 @@ def _count_labels(shot: Shot) -> Attempt:
 def _findings(group: list[Outcome]) -> list[Finding]:
     """Measure one sample once; every adversary who sees it shares the measures."""
     shot, attack = group[0].shot, group[0].attempt.attack
-    measures = _measures([outcome.attempt for outcome in group])
+    measures = _measures(group)
     return [
         Finding(
             protection=shot.protection,
@@ -235,7 +235,7 @@ def _findings(group: list[Outcome]) -> list[Finding]:
             attack=attack,
             measures=measures,
             seeds=tuple(sorted({outcome.shot.seed for outcome in group})),
-            n_failed=sum(bool(outcome.attempt.refused) for outcome in group),
+            n_failed=len({o.shot.unit for o in group if o.attempt.refused}),
             seconds=sum(outcome.attempt.seconds for outcome in group),
             prevented=shot.prevented,
         )
@@ -243,22 +243,33 @@ def _findings(group: list[Outcome]) -> list[Finding]:
     ]
 
 
-def _measures(attempts: list[Attempt]) -> tuple[Measure, ...]:
+def _measures(group: list[Outcome]) -> tuple[Measure, ...]:
+    """Measure one sample; shots of the same records are one victim, not several."""
+    units: dict[str, list[Attempt]] = {}
+    for outcome in group:
+        units.setdefault(outcome.shot.unit, []).append(outcome.attempt)
+    victims = list(units.values())
+    attempts = [attempt for victim in victims for attempt in victim]
     names = list(attempts[0].metrics)
     if all(attempt.refused for attempt in attempts):
         return (Missing(metric=names[0], why=attempts[0].refused),)
-    measures: list[Measure] = [
-        Paired(
-            metric=name,
-            support=SUPPORTS[name],
-            values=np.array([attempt.metrics[name][0] for attempt in attempts]),
-            nulls=np.array([attempt.metrics[name][1] for attempt in attempts]),
+    measures: list[Measure] = []
+    for name in names:
+        pairs = [
+            np.mean([attempt.metrics[name] for attempt in victim], axis=0)
+            for victim in victims
+        ]
+        values, by_chance = np.array(pairs).T
+        measures.append(
+            Paired(metric=name, support=SUPPORTS[name], values=values, nulls=by_chance)
         )
-        for name in names
+    exact = [
+        np.any([one.exact for one in victim if one.exact is not None], axis=0)
+        for victim in victims
+        if any(one.exact is not None for one in victim)
     ]
-    exact = [attempt.exact for attempt in attempts if attempt.exact is not None]
     if exact:
-        hits, by_chance = np.array(exact).T
-        certified = sum(attempt.certified for attempt in attempts)
-        measures.append(Exact(hits=hits, nulls=by_chance, certified=certified))
+        hits, chance_hits = np.array(exact).T
+        certified = sum(any(one.certified for one in victim) for victim in victims)
+        measures.append(Exact(hits=hits, nulls=chance_hits, certified=certified))
     return tuple(measures)

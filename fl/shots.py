@@ -45,6 +45,8 @@ class Shot:
         prior: (classes,), in the proportions of the held-out labels: what a guess
             that sees no message can know.
         seed: of the repetition.
+        unit: whose records these are; shots of one unit share records, so they count
+            as one victim.
         number: of the shot within its view, so that attacks draw differently.
         prevented: the rule that proves the view worthless, or None.
     """
@@ -59,6 +61,7 @@ class Shot:
     pool: torch.Tensor
     prior: torch.Tensor
     seed: int
+    unit: str
     number: int
     prevented: str | None
 
@@ -148,6 +151,8 @@ def _of_round(
         prevented: str | None,
     ) -> Shot:
         federation = scene.federation
+        # Worst-case batches are drawn anew; rounds of a run use the same records.
+        drawn = [str(number)] if scenario == WORST_CASE else []
         counts = {name: len(truth[name][1]) for name in names}
         return Shot(
             protection=protection.name,
@@ -160,6 +165,7 @@ def _of_round(
             pool=federation.strangers_like(counts),
             prior=_label_prior(federation, counts),
             seed=seed,
+            unit=" ".join([str(seed), *drawn, *names]),
             number=number,
             prevented=prevented,
         )

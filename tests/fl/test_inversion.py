@@ -253,3 +253,25 @@ def test_noise_is_no_leak_where_one_class_is_rare() -> None:
     rows = decide(findings(outcomes), seed=0)
     assert {row.n for row in rows} == {64}
     assert {row.verdict for row in rows} == {Verdict.PREVENTED}
+
+
+def test_rounds_over_the_same_records_are_one_victim() -> None:
+    settings = tiny.config()
+    run, fed = tiny.trained(settings, "secagg")
+    shots = list(from_run(run, fed, tiny.protection("secagg", settings), settings))
+    outcomes = [
+        Outcome(shot=shot, attempt=attempt)
+        for shot in shots
+        for attempt in assault(Assault(shot=shot, attacks=(LinearInversion(),)))
+    ]
+    assert len({shot.number for shot in shots}) == settings.training.rounds
+    sizes = {
+        finding.view: len(finding.measures[0].values)
+        for finding in findings(outcomes)
+        if finding.attack == LinearInversion.name
+    }
+    assert sizes == {
+        "one masked upload": 3,
+        "sum of 5 updates": 1,
+        "sum of 4 honest updates": 1,
+    }
