@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import secagg
-from attacks import clopper_pearson
+from attacks import Estimate, clopper_pearson
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence
@@ -31,7 +31,7 @@ from fl.report import (
     Verdict,
 )
 from fl.shots import MASKED_UPLOAD
-from fl.utility import accuracy
+from fl.utility import Accuracy, accuracy
 
 
 def federation(
@@ -66,16 +66,7 @@ def utility(evidence: Evidence, config: Config) -> tuple[UtilityRow, ...]:
     for name in evidence.repeats[0].runs:
         correct = [repeat.runs[name].correct for repeat in evidence.repeats]
         found = accuracy(correct, _held_out(evidence), seed=config.seed)
-        rows.append(
-            UtilityRow(
-                protection=name,
-                metric="accuracy",
-                value=found.value,
-                low=found.low,
-                high=found.high,
-                n=found.n,
-            )
-        )
+        rows.append(_utility_row(name, "accuracy", found))
     return tuple(rows) + _aborted(evidence)
 
 
@@ -89,17 +80,21 @@ def _aborted(evidence: Evidence) -> tuple[UtilityRow, ...]:
         lost = sum(one.aborted for one in rounds)
         if lost:
             share = clopper_pearson(lost, len(rounds))
-            rows.append(
-                UtilityRow(
-                    protection=name,
-                    metric="aborted rounds (fraction)",
-                    value=share.value,
-                    low=share.low,
-                    high=share.high,
-                    n=share.n,
-                )
-            )
+            rows.append(_utility_row(name, "aborted rounds (fraction)", share))
     return tuple(rows)
+
+
+def _utility_row(
+    protection: str, metric: str, found: Accuracy | Estimate
+) -> UtilityRow:
+    return UtilityRow(
+        protection=protection,
+        metric=metric,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+    )
 
 
 def baselines(evidence: Evidence, config: Config) -> Baselines:

@@ -43,21 +43,7 @@ from tests.fl import tiny
 def _shots(
     name: str, settings: Config, *, batch: int = 1, trials: int = 1
 ) -> list[Shot]:
-    fed = tiny.federation(settings, name)
-    start = to_vector(build(settings.model, fed.input_shape, fed.classes, 1))
-    return [
-        shot
-        for trial in range(trials)
-        for shot in from_worst_case(
-            [("untrained", start)],
-            fed,
-            tiny.protection(name, settings),
-            settings,
-            batch=batch,
-            trial=trial,
-            seed=0,
-        )
-    ]
+    return tiny.worst_shots(settings, name, trials=trials, batch=batch)
 
 
 @pytest.fixture
@@ -257,8 +243,7 @@ def test_noise_is_no_leak_where_one_class_is_rare() -> None:
 
 def test_rounds_over_the_same_records_are_one_victim() -> None:
     settings = tiny.config()
-    run, fed = tiny.trained(settings, "secagg")
-    shots = list(from_run(run, fed, tiny.protection("secagg", settings), settings))
+    shots = tiny.own_shots(settings, "secagg")
     outcomes = [
         Outcome(shot=shot, attempt=attempt)
         for shot in shots

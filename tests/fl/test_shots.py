@@ -7,7 +7,6 @@ import torch
 
 from attacks import Adversary
 from fl.config import Config
-from fl.models import build, to_vector
 from fl.shots import (
     AS_CONFIGURED,
     MASKED_UPLOAD,
@@ -16,34 +15,14 @@ from fl.shots import (
     Shot,
     colluders_of,
     from_run,
-    from_worst_case,
 )
 from tests.fl import tiny
 
 BOTH = ("none", "secagg")
 
 
-def _own(settings: Config, name: str) -> list[Shot]:
-    run, fed = tiny.trained(settings, name)
-    return list(from_run(run, fed, tiny.protection(name, settings), settings))
-
-
 def _worst(settings: Config, name: str, *, trials: int, batch: int = 4) -> list[Shot]:
-    fed = tiny.federation(settings, name)
-    start = to_vector(build(settings.model, fed.input_shape, fed.classes, 1))
-    return [
-        shot
-        for trial in range(trials)
-        for shot in from_worst_case(
-            [("untrained", start)],
-            fed,
-            tiny.protection(name, settings),
-            settings,
-            batch=batch,
-            trial=trial,
-            seed=0,
-        )
-    ]
+    return tiny.worst_shots(settings, name, trials=trials, batch=batch)
 
 
 def _owner(shot: Shot, settings: Config, name: str) -> str:
@@ -66,7 +45,7 @@ def test_every_honest_client_has_its_turn_and_no_colluder_has(name: str) -> None
     honest = {c.name for c in fed.clients} - set(colluders_of(fed, settings))
     single = {PLAIN_UPLOAD, MASKED_UPLOAD}
     for shots in (
-        _own(settings, name),
+        tiny.own_shots(settings, name),
         _worst(settings, name, trials=len(honest)),
     ):
         victims = [
@@ -78,7 +57,7 @@ def test_every_honest_client_has_its_turn_and_no_colluder_has(name: str) -> None
         assert set(victims) == honest
 
 
-@pytest.mark.parametrize("make", [_own, lambda s, n: _worst(s, n, trials=3)])
+@pytest.mark.parametrize("make", [tiny.own_shots, lambda s, n: _worst(s, n, trials=3)])
 def test_both_protections_have_the_same_victims_and_records(make: object) -> None:
     settings = tiny.config()
     assert callable(make)
@@ -107,7 +86,9 @@ def test_views_and_who_sees_them() -> None:
         (4, server[1:]),
     ]
     assert {shot.scenario for shot in plain + masked} == {WORST_CASE}
-    assert {shot.scenario for shot in _own(settings, "none")} == {AS_CONFIGURED}
+    assert {shot.scenario for shot in tiny.own_shots(settings, "none")} == {
+        AS_CONFIGURED
+    }
 
 
 def test_only_a_single_masked_upload_claims_to_be_prevented() -> None:
@@ -115,7 +96,7 @@ def test_only_a_single_masked_upload_claims_to_be_prevented() -> None:
     for shot in _worst(settings, "secagg", trials=2):
         alone = shot.observation.clients_summed == 1
         assert (shot.prevented is not None) == alone
-    for shot in _worst(settings, "none", trials=2) + _own(settings, "none"):
+    for shot in _worst(settings, "none", trials=2) + tiny.own_shots(settings, "none"):
         assert shot.prevented is None
 
 
@@ -123,7 +104,10 @@ def test_the_truth_of_a_sum_is_all_that_is_in_it_and_no_more() -> None:
     settings = tiny.config()
     fed = tiny.federation(settings)
     last = fed.clients[-1]
-    for shots in (_own(settings, "secagg"), _worst(settings, "secagg", trials=1)):
+    for shots in (
+        tiny.own_shots(settings, "secagg"),
+        _worst(settings, "secagg", trials=1),
+    ):
         whole, partial = shots[1], shots[2]
         theirs = {tuple(row) for row in last.x.flatten(1).tolist()}
         inside = {tuple(row) for row in whole.x.flatten(1).tolist()}
@@ -158,7 +142,7 @@ def test_a_victim_is_one_whose_upload_is_in_the_sum() -> None:
 
 def test_an_observation_never_holds_the_truth() -> None:
     settings = tiny.config()
-    for shot in _own(settings, "none") + _worst(settings, "none", trials=1):
+    for shot in tiny.own_shots(settings, "none") + _worst(settings, "none", trials=1):
         assert shot.observation.labels is None
         assert all(
             field not in ("x", "y", "pool")

@@ -8,9 +8,11 @@ import fl.protection
 from fl.config import Config, load_config
 from fl.data import Dataset, Learnt, load
 from fl.federation import Federation, federate
+from fl.models import build, to_vector
 from fl.progress import Silent
 from fl.protection import Protection
 from fl.run import RunRecord, train
+from fl.shots import Shot, from_run, from_worst_case
 
 TINY = (
     "federation.clients=5",
@@ -92,3 +94,30 @@ def learnt(settings: Config) -> Learnt:
     if found is None:
         raise ValueError("the data set is no table.")
     return found
+
+
+def own_shots(settings: Config, name: str) -> list[Shot]:
+    """Return the shots of a run's own messages."""
+    run, fed = trained(settings, name)
+    return list(from_run(run, fed, protection(name, settings), settings))
+
+
+def worst_shots(
+    settings: Config, name: str, *, trials: int = 1, batch: int = 1
+) -> list[Shot]:
+    """Return the shots of worst-case rounds from one untrained model."""
+    fed = federation(settings, name)
+    start = to_vector(build(settings.model, fed.input_shape, fed.classes, 1))
+    return [
+        shot
+        for trial in range(trials)
+        for shot in from_worst_case(
+            [("untrained", start)],
+            fed,
+            protection(name, settings),
+            settings,
+            batch=batch,
+            trial=trial,
+            seed=0,
+        )
+    ]
