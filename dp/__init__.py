@@ -1,10 +1,62 @@
-"""Differential privacy for federated learning: bounds now, noise and ledger to come.
+"""Differential privacy for federated learning: bounds, noise, budgets, statements.
 
-    clipped = clip_l2(update, 16.0)    # the exact norm is at most 16 after rounding
+    sigma = noise_multiplier_for(3.0, 1e-5, sampling_rate=0.1, count=200)
+    step = sampled_gaussian(sigma, 0.1)
+    ledger = Ledger(Budget(epsilon=3.0, delta=1e-5), unit="example")
+    ledger.spend("site-3", step, count=200)      # raises before the budget breaks
 
-Clipping is only the first half of a mechanism: without noise there is no epsilon.
+Example-level training is in `dp.sgd`, which needs torch and Opacus and is imported by
+its users; nothing here imports them. Every epsilon is under "add or remove one unit"
+and an upper bound (PLD) for real-valued noise.
 """
 
-from dp.clipping import Clipped, clip_l2
+from dp_accounting import DpEvent
 
-__all__ = ["Clipped", "clip_l2"]
+from dp.accounting import (
+    ACCOUNTANT,
+    RELATION,
+    composed_epsilon,
+    epsilon,
+    sampled_gaussian,
+)
+from dp.calibrate import noise_multiplier_for
+from dp.central import GaussianSum
+from dp.clipping import Clipped, clip_l2
+from dp.errors import BudgetExceeded, ParameterError
+from dp.ledger import Budget, Entry, Ledger
+from dp.noise import gaussian
+from dp.statement import (
+    CLIENT_MECHANISM,
+    CLIENT_TRUST,
+    EXAMPLE_MECHANISM,
+    EXAMPLE_TRUST,
+    NOT_COVERED,
+    Claim,
+    statement,
+)
+
+__all__ = [
+    "ACCOUNTANT",
+    "CLIENT_MECHANISM",
+    "CLIENT_TRUST",
+    "EXAMPLE_MECHANISM",
+    "EXAMPLE_TRUST",
+    "NOT_COVERED",
+    "RELATION",
+    "Budget",
+    "BudgetExceeded",
+    "Claim",
+    "Clipped",
+    "DpEvent",
+    "Entry",
+    "GaussianSum",
+    "Ledger",
+    "ParameterError",
+    "clip_l2",
+    "composed_epsilon",
+    "epsilon",
+    "gaussian",
+    "noise_multiplier_for",
+    "sampled_gaussian",
+    "statement",
+]

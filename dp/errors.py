@@ -1,0 +1,36 @@
+"""What can go wrong here, and whose fault it is.
+
+The tree::
+
+    ParameterError (ValueError)    the caller's settings or arrays cannot be used
+    BudgetExceeded                 the release asked for would break its budget
+
+Nothing here prints a record, a gradient or a draw of the noise.
+"""
+
+# ruff: noqa: N818 - the name says what happened; "Error" would add nothing.
+
+from __future__ import annotations
+
+
+class ParameterError(ValueError):
+    """A setting or an array given by the caller cannot be used."""
+
+
+class BudgetExceeded(Exception):
+    """A release was refused before it was recorded, because of its privacy budget.
+
+    Attributes:
+        party: whose budget it is.
+        epsilon: what the party's releases would have come to.
+        budget: what they may come to.
+    """
+
+    def __init__(self, party: str, epsilon: float, budget: float) -> None:
+        super().__init__(
+            f"Releasing this about {party!r} would bring epsilon to {epsilon:.6g}, "
+            f"over its budget of {budget:.6g}; stop here or plan fewer releases."
+        )
+        self.party = party
+        self.epsilon = epsilon
+        self.budget = budget

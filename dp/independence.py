@@ -1,0 +1,67 @@
+"""Does a model keep the records of a batch apart? DP-SGD stands or falls by it.
+
+Clipping one record's gradient bounds that record only if no other record's gradient
+depends on it. BatchNorm breaks this, and so does any forward pass that averages over
+the batch, which no list of layer types would find; so the model is also tried.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dp.errors import ParameterError
+
+# Relative; mixing shows at the size of the outputs, rounding far below this.
+TOLERANCE = 1e-4
+
+
+def check_independent(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Refuse a model whose output for one record depends on another.
+
+    Uses random inputs, no record, and torch's global generator; call it under
+    `torch.random.fork_rng`.
+
+    Args:
+        model: in training mode.
+        input_shape: of one record.
+
+    Raises:
+        ParameterError: the caller's: a layer with running statistics or over the
+            batch, or outputs that change with the other record of the batch.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (
+            isinstance(layer, nn.modules.batchnorm._NormBase)
+            and layer.track_running_stats
+        ):
+            raise ParameterError(
+                f"Layer {name!r} ({type(layer).__name__}) takes statistics over the "
+                "records of a batch, so no gradient belongs to one record; use "
+                "GroupNorm, on the server and on every client."
+            )
+    for name, buffer in model.named_buffers():
+        raise ParameterError(
+            f"Buffer {name!r} of shape {tuple(buffer.shape)} would carry the records "
+            "out without noise; use layers without running state, such as GroupNorm."
+        )
+    _try(model, input_shape)
+
+
+@torch.no_grad()
+def _try(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    record, one, other = torch.randn(3, *input_shape)
+    state = torch.get_rng_state()
+    first = model(torch.stack([record, one]))
+    torch.set_rng_state(state)  # dropout must fall alike
+    second = model(torch.stack([record, other]))
+    if len(first) != 2 or first.ndim != 2:
+        raise ParameterError(
+            f"The model turns 2 records into {tuple(first.shape)}; want (2, classes)."
+        )
+    scale = float(first.abs().max()) + float(second.abs().max())
+    if not float((first[0] - second[0]).abs().max()) <= TOLERANCE * scale:
+        raise ParameterError(
+            "The model's output for one record depends on the others of its batch, so "
+            "no gradient belongs to one record; remove what averages over the batch."
+        )

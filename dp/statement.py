@@ -1,0 +1,153 @@
+"""What a run's epsilon means, in sentences: the part of a report that people sign.
+
+The order follows the questions of NIST SP 800-226 ("Guidelines for evaluating
+differential privacy guarantees"): the unit and its neighbours, the mechanism, the
+parameters, composition, who is trusted, and what is left out. Epsilon is printed
+rounded up, never down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from typing import Final
+
+from dp.accounting import RELATION
+from dp.errors import ParameterError
+from dp.ledger import UNITS
+
+EXAMPLE_MECHANISM: Final = (
+    "DP-SGD on each client: gradients of single examples are clipped, summed, noised "
+    "and divided by a public constant"
+)
+EXAMPLE_TRUST: Final = (
+    "Each client must be trusted to run the mechanism on its own examples; the server "
+    "and the other clients need not be"
+)
+CLIENT_MECHANISM: Final = (
+    "DP-FedAvg: whole updates are clipped, summed without weights, noised by the "
+    "server and divided by a public constant"
+)
+CLIENT_TRUST: Final = (
+    "The server must be trusted to draw the cohorts, to see the sum before the noise "
+    "and to add the noise; the bound says nothing against the server itself"
+)
+
+_SPREAD: Final = {
+    "example": "For a person with several examples, at one client or at several, the "
+    "bound is weaker, the more of them there are.",
+    "subject": "All examples of one person count as one unit, wherever they lie.",
+    "client": "All that a client holds counts as one unit.",
+}
+NOT_COVERED: Final = (
+    "the numbers of clients and of examples, which are taken as public",
+    "the choice of hyper-parameters by looking at these data",
+    "metrics and scores computed from these data without noise",
+    "floating point: the bound is for real-valued noise",
+)
+SIMULATED: Final = (
+    "sampling and noise by a seeded generator of a simulation: whoever knows the seed "
+    "can undo them"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Everything that a privacy statement says, as values.
+
+    Attributes:
+        unit: "example", "subject" or "client".
+        relation: which data sets are neighbours.
+        mechanism: what was done, a phrase; see EXAMPLE_MECHANISM, CLIENT_MECHANISM.
+        noise_multiplier: standard deviation of the noise over the sensitivity.
+        clip_norm_l2: L2 bound on one unit's contribution to one release.
+        sampling_rate: Poisson, in (0, 1].
+        releases: how many such releases epsilon composes, for the party with the most.
+        epsilon: upper bound over all of them, at `delta`.
+        delta: in (0, 1).
+        accountant: with its version.
+        trusted: who must be trusted with what, a sentence without its full stop.
+        simulated: whether randomness came from a seeded generator.
+        not_covered: phrases.
+    """
+
+    unit: str
+    relation: str = RELATION
+    mechanism: str
+    noise_multiplier: float
+    clip_norm_l2: float
+    sampling_rate: float
+    releases: int
+    epsilon: float
+    delta: float
+    accountant: str
+    trusted: str
+    simulated: bool
+    not_covered: tuple[str, ...] = NOT_COVERED
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ParameterError(
+                f"unit={self.unit!r} must be one of {', '.join(UNITS)}."
+            )
+        if self.relation != RELATION:
+            raise ParameterError(
+                f"relation={self.relation!r} is not accounted for; use {RELATION!r}."
+            )
+        positive = (self.noise_multiplier, self.clip_norm_l2, self.sampling_rate)
+        if not all(0 < value < math.inf for value in (*positive, self.releases)):
+            raise ParameterError(
+                "A claim needs a positive noise multiplier, clip norm, sampling rate "
+                "and number of releases."
+            )
+        if self.sampling_rate > 1:
+            raise ParameterError(
+                f"sampling_rate={self.sampling_rate} must be in (0, 1]."
+            )
+        if not (0 <= self.epsilon < math.inf and 0 < self.delta < 1):
+            raise ParameterError(
+                f"epsilon={self.epsilon} and delta={self.delta} bound nothing; claim "
+                "only a finite epsilon with a delta between 0 and 1."
+            )
+
+
+def statement(claim: Claim) -> tuple[str, ...]:
+    """Return the privacy statement of a run, one sentence or two per entry.
+
+    Every number in it is one of the claim's, and epsilon is rounded up.
+    """
+    if claim.sampling_rate < 1:
+        sampling = (
+            f"each {claim.unit} is in a release by its own coin, with probability "
+            f"{claim.sampling_rate!r} (Poisson sampling)"
+        )
+    else:
+        sampling = f"every {claim.unit} is in every release, without sampling"
+    lacks = claim.not_covered + ((SIMULATED,) if claim.simulated else ())
+    uncovered = "; ".join(lacks)
+    return (
+        f"The unit of privacy is one {claim.unit}, under the relation "
+        f"{claim.relation!r}: two data sets are neighbours if adding or removing one "
+        f"{claim.unit} turns one into the other. {_SPREAD[claim.unit]}",
+        f"The mechanism is {claim.mechanism}.",
+        f"The clip norm is {claim.clip_norm_l2!r} in L2, the noise multiplier "
+        f"{claim.noise_multiplier!r}, and {sampling}.",
+        f"Together, the releases satisfy differential privacy with epsilon at most "
+        f"{round_up(claim.epsilon)} at delta {claim.delta!r}: the probability of any "
+        "outcome under one data set is at most exp(epsilon) times that under a "
+        "neighbour, plus delta.",
+        f"This composes all of {claim.releases} releases over the rounds of the run, "
+        f"by the accountant {claim.accountant}; further releases about the same data "
+        "add to it.",
+        f"{claim.trusted}.",
+        f"Not covered: {uncovered}.",
+    )
+
+
+def round_up(value: float, digits: int = 3) -> str:
+    """Return a decimal of so many significant digits, never below the value."""
+    rounded = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(
+        Decimal(value)
+    )
+    return f"{rounded.normalize():f}"

@@ -1,0 +1,116 @@
+"""The statement says what the claim says, number by number, and no more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from dp import (
+    CLIENT_MECHANISM,
+    CLIENT_TRUST,
+    EXAMPLE_MECHANISM,
+    EXAMPLE_TRUST,
+    Claim,
+    ParameterError,
+    statement,
+)
+from dp.statement import round_up
+
+CLAIM = Claim(
+    unit="example",
+    mechanism=EXAMPLE_MECHANISM,
+    noise_multiplier=1.2345,
+    clip_norm_l2=0.75,
+    sampling_rate=0.125,
+    releases=321,
+    epsilon=2.34101,
+    delta=3e-06,
+    accountant="PLD (dp-accounting 0.6.0)",
+    trusted=EXAMPLE_TRUST,
+    simulated=True,
+)
+
+
+def text(claim: Claim) -> str:
+    return "\n".join(statement(claim))
+
+
+def numbers(words: str, claim: Claim) -> set[str]:
+    # "L2" is the name of a norm, and the accountant's version is its name.
+    bare = words.replace(claim.accountant, "").replace("L2", "")
+    return set(re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", bare))
+
+
+def test_every_number_is_one_of_the_claim_and_all_are_there() -> None:
+    said = numbers(text(CLAIM), CLAIM)
+    assert said == {"1.2345", "0.75", "0.125", "321", "2.35", "3e-06"}
+    other = replace(
+        CLAIM,
+        noise_multiplier=7.5,
+        clip_norm_l2=16.0,
+        sampling_rate=1.0,
+        releases=9,
+        epsilon=0.5,
+        delta=0.001,
+    )
+    assert numbers(text(other), other) == {"7.5", "16.0", "9", "0.5", "0.001"}
+
+
+def test_it_names_unit_relation_mechanism_accountant_trust_and_limits() -> None:
+    words = text(CLAIM)
+    for part in (
+        "one example",
+        CLAIM.relation,
+        CLAIM.mechanism,
+        CLAIM.accountant,
+        CLAIM.trusted,
+        *CLAIM.not_covered,
+        "simulation",
+    ):
+        assert part in words
+    assert "simulation" not in text(replace(CLAIM, simulated=False))
+
+
+def test_client_level_says_that_the_server_is_trusted() -> None:
+    claim = replace(
+        CLAIM, unit="client", mechanism=CLIENT_MECHANISM, trusted=CLIENT_TRUST
+    )
+    words = text(claim)
+    assert "one client" in words
+    assert "server must be trusted" in words
+    assert "example" not in words.replace("numbers of clients and of examples", "")
+
+
+@pytest.mark.parametrize("unit", ["example", "subject", "client"])
+def test_the_refused_words_never_appear(unit: str) -> None:
+    words = text(replace(CLAIM, unit=unit))
+    assert not re.search(r"\b(safe|private|compliant)\b", words, re.IGNORECASE)
+    assert all(sentence.endswith(".") for sentence in words.splitlines())
+
+
+@pytest.mark.parametrize("value", [2.341, 1e-7, 0.1, 99.91, 1234.5, 0.0, 3.0])
+def test_rounding_never_says_less(value: float) -> None:
+    said = Decimal(round_up(value))
+    assert said >= Decimal(value)
+    assert said <= Decimal(value) * Decimal("1.011")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit": "image"},
+        {"relation": "replace one"},
+        {"epsilon": float("inf")},
+        {"epsilon": float("nan")},
+        {"delta": 0.0},
+        {"noise_multiplier": 0.0},
+        {"sampling_rate": 1.5},
+        {"releases": 0},
+    ],
+)
+def test_claims_of_nothing_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        replace(CLAIM, **change)  # type: ignore[arg-type]
