@@ -106,7 +106,7 @@ class PlainSum:
         seed: bytes | None = None,
     ) -> Aggregate:
         """Return the mean, accumulated in float64; see ``Aggregator.aggregate``."""
-        _check_clients(vectors, weights, vanish)
+        check_clients(vectors, weights, vanish)
         round_id = usage.digest(usage.TAG_ROUND, b"plain", session, context)
         roster = sorted(vectors)
         # A client that is silent only from "unmask" on has already uploaded.
@@ -161,7 +161,7 @@ class PairwiseMask:
         seed: bytes | None = None,
     ) -> Aggregate:
         """Return the mean of one ``run_round``; see ``Aggregator.aggregate``."""
-        _check_clients(vectors, weights, vanish)
+        check_clients(vectors, weights, vanish)
         result = run_round(
             self.plan,
             vectors,
@@ -184,11 +184,16 @@ class PairwiseMask:
         )
 
 
-def _check_clients(
+def check_clients(
     vectors: Mapping[str, NDArray[np.float32]],
     weights: Mapping[str, int],
     vanish: Mapping[str, str],
 ) -> None:
+    """Check what every aggregator asks of its arguments.
+
+    Raises:
+        ParameterError: an argument is outside its contract (caller).
+    """
     if not vectors or set(weights) != set(vectors) or not set(vanish) <= set(vectors):
         raise ParameterError(
             "vectors and weights must name the same clients, and vanish some of them.",

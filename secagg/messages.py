@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from secagg.ciphertext import EncryptedInput, EncryptedTotal
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import DecodeError
 from secagg.invite import Invite, Limits, Step
@@ -82,7 +83,8 @@ MESSAGES: Final = (
     Abort,
 )
 _BY_TAG: Final = {message.TAG: message for message in MESSAGES}
-_STEPS: Final = {kind.TAG: kind.STEP for kind in (*MESSAGES, PlainInput)}
+_OTHERS: Final = (PlainInput, EncryptedInput, EncryptedTotal)  # of other aggregators
+_STEPS: Final = {kind.TAG: kind.STEP for kind in (*MESSAGES, *_OTHERS)}
 
 
 def decode(data: bytes, limits: Limits) -> ProtocolMessage:

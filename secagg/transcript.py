@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import encode
+from secagg.ciphertext import EncryptedInput
 from secagg.invite import SERVER, Invite, Limits
 from secagg.messages import decode, step_of
 from secagg.params import MAX_CLIENTS
@@ -70,7 +71,8 @@ class Transcript:
         """Read each client's upload as an unprotected vector.
 
         For ``PlainSum`` this is the client's vector and weight.  For ``PairwiseMask``
-        it is the masked words, centred and divided by the scale; no weight is legible.
+        it is the masked words, centred and divided by the scale, and for an encrypted
+        sum the coefficients of the ciphertext alike; no weight is legible.
         """
         invite: Invite | None = None
         uploads: dict[str, Upload] = {}
@@ -85,6 +87,8 @@ class Transcript:
 
 def _read(data: bytes, invite: Invite | None) -> Upload:
     """Read an upload with the parameters of the last invitation."""
+    if data[1] == EncryptedInput.TAG:
+        return Upload(EncryptedInput.decode(data).legible(), None)
     if data[1] == PlainInput.TAG or invite is None:
         plain = PlainInput.decode(data)
         return Upload(plain.values().astype(np.float64), float(plain.weight))

@@ -119,7 +119,7 @@ def test_another_version_and_unknown_tags_are_refused():
     data = GOOD[1].encode()
     with pytest.raises(DecodeError, match="version"):
         decode(bytes([usage.VERSION + 1]) + data[1:], LIMITS)
-    for tag in (0, 11, 255):
+    for tag in (0, 13, 255):
         with pytest.raises(DecodeError, match="tag"):
             decode(data[:1] + bytes([tag]) + data[2:], LIMITS)
         with pytest.raises(DecodeError, match="tag"):

@@ -1,0 +1,146 @@
+"""The clients' side of an encrypted round: encode and encrypt, decrypt and decode.
+
+The same words as in secure aggregation (``encode``: stochastic rounding, with weight
+and checksums inside), all of them encrypted.  The server's side is ``summer``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import encode, usage
+from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
+from secagg.encoder import check_vector, check_weight
+from secagg.errors import DecodeError, ParameterError
+from secagg.he.parties import Encryptor, KeyHolder
+from secagg.he.summer import round_id
+from secagg.invite import SERVER, Step
+from secagg.keys import Secret
+from secagg.prg import KEY_BYTES, Rng, draw, simulation_rng
+from secagg.transcript import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a client brings, checked."""
+
+    values: NDArray[np.float64] = field(repr=False)
+    weight: int = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Set up for one upload; its randomness is spent by it."""
+
+    encryptor: Encryptor
+    rounding: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round, as its clients see it."""
+
+    frame: Frame
+    session: bytes
+    context: bytes
+    seed: bytes | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.session, bytes) or not self.session:
+            raise ParameterError("session must be bytes.", argument="session")
+        if (
+            not isinstance(self.context, bytes)
+            or len(self.context) != usage.DIGEST_BYTES
+        ):
+            raise ParameterError(
+                "context must be the 32 bytes of secagg.context().", argument="context"
+            )
+
+    @property
+    def round_id(self) -> bytes:
+        """Name of the round on the wire."""
+        return round_id(self.frame, self.session)
+
+    def prepare(self, holder: KeyHolder, name: str) -> Ready:
+        """Return what a client has before it computes: its keys and randomness."""
+        rng: Rng | None = None
+        if self.seed is not None:
+            names = ("encrypted sum", self.round_id.hex(), self.context.hex(), name)
+            rng = simulation_rng(self.seed, *names)
+        rounding = draw(rng or os.urandom, KEY_BYTES)
+        return Ready(holder.encryptor(self.frame, rng), Secret(rounding))
+
+    def upload(self, ready: Ready, offer: Offer) -> bytes:
+        """Return one client's message: encoded, encrypted, packed."""
+        frame, where = self.frame, self.frame.where
+        rounded = encode.quantise(frame.encoder, offer.values, ready.rounding.expose())
+        binding = self.round_id + self.context
+        words = encode.encode(where, rounded, offer.weight, binding)
+        packed = frame.pack(ready.encryptor.encrypt(where.ring.reduce(words)))
+        return EncryptedInput(self.round_id, self.context, frame, 1, packed).encode()
+
+    def open_total(self, holder: KeyHolder, data: bytes) -> encode.Decoded:
+        """Return the mean that every client decrypts from the server's message.
+
+        Raises:
+            DecodeError: The message is not this round's (peer).
+            IntegrityError: It holds no sum of inputs.
+        """
+        try:
+            message = EncryptedTotal.decode(data)
+            if (message.round_id, message.context, message.frame) != (
+                self.round_id,
+                self.context,
+                self.frame,
+            ):
+                raise DecodeError("encrypted sum is of another round or context.")
+            return _decrypt(holder, message)
+        except DecodeError as error:
+            error.peer, error.step = SERVER, Step.UNMASK
+            raise
+
+
+def check_offer(
+    frame: Frame, name: str, vector: NDArray[np.float32], weight: int
+) -> Offer:
+    """Check what a client brings; name it in an error."""
+    try:
+        return Offer(
+            check_vector(frame.encoder, vector, length=frame.length),
+            check_weight(frame.encoder, weight),
+        )
+    except ParameterError as error:
+        raise ParameterError(
+            f"update of {name!r}: {error}", argument=error.argument
+        ) from error
+
+
+def open_upload(holder: KeyHolder, message: EncryptedInput) -> Upload:
+    """Read one client's upload with the secret key.
+
+    Returns:
+        Its vector, within 1 / scale per value, and its weight.
+
+    Raises:
+        IntegrityError: It was encrypted under another key, or altered.
+    """
+    decoded = _decrypt(holder, message)
+    return Upload(decoded.mean, float(decoded.weight))
+
+
+def _decrypt(
+    holder: KeyHolder, message: EncryptedInput | EncryptedTotal
+) -> encode.Decoded:
+    frame = message.frame
+    words = holder.decrypt(frame, message.residues())
+    return encode.decode_sum(
+        frame.encoder,
+        frame.where,
+        words.astype(frame.where.ring.dtype),
+        message.round_id + message.context,
+        clients=message.count,
+    )

@@ -1,0 +1,106 @@
+"""The server of an encrypted sum: parameters and ciphertexts, no key and no TenSEAL.
+
+Ciphertexts of BFV are added coefficient by coefficient modulo the primes of q.  So a
+server needs integers only: it cannot be given a key, and what a client sends meets no
+parser but the one in ``ciphertext``.
+
+It follows the protocol (semi-honest).  One that does not could pass off a single upload
+as the sum; nothing here would tell the clients.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg import usage
+from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
+from secagg.errors import AbortError, DecodeError, RemoteProtocolError
+from secagg.invite import Step
+
+
+def round_id(frame: Frame, session: bytes) -> bytes:
+    """Name a round by its frame and session."""
+    return usage.digest(usage.TAG_ROUND, b"encrypted", session, frame.encode())
+
+
+class Summer:
+    """Adds encrypted uploads of one round.
+
+    Args:
+        frame: What is agreed.
+        session: Names the round.
+        context: 32 bytes from ``secagg.context``, equal for all clients of the sum.
+    """
+
+    __slots__ = ("_added", "_context", "_frame", "_primes", "_round_id", "_total")
+
+    def __init__(self, frame: Frame, *, session: bytes, context: bytes) -> None:
+        self._frame = frame
+        self._round_id = round_id(frame, session)
+        self._context = context
+        self._added: set[str] = set()
+        primes = np.array(frame.moduli.primes, dtype=np.uint64)
+        self._primes: NDArray[np.uint64] = primes[:, None]
+        self._total = np.zeros(frame.shape, dtype=np.uint64)
+
+    def __repr__(self) -> str:
+        return f"<Summer of {len(self._added)} encrypted inputs>"
+
+    @property
+    def added(self) -> frozenset[str]:
+        """Clients whose upload is in the sum."""
+        return frozenset(self._added)
+
+    def add(self, peer: str, data: bytes) -> None:
+        """Add one upload; a refused one leaves the sum as it was.
+
+        Raises:
+            RemoteProtocolError: The message is none of this round, or a second one, or
+                one too many; ``peer`` and ``step`` say whose (peer).
+        """
+        try:
+            residues = self._read(peer, data)
+        except RemoteProtocolError as error:
+            error.peer, error.step = peer, Step.MASKED_INPUT
+            raise
+        self._total += residues
+        # Below twice the prime, so one subtraction reduces; where none is due, it wraps
+        # to a larger word.
+        np.minimum(self._total, self._total - self._primes, out=self._total)
+        self._added.add(peer)
+
+    def total(self) -> bytes:
+        """Return the message that holds the encrypted sum, for all clients.
+
+        Raises:
+            AbortError: Nothing was added.
+        """
+        if not self._added:
+            raise AbortError(
+                "every client vanished before its upload.",
+                step=Step.MASKED_INPUT,
+                need=1,
+                have=0,
+            )
+        packed = self._frame.pack(self._total)
+        return EncryptedTotal(
+            self._round_id, self._context, self._frame, len(self._added), packed
+        ).encode()
+
+    def _read(self, peer: str, data: bytes) -> NDArray[np.uint64]:
+        """Return the coefficients of an upload that belongs into this sum."""
+        message = EncryptedInput.decode(data)
+        if (message.round_id, message.frame) != (self._round_id, self._frame):
+            raise DecodeError("encrypted input is of another round or another frame.")
+        if message.context != self._context:
+            raise DecodeError(
+                "encrypted input was made under another context than the round's."
+            )
+        if peer in self._added:
+            raise RemoteProtocolError("a client sent a second encrypted input.")
+        if len(self._added) == self._frame.clients:
+            raise RemoteProtocolError(
+                f"an encrypted input exceeds the agreed {self._frame.clients} clients."
+            )
+        return message.residues()
