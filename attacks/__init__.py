@@ -5,13 +5,26 @@ An attack takes an `Observation` and returns reconstructions or scores; `quality
 intervals. Nothing here trains a model, knows a configuration or draws a picture.
 """
 
-from attacks.bootstrap import bootstrap_auc, bootstrap_tpr
+from attacks.bootstrap import (
+    bootstrap_auc,
+    bootstrap_tpr,
+    resample_auc,
+    resample_tpr,
+)
 from attacks.bounds import (
     Estimate,
     clopper_pearson,
     mean_interval,
     min_detectable,
     paired_excess,
+)
+from attacks.canary import coins, dirac, one_run_audit, own_coordinates
+from attacks.epsilon import (
+    EpsilonBound,
+    clopper_pearson_bound,
+    gaussian_bound,
+    gaussian_epsilon,
+    one_run_bound,
 )
 from attacks.errors import (
     AttackError,
@@ -52,6 +65,7 @@ from attacks.nulls import (
 from attacks.observation import Adversary, Observation, require
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
+from attacks.resampled import Resampled, resamples_for
 
 __all__ = [
     "DLG",
@@ -59,6 +73,7 @@ __all__ = [
     "AttackError",
     "Certificate",
     "CosineTV",
+    "EpsilonBound",
     "Estimate",
     "InversionAttack",
     "LabelsUnavailable",
@@ -69,6 +84,7 @@ __all__ = [
     "ObservationError",
     "ParameterError",
     "Reconstruction",
+    "Resampled",
     "ScoringError",
     "TooFewShadows",
     "Trainer",
@@ -79,7 +95,12 @@ __all__ = [
     "bootstrap_auc",
     "bootstrap_tpr",
     "clopper_pearson",
+    "clopper_pearson_bound",
+    "coins",
+    "dirac",
     "estimate_labels",
+    "gaussian_bound",
+    "gaussian_epsilon",
     "guess_counts",
     "label_accuracy",
     "label_counts",
@@ -91,10 +112,16 @@ __all__ = [
     "mean_record",
     "min_detectable",
     "mse",
+    "one_run_audit",
+    "one_run_bound",
     "other_records",
+    "own_coordinates",
     "paired_excess",
     "psnr",
     "require",
+    "resample_auc",
+    "resample_tpr",
+    "resamples_for",
     "rotate",
     "score",
     "ssim",

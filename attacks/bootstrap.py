@@ -17,7 +17,6 @@ from attacks.bounds import (
     DEFAULT_CONFIDENCE,
     Estimate,
     check_confidence,
-    clopper_pearson,
 )
 from attacks.errors import ParameterError
 from attacks.ranking import (
@@ -28,10 +27,9 @@ from attacks.ranking import (
     check_resolution,
     tpr_at_fpr,
 )
+from attacks.resampled import RESAMPLES_IN_TAIL, Resampled, resamples_for
 
-_RESAMPLES_IN_TAIL = 10  # resamples beyond each end of the interval, at least
 _CHUNK = 64  # resamples held in memory at once
-_METHOD = "bootstrap over models and records, percentile"
 
 
 def bootstrap_auc(
@@ -56,32 +54,8 @@ def bootstrap_auc(
     Returns:
         The estimate; n = number of distinct records (scores, if without ids).
     """
-    draws = _resample_count(models, confidence, resamples)
-    values = np.array([auc(model.members, model.nonmembers) for model in models])
-    value = float(values.mean())
-    places = [_place(model) for model in models]
-    chunks: list[Floats] = []
-    for chosen, weights in _resampled(models, draws, seed):
-        each = [
-            _weighted_auc(place, *pair)
-            for place, pair in zip(places, weights, strict=True)
-        ]
-        chunks.append((chosen * np.stack(each, axis=1)).sum(axis=1) / len(models))
-    low, high = _percentiles(np.concatenate(chunks), value, confidence)
-    method = _METHOD
-    if high - low < 1e-12:
-        pairs = min(min(len(m.members), len(m.nonmembers)) for m in models)
-        spread = clopper_pearson(round(value * pairs), pairs, confidence)
-        low, high = min(value, spread.low), max(value, spread.high)
-        method = "Clopper-Pearson over disjoint pairs (no spread)"
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        n=_distinct(models, members=True) + _distinct(models, members=False),
-        confidence=confidence,
-        method=method,
-    )
+    draws = _resample_count(confidence, resamples)
+    return resample_auc(models, seed=seed, draws=draws).estimate(confidence)
 
 
 def bootstrap_tpr(
@@ -104,11 +78,39 @@ def bootstrap_tpr(
     Raises:
         Unresolvable: fewer than 10 / fpr distinct non-member records.
     """
-    draws = _resample_count(models, confidence, resamples)
+    draws = _resample_count(confidence, resamples)
+    return resample_tpr(models, fpr, seed=seed, draws=draws).estimate(confidence)
+
+
+def resample_auc(models: Sequence[ModelScores], *, seed: int, draws: int) -> Resampled:
+    """Resample the mean AUC over models (see `bootstrap_auc`) `draws` times."""
+    _check(models, draws)
+    values = [auc(model.members, model.nonmembers) for model in models]
+    places = [_place(model) for model in models]
+    chunks: list[Floats] = []
+    for chosen, weights in _resampled(models, draws, seed):
+        each = [
+            _weighted_auc(place, *pair)
+            for place, pair in zip(places, weights, strict=True)
+        ]
+        chunks.append((chosen * np.stack(each, axis=1)).sum(axis=1) / len(models))
+    return Resampled(
+        value=float(np.mean(values)),
+        sorted=np.sort(np.concatenate(chunks)),
+        n=_distinct(models, members=True) + _distinct(models, members=False),
+        trials=min(min(len(m.members), len(m.nonmembers)) for m in models),
+        united=False,
+    )
+
+
+def resample_tpr(
+    models: Sequence[ModelScores], fpr: float, *, seed: int, draws: int
+) -> Resampled:
+    """Resample the TPR at `fpr` (see `bootstrap_tpr`) `draws` times."""
+    _check(models, draws)
     check_resolution(fpr, _distinct(models, members=False))
     members = np.concatenate([model.members for model in models])
     nonmembers = np.concatenate([model.nonmembers for model in models])
-    value = tpr_at_fpr(members, nonmembers, fpr, confidence).value
     order = np.argsort(-nonmembers, kind="stable")
     chunks: list[Floats] = []
     for chosen, weights in _resampled(models, draws, seed):
@@ -121,16 +123,13 @@ def bootstrap_tpr(
         thresholds = nonmembers[order][over.argmax(axis=1)]
         hits = (inside * (members[None, :] > thresholds[:, None])).sum(axis=1)
         chunks.append(hits / inside.sum(axis=1))
-    low, high = _percentiles(np.concatenate(chunks), value, confidence)
     count = _distinct(models, members=True)
-    fixed = clopper_pearson(round(value * count), count, confidence)
-    return Estimate(
-        value=value,
-        low=min(low, fixed.low),
-        high=max(high, fixed.high),
+    return Resampled(
+        value=tpr_at_fpr(members, nonmembers, fpr).value,
+        sorted=np.sort(np.concatenate(chunks)),
         n=count,
-        confidence=confidence,
-        method=f"{_METHOD}, united with Clopper-Pearson",
+        trials=count,
+        united=True,
     )
 
 
@@ -213,28 +212,23 @@ def _weighted_auc(placed: _Placed, inside: Floats, outside: Floats) -> Floats:
     return np.asarray(wins / (inside.sum(axis=1) * passed[:, -1]), dtype=np.float64)
 
 
-def _percentiles(
-    resampled: Floats, value: float, confidence: float
-) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return min(float(low), value), max(float(high), value)
-
-
-def _resample_count(
-    models: Sequence[ModelScores], confidence: float, resamples: int | None
-) -> int:
+def _resample_count(confidence: float, resamples: int | None) -> int:
     check_confidence(confidence)
-    if not models:
-        raise ParameterError("A bootstrap needs the scores of at least one model.")
-    if len({model.member_ids is None for model in models}) > 1:
-        raise ParameterError("Give record ids for all models or for none.")
-    need = math.ceil(2 * _RESAMPLES_IN_TAIL / (1 - confidence))
+    need = math.ceil(2 * RESAMPLES_IN_TAIL / (1 - confidence))
     if resamples is None:
-        return max(1000, need)
+        return resamples_for(confidence)
     if resamples < need:
         raise ParameterError(
             f"resamples={resamples} cannot resolve confidence={confidence}; use at "
             f"least {need}."
         )
     return resamples
+
+
+def _check(models: Sequence[ModelScores], draws: int) -> None:
+    if not models:
+        raise ParameterError("A bootstrap needs the scores of at least one model.")
+    if len({model.member_ids is None for model in models}) > 1:
+        raise ParameterError("Give record ids for all models or for none.")
+    if draws < 4 * RESAMPLES_IN_TAIL:
+        raise ParameterError(f"draws={draws} is too few; use at least 1000.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from attacks.errors import ParameterError
 
@@ -63,8 +63,9 @@ def clopper_pearson(k: int, n: int, confidence: float = DEFAULT_CONFIDENCE) -> E
     if not (0 <= k <= n and n >= 1):
         raise ParameterError(f"k={k} successes in n={n} trials is impossible.")
     tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else float(stats.beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(stats.beta.ppf(1 - tail, k + 1, n - k))
+    low = 0.0 if k == 0 else float(special.betaincinv(k, n - k + 1, tail))
+    # The upper end by its mirror image: 1 - tail would lose digits.
+    high = 1.0 if k == n else 1 - float(special.betaincinv(n - k, k + 1, tail))
     return Estimate(
         value=k / n,
         low=low,
@@ -123,7 +124,7 @@ def mean_interval(
             confidence=confidence,
             method="distribution-free, all values equal",
         )
-    half = float(stats.t.ppf(1 - tail, n - 1)) * float(sample.std(ddof=1)) / n**0.5
+    half = -float(special.stdtrit(n - 1, tail)) * float(sample.std(ddof=1)) / n**0.5
     return Estimate(
         value=mean,
         low=mean - half,
@@ -177,6 +178,6 @@ def min_detectable(estimate: Estimate, *, power: float = 0.8) -> float:
     half = max(estimate.high - estimate.value, estimate.value - estimate.low)
     if not (half > 0 and math.isfinite(half)):
         raise ParameterError("An interval without width has no smallest effect.")
-    z_power = float(stats.norm.ppf(power))
-    z_confidence = float(stats.norm.ppf((1 + estimate.confidence) / 2))
+    z_power = float(special.ndtri(power))
+    z_confidence = -float(special.ndtri((1 - estimate.confidence) / 2))
     return half * (1 + z_power / z_confidence)

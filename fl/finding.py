@@ -41,11 +41,14 @@ class Exact:
         hits: (victims,) bool.
         nulls: (victims,) bool, the same question asked of other real records.
         certified: how many of the hits carry a certificate.
+        strangers: how many disjoint sets, each as large as the truth, the null asks
+            about at least; 1 is always right, and needs the most hits.
     """
 
     hits: NDArray[np.bool_]
     nulls: NDArray[np.bool_]
     certified: int
+    strangers: int = 1
     metric: str = "exact recoveries (fraction of victims)"
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +11,9 @@ from attacks import (
     auc,
     bootstrap_auc,
     bootstrap_tpr,
+    resample_auc,
+    resample_tpr,
+    resamples_for,
     tpr_at_fpr,
 )
 from attacks.bootstrap import _place, _weighted_auc
@@ -113,6 +118,39 @@ def test_a_seed_repeats_the_interval():
     assert bootstrap_auc(models, seed=1) != bootstrap_auc(models, seed=2)
 
 
+def test_resamples_drawn_once_answer_for_every_level():
+    models = normal_models(3, 60, 0.5, 0, with_ids=True)
+    for level in (0.9, 0.95, 0.99):
+        draws = resamples_for(level)
+        drawn = resample_auc(models, seed=1, draws=draws)
+        assert drawn.estimate(level) == bootstrap_auc(models, level, seed=1)
+        drawn = resample_tpr(models, 0.2, seed=1, draws=draws)
+        assert drawn.estimate(level) == bootstrap_tpr(models, 0.2, level, seed=1)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, 9.0])
+def test_a_higher_level_gives_a_wider_interval_beyond_the_resamples_too(shift):
+    models = normal_models(2, 50, shift, 0)
+    for drawn in (
+        resample_auc(models, seed=0, draws=1000),
+        resample_tpr(models, 0.2, seed=0, draws=1000),
+    ):
+        levels = (0.5, 0.9, 0.98, 0.9801, 0.99, 0.999, 0.9999, 0.999999)
+        found = [drawn.estimate(level) for level in levels]
+        for narrow, wide in pairwise(found):
+            assert 0 <= wide.low <= narrow.low <= narrow.high <= wide.high <= 1
+
+
+def test_tails_beyond_the_resamples_are_those_of_many_more():
+    models = normal_models(2, 150, 0.5, 0)
+    short = resample_auc(models, seed=0, draws=3000).estimate(0.9994)
+    long = resample_auc(models, seed=1, draws=60_000).estimate(0.9994)
+    width = long.high - long.low
+    assert "normal beyond" in short.method and "normal" not in long.method
+    assert abs(short.low - long.low) < 0.1 * width
+    assert abs(short.high - long.high) < 0.1 * width
+
+
 def test_shared_records_widen_the_interval():
     """Twelve models with one score per record are one model, twelve times over."""
     rng = np.random.default_rng(3)
@@ -173,6 +211,8 @@ def test_the_tpr_interval_covers():
         lambda: auc(np.zeros((2, 2)), np.array([1.0])),
         lambda: tpr_at_fpr(np.ones(9), np.ones(9), 0.0),
         lambda: bootstrap_auc([], seed=0),
+        lambda: resample_auc(normal_models(2, 9, 0, 0), seed=0, draws=5),
+        lambda: resample_auc(normal_models(2, 9, 0, 0), seed=0, draws=99).estimate(1.0),
         lambda: bootstrap_auc(normal_models(2, 9, 0, 0), 0.999, seed=0, resamples=1000),
         lambda: bootstrap_auc(
             normal_models(1, 9, 0, 0) + normal_models(1, 9, 0, 0, with_ids=True), seed=0

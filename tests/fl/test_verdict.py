@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from attacks import Adversary, clopper_pearson, mean_interval
+from attacks import Adversary, Estimate, clopper_pearson, mean_interval
 from fl.finding import Exact, Finding, Group, Measure, Missing, Paired, Ranking
+from fl.holm import step_down
 from fl.report import LeakageRow, Verdict
 from fl.verdict import FAMILY_ERROR, decide
 
@@ -73,7 +76,7 @@ FOUND = tuple(np.linspace(0.8, 0.9, 12))
 NOTHING = tuple(np.linspace(-0.3, 0.3, 12))
 
 
-def test_the_error_of_a_page_is_shared_by_its_measures() -> None:
+def test_the_error_of_a_page_is_shared_by_its_undecided_measures() -> None:
     for count in (1, 3, 40):
         rows = decide(
             [_finding(_paired(NOTHING), view=f"v{i}") for i in range(count)], seed=0
@@ -87,7 +90,7 @@ def test_rankings_and_the_rest_spend_half_of_the_error_each() -> None:
         _finding(_paired(NOTHING), _exact(0, 12)),
         _finding(_ranking(0.0), _ranking(0.0, fpr=0.1), view="released model"),
         _finding(Missing(metric="-", why="nobody looked."), view="other"),
-        _finding(_paired(FOUND), view="third"),
+        _finding(_paired(NOTHING[::-1]), view="third"),
     ]
     rows = decide(findings, seed=0)
     spent = {
@@ -169,14 +172,52 @@ def test_exact_recoveries_carry_the_exact_interval_and_the_certificates() -> Non
 def test_exact_recoveries_that_others_have_too_are_chance() -> None:
     row = _only(_finding(_exact(6, 16, nulls=6)))
     assert row.verdict is Verdict.NOT_DETECTED
+    assert row.why == "6 exact; 6 among strangers: not beyond coincidence."
+
+
+def test_one_record_proves_a_recovery_if_certified_and_a_coincidence_if_not() -> None:
+    certified = _only(_finding(_exact(1, 16, certified=1)))
+    assert certified.verdict is Verdict.RECOVERED
+    chance = _only(_finding(_exact(1, 16)))
+    assert chance.verdict is Verdict.NOT_DETECTED
+    assert "not beyond coincidence" in chance.why
+    # A certificate without a record that came back proves nothing.
+    assert _only(_finding(_exact(0, 16, certified=1))).verdict is Verdict.NOT_DETECTED
+
+
+@pytest.mark.parametrize("strangers", [1, 9, 99])
+def test_the_more_strangers_are_asked_the_fewer_hits_it_takes(strangers: int) -> None:
+    """Oracle: the sign test, at a half of the page's error for the two sides."""
+    for hits in range(1, 17):
+        exact = Exact(
+            hits=np.arange(16) < hits,
+            nulls=np.zeros(16, dtype=bool),
+            certified=0,
+            strangers=strangers,
+        )
+        p = (1 / (1 + strangers)) ** hits
+        found = _only(_finding(exact)).verdict is Verdict.RECOVERED
+        assert found == (p < FAMILY_ERROR / 2)
 
 
 def test_no_recovery_says_which_rate_would_have_shown_one() -> None:
-    row = _only(_finding(_exact(0, 16)))
+    exact = Exact(
+        hits=np.zeros(16, dtype=bool),
+        nulls=np.zeros(16, dtype=bool),
+        certified=0,
+        strangers=99,
+    )
+    row = _only(_finding(exact))
     assert row.verdict is Verdict.NOT_DETECTED
     assert row.min_detectable is not None
-    # Power: at that rate, at least one of 16 comes back four times in five.
+    # One of 16 settles it here, since 1 / 100 < 2.5 %: four times in five.
     assert 1 - (1 - row.min_detectable) ** 16 == pytest.approx(0.8)
+    # With one set of strangers it takes six.
+    few = _only(_finding(_exact(0, 16))).min_detectable
+    assert few is not None
+    assert stats.binom.sf(5, 16, few) == pytest.approx(0.8)
+    # Of four victims not even all are enough.
+    assert _only(_finding(_exact(0, 4))).min_detectable == 1.0
 
 
 def test_one_victim_is_not_measured_rather_than_given_an_interval() -> None:
@@ -207,37 +248,87 @@ def test_a_ranking_leaks_if_members_score_higher(
     assert rate.verdict is verdict
 
 
-def _null_page(seed: int, *, rows: int, victims: int) -> list[Finding]:
-    """A page on which nothing leaked: truth and null are drawn alike, skewed."""
+def _textbook_holm(p: Sequence[float], error: float) -> list[bool]:
+    """Sort; reject while p_(i) < error / (m - i); stop at the first failure."""
+    found = [False] * len(p)
+    for step, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if p[i] >= error / (len(p) - step):
+            break
+        found[i] = True
+    return found
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_stepping_down_through_intervals_is_holm_on_p_values(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    findings = []
-    for number in range(rows):
-        values, nulls = rng.gamma(2.0, 0.05, size=(2, victims))
-        findings.append(
-            _finding(_paired(values.tolist(), nulls.tolist()), view=f"v{number}")
-        )
-    return findings
+    samples = [
+        rng.normal(rng.choice([0.0, 0.5, 1.0, 2.0]), 1.0, int(rng.integers(5, 30)))
+        for _ in range(15)
+    ]
+    counts = [(int(rng.integers(0, 31)), 30) for _ in range(15)]
+    intervals: list[Callable[[float], Estimate]] = [
+        *(partial(mean_interval, sample.tolist()) for sample in samples),
+        *(partial(clopper_pearson, k, n) for k, n in counts),
+    ]
+    nulls = [0.0] * 15 + [0.4] * 15
+    tests = [
+        lambda c, i=i: (intervals[i](c).low > nulls[i], c)  # type: ignore[misc]
+        for i in range(30)
+    ]
+    answers = step_down(tests, error=0.05, found=lambda one: one[0])
+    # Both ends are shown, so each side has half: twice the one-sided p-value.
+    p = [2 * stats.ttest_1samp(one, 0, alternative="greater").pvalue for one in samples]
+    p += [2 * stats.binomtest(k, n, 0.4, "greater").pvalue for k, n in counts]
+    wanted = _textbook_holm(p, 0.05)
+    assert [found for found, _ in answers] == wanted
+    # More than Bonferroni finds, on some of these pages (see the next test).
+    assert sum(wanted) >= sum(one < 0.05 / 30 for one in p)
+    # Those not found were asked at the level that all the findings left.
+    left = {confidence for found, confidence in answers if not found}
+    assert left <= {1 - 0.05 / (30 - sum(wanted))}
 
 
-def _pages_that_leak(pages: int, *, rows: int, victims: int) -> int:
-    return sum(
-        any(
-            row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
-            for row in decide(_null_page(seed, rows=rows, victims=victims), seed=seed)
-        )
-        for seed in range(pages)
-    )
+def test_a_leak_that_bonferroni_misses_is_found_after_the_others() -> None:
+    rng = np.random.default_rng(3)
+    clear = [_finding(_paired(FOUND), view=f"v{i}") for i in range(29)]
+    sample = rng.normal(0, 1, 12)
+    sample = 0.1 + 0.115 * (sample - sample.mean()) / sample.std(ddof=1)
+    assert mean_interval(sample.tolist(), 1 - FAMILY_ERROR / 30).low < 0
+    rows = decide([*clear, _finding(_paired(sample.tolist()), view="last")], seed=0)
+    assert {row.verdict for row in rows} == {Verdict.LEAKS}
+    assert rows[0].confidence == pytest.approx(1 - FAMILY_ERROR / 30)
+    assert rows[-1].confidence == pytest.approx(1 - FAMILY_ERROR)
 
 
-def test_pages_without_a_leak_rarely_name_one() -> None:
-    # Two-sided intervals of 95 % over the page: a leak on at most 2.5 % of pages, so
-    # that of 40 pages five or more come up less than four times in a thousand.
-    assert _pages_that_leak(40, rows=30, victims=12) <= 4
+def test_a_row_has_the_interval_of_the_step_that_decided_it() -> None:
+    nothing = [_finding(_paired(NOTHING), view=f"v{i}") for i in range(4)]
+    found, *left = decide([_finding(_paired(FOUND)), *nothing], seed=0)
+    assert found.confidence == pytest.approx(1 - FAMILY_ERROR / 5)
+    assert {row.confidence for row in left} == {1 - FAMILY_ERROR / 4}
+    wanted = mean_interval(list(NOTHING), 1 - FAMILY_ERROR / 4)
+    assert left[0].low == pytest.approx(wanted.low)
+
+
+def test_rankings_step_down_among_themselves() -> None:
+    rankings = [_finding(_ranking(2.0, seed=i), view=f"v{i}") for i in range(3)]
+    rows = decide([*rankings, _finding(_ranking(0.0), view="none")], seed=0)
+    assert [row.verdict for row in rows] == [Verdict.LEAKS] * 3 + [Verdict.NOT_DETECTED]
+    assert rows[0].confidence == pytest.approx(1 - FAMILY_ERROR / 4)
+    assert rows[3].confidence == pytest.approx(1 - FAMILY_ERROR)
 
 
 @pytest.mark.slow
-def test_of_many_pages_without_a_leak_few_name_one() -> None:
-    assert _pages_that_leak(400, rows=60, victims=12) <= 20
+def test_a_page_is_the_same_whoever_computes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    findings = [_finding(_ranking(0.3, seed=i), view=f"v{i}") for i in range(8)]
+    spread = decide(findings, seed=0)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert decide(findings, seed=0) == spread
+
+
+def test_no_page_is_no_row() -> None:
+    assert decide([], seed=0) == ()
 
 
 @pytest.mark.slow

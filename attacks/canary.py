@@ -1,0 +1,142 @@
+"""The canary game: toss coins, include canaries, guess the coins, bound epsilon.
+
+Each canary is included by its own fair coin; whoever runs the game keeps the coins and
+hands out the mechanism's output alone. From it every canary gets a score (higher: "was
+included"), and `one_run_audit` guesses the extreme ones by a rule fixed in advance.
+
+Canaries of several independent runs may be pooled. Runs on disjoint data are one run
+of their parallel composition: a unit takes part in one of them only, so the joint
+output is (epsilon, delta)-DP if each run is, and all coins are independent. Then m
+counts the coins of all runs. Runs over the *same* units compose instead: pooled guesses
+then bound the epsilon of all runs together, not that of one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.bounds import DEFAULT_CONFIDENCE, check_confidence
+from attacks.epsilon import EpsilonBound, one_run_bound
+from attacks.errors import ParameterError
+from attacks.ranking import Floats, Ints
+
+SHARES = (1.0, 0.5, 0.2)
+
+
+def coins(count: int, *, seed: int) -> NDArray[np.bool_]:
+    """Toss `count` independent fair coins, (count,) bool; for simulation.
+
+    Not a shuffled half: the bound of `one_run_bound` needs independence.
+
+    Raises:
+        ParameterError: no canary.
+    """
+    if count < 1:
+        raise ParameterError(f"count={count} canaries is too few; use at least 1.")
+    return np.random.default_rng(seed).integers(0, 2, size=count).astype(np.bool_)
+
+
+def own_coordinates(count: int, length: int) -> Ints:
+    """Give each canary a coordinate of its own, spread over the vector, (count,) int64.
+
+    Canaries that share no coordinate do not disturb one another: each sees the noise
+    of the mechanism alone.
+
+    Raises:
+        ParameterError: more canaries than coordinates, or no canary.
+    """
+    if not 1 <= count <= length:
+        raise ParameterError(
+            f"{count} canaries need a coordinate each but the vector has {length}; use "
+            "fewer canaries."
+        )
+    return np.arange(count, dtype=np.int64) * length // count
+
+
+def dirac(coordinate: int, length: int, norm: float) -> NDArray[np.float32]:
+    """Return the vector that is `norm` at one coordinate and zero elsewhere, (length,).
+
+    Guarantee: its exact L2 norm is at most `norm` (rounded down to float32), the
+    loudest update that clipping lets pass.
+
+    Raises:
+        ParameterError: the coordinate lies outside, or the norm is not positive.
+    """
+    if not 0 <= coordinate < length:
+        raise ParameterError(f"coordinate={coordinate} lies outside length={length}.")
+    if not 0 < norm <= float(np.finfo(np.float32).max):
+        raise ParameterError(f"norm={norm} must be positive and fit float32.")
+    loud = np.float32(norm)
+    if float(loud) > norm:
+        loud = np.nextafter(loud, np.float32(0))
+    vector = np.zeros(length, dtype=np.float32)
+    vector[coordinate] = loud
+    return vector
+
+
+def one_run_audit(
+    scores: Floats,
+    included: NDArray[np.bool_],
+    *,
+    delta: float,
+    confidence: float = DEFAULT_CONFIDENCE,
+    shares: Sequence[float] = SHARES,
+) -> EpsilonBound:
+    """Guess the coins by the most extreme scores and return the best bound.
+
+    For each share s, the s m / 2 highest scores are guessed "in", equally many of the
+    lowest "out", and the attack abstains on the rest; equal scores rank by position.
+    Only then are the guesses compared with `included`. Every share is asked for
+    confidence 1 - (1 - confidence) / len(shares), so that the best may be kept.
+
+    Guarantee: that of `one_run_bound`, at `confidence`, for the best of all shares.
+
+    Args:
+        scores: (m,), higher = "was included"; made without the coins, and independent
+            of the position if there can be ties.
+        included: (m,) bool, the coins.
+        delta: of the claim.
+        confidence: one-sided.
+        shares: of the canaries to guess, each in (0, 1], fixed in advance.
+
+    Returns:
+        The best bound; `ceiling` is what perfect scores would give for these coins.
+
+    Raises:
+        ParameterError: shapes differ, a score is not finite, or a share guesses none.
+    """
+    check_confidence(confidence)
+    m = len(scores)
+    if scores.shape != (m,) or included.shape != (m,) or included.dtype != np.bool_:
+        raise ParameterError("scores and included must be vectors of equal length.")
+    if not np.isfinite(scores).all():
+        raise ParameterError("A canary's score must be finite.")
+    halves = [round(share * m) // 2 for share in shares]
+    if not halves or not all(1 <= half <= m // 2 for half in halves):
+        raise ParameterError(
+            f"shares={tuple(shares)} of {m} canaries must each guess some and at most "
+            "all; use more canaries or shares in (0, 1]."
+        )
+    order = np.argsort(-scores, kind="stable")
+    each = 1 - (1 - confidence) / len(halves)
+    inside = int(included.sum())
+    bounds, perfect = [], []
+    for half in halves:
+        right = included[order[:half]].sum() + (~included[order[m - half :]]).sum()
+        # Perfect scores err only where the rule guesses more of a kind than there are.
+        most = min(half, inside) + min(half, m - inside)
+        bounds.append(
+            one_run_bound(m, 2 * half, int(right), delta=delta, confidence=each)
+        )
+        perfect.append(
+            one_run_bound(m, 2 * half, most, delta=delta, confidence=each).value
+        )
+    best = max(bounds, key=lambda bound: bound.value)
+    return replace(
+        best,
+        ceiling=max(perfect),
+        confidence=confidence,
+        method=f"{best.method}, best of {len(bounds)} shares of guesses",
+    )
