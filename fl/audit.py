@@ -16,23 +16,24 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-import secagg
-from fl import models, tables
+from fl import crowd, guarantees, tables
 from fl.answer import answer
 from fl.config import Config, load_config
 from fl.coverage import not_covered
-from fl.data import Dataset, RawTable, load
-from fl.errors import ConfigError, DataError, UserError
+from fl.errors import UserError
 from fl.evidence import Evidence
-from fl.federation import federate
 from fl.folder import CONFIG, RunFolder, choose, writing
-from fl.gather import FAMILIES, effort, gather
+from fl.gates import gates
+from fl.gather import FAMILIES, gather
 from fl.manifest import manifest
 from fl.pictures import galleries
 from fl.plots import curves
+from fl.preparation import prepare
 from fl.progress import Reporter, Silent
-from fl.protection import Protection, build, plan
-from fl.report import Claim, Report, UtilityRow, from_json, write
+from fl.protection import plan
+from fl.report import Claim, Refusal, Report, UtilityRow, from_json, write
+from fl.stages import Setting
+from fl.stages.setting import effort
 from fl.verdict import decide
 
 REPORT = "report.json"
@@ -98,27 +99,20 @@ def run(
 ) -> AuditResult:
     """Run the audit; ``only`` restricts it to one family of attacks."""
     started, began = datetime.now(UTC), time.perf_counter()
-    raw, protections = _prepare(config)
+    ready = prepare(config)
     place = choose(out, Path(config.output.out), config.name, started, force=force)
     with writing(place, link=out is None) as folder:
         folder.log(CONFIG, config.resolved())
-        evidence = gather(
-            raw,
-            protections,
-            config,
-            folder=folder,
-            progress=progress,
-            families=FAMILIES if only is None else (only,),
-        )
-        _save_models(evidence, folder, mode=PUBLIC if raw.builtin else OWNER_ONLY)
-        started_at = (started, began)
+        setting = ready.setting(folder, progress)
+        evidence = gather(setting, families=FAMILIES if only is None else (only,))
+        _save_models(evidence, folder, mode=PUBLIC if ready.builtin else OWNER_ONLY)
         try:
-            report = _write(raw, protections, config, evidence, folder, started_at)
+            report = _write(setting, ready.refused, evidence, started, began)
         except KeyboardInterrupt:
             # Deciding the rankings takes longest; the page says that they are missing.
             evidence.rankings.clear()
             evidence.stopped = "the scoring of membership inference"
-            report = _write(raw, protections, config, evidence, folder, started_at)
+            report = _write(setting, ready.refused, evidence, started, began)
     return AuditResult(folder=place, report=report, interrupted=bool(evidence.stopped))
 
 
@@ -127,33 +121,36 @@ def train_only(
 ) -> Trained:
     """Train under each protection and keep the models and the log, without attacks."""
     started = datetime.now(UTC)
-    raw, protections = _prepare(config)
+    ready = prepare(config)
     place = choose(out, Path(config.output.out), config.name, started, force=force)
     with writing(place, link=out is None) as folder:
         folder.log(CONFIG, config.resolved())
-        evidence = gather(
-            raw, protections, config, folder=folder, progress=progress, families=()
-        )
-        _save_models(evidence, folder, mode=PUBLIC if raw.builtin else OWNER_ONLY)
+        evidence = gather(ready.setting(folder, progress), families=())
+        _save_models(evidence, folder, mode=PUBLIC if ready.builtin else OWNER_ONLY)
         rows = tables.utility(evidence, config)
     return Trained(folder=place, utility=rows)
 
 
 def describe(config: Config) -> Iterator[str]:
     """Say what an audit would do, having checked all that can be checked."""
-    raw, protections = _prepare(config)
-    agreed = plan(config, config.federation.clients)
+    ready = prepare(config)
+    raw, federation = ready.raw, config.federation
+    agreed = plan(config, federation.cohort)
     training, (trials, _) = config.training, effort(config)
     yield f"data: {raw.provenance}, {len(raw)} records, {raw.classes} classes"
     yield f"plan: {agreed}"
     yield (
-        f"training: {config.repeats} seeds x {len(protections)} protections x "
-        f"{training.rounds} rounds on {config.federation.clients} clients"
+        f"training: {config.repeats} seeds x {len(ready.protections)} protections x "
+        f"{training.rounds} rounds on {federation.clients} clients, "
+        f"{federation.cohort} expected in a round"
     )
-    yield f"protections: {', '.join(protection.name for protection in protections)}"
+    yield f"protections: {', '.join(one.name for one in ready.protections)}"
+    for refusal in ready.refused:
+        yield f"refused: {refusal.protection}: {refusal.why}"
     yield (
         f"attacks: {config.attacks.shadows} shadow models, {trials} victims per "
-        f"worst-case view, batches {list(config.attacks.batches)}"
+        f"worst-case view, batches {list(config.attacks.batches)}, "
+        f"{config.attacks.canaries} canaries"
     )
 
 
@@ -178,53 +175,37 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def _prepare(config: Config) -> tuple[Dataset | RawTable, list[Protection]]:
-    """Load the data and refuse, before anything is written, what cannot be run."""
-    raw = load(config.data, config.seed)
-    clients = config.federation.clients
-    protections = [build(name, config, clients) for name in config.protections.names]
-    trial = federate(raw, config, secagg.PlainSum(), seed=config.seed)
-    models.build(config.model, trial.input_shape, trial.classes, config.seed)
-    largest = max(client.records for client in trial.clients)
-    if largest > config.training.weight_max:
-        raise ConfigError(
-            f"a client holds {largest} records but training.weight_max = "
-            f"{config.training.weight_max}; raise it to {largest} or more."
-        )
-    if len(trial.train_ids) < 2 * clients:
-        raise DataError(
-            f"{len(trial.train_ids)} training records are fewer than two for each of "
-            f"{clients} clients; use more records or lower federation.clients."
-        )
-    return raw, protections
-
-
 def _write(
-    raw: Dataset | RawTable,
-    protections: Sequence[Protection],
-    config: Config,
+    setting: Setting,
+    refused: Sequence[Refusal],
     evidence: Evidence,
-    folder: RunFolder,
-    started_at: tuple[datetime, float],
+    started: datetime,
+    began: float,
 ) -> Report:
-    started, began = started_at
+    raw, config, protections = setting.raw, setting.config, setting.protections
     findings = evidence.findings(protections)
     leakage = decide(findings, seed=config.seed)
     described = tables.federation(raw, evidence, config)
     utility = tables.utility(evidence, config)
     cost = tables.cost(evidence)
     baselines = tables.baselines(evidence, config)
+    privacy = guarantees.bounds(protections, evidence, config)
+    drill = guarantees.drills(evidence.drill)
     report = Report(
         schema="blindsum.report/1",
-        answer=answer(described, utility, leakage, cost, baselines),
+        answer=answer(described, utility, leakage, cost, baselines, privacy),
         federation=described,
         utility=utility,
-        privacy=tables.privacy(protections),
+        privacy=privacy,
         leakage=leakage,
-        crowd=tables.crowd(plan(config, described.clients)),
+        crowd=crowd.rows(config.federation, leakage),
         cost=cost,
         baselines=baselines,
-        gates=tables.gates(evidence, leakage),
+        ledger=guarantees.ledger(protections, evidence, config),
+        statements=guarantees.statements(protections, evidence, config),
+        drill=drill,
+        refused=tuple(refused),
+        gates=gates(evidence, leakage, privacy, drill),
         not_covered=not_covered(evidence, config),
         manifest=manifest(
             config, raw, started=started, seconds=time.perf_counter() - began
@@ -232,9 +213,9 @@ def _write(
     )
     write(
         report,
-        folder=folder.draft,
+        folder=setting.folder.draft,
         galleries=galleries(evidence.outcomes),
-        curves=curves(evidence, findings, leakage, config),
+        curves=curves(evidence, findings, leakage, privacy, config),
         claims=[
             Claim(protection=one.name, proven=(one.proves,), assumes=())
             for one in protections

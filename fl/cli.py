@@ -25,13 +25,13 @@ except ImportError:
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
+from fl.cli_report import report_app
 from fl.config import load_config
 from fl.console import accuracies, attacks
 from fl.errors import UserError
 from fl.folder import StoppedRun
 from fl.progress import reporter
-
-BAD_INPUT, GATE_FAILED, INTERRUPTED = 2, 3, 130
+from fl.status import BAD_INPUT, GATE_FAILED, INTERRUPTED
 
 app = typer.Typer(
     name="blindsum",
@@ -61,6 +61,7 @@ def _common(
 
 secagg_app = typer.Typer(help="Plan secure aggregation, in integers.")
 app.add_typer(secagg_app, name="secagg")
+app.add_typer(report_app, name="report")
 
 
 class Profile(StrEnum):
@@ -99,6 +100,14 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
 ]
 
+Useless = Annotated[
+    bool,
+    typer.Option(
+        "--allow-useless",
+        help="Run client-level noise for fewer than 50 clients.",
+    ),
+]
+
 AUDIT_EXAMPLES = """
 Examples:
 
@@ -120,9 +129,12 @@ def audit(
     force: Force = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
+    allow_useless: Useless = False,
 ) -> None:
     """Train under each protection, attack what each adversary saw, write one page."""
-    settings = load_config(config, sets or (), seed=seed, profile=profile)
+    settings = load_config(
+        config, sets or (), seed=seed, profile=profile, allow_useless=allow_useless
+    )
     if dry_run:
         for line in audits.describe(settings):
             print(line)
@@ -190,17 +202,6 @@ def attack(
     seeds = ", ".join(str(seed) for seed in result.report.manifest.seeds.values())
     print(f"Intervals hold together at 95 % over all rows; seeds {seeds}.")
     _finish(result)
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder under runs/.")],
-) -> None:
-    """Print a finished run's answer and check its report.json against the schema."""
-    found = audits.read_report(run)
-    for sentence in found.answer:
-        print(sentence)
-    print(f"Page: {run / 'report.html'}")
 
 
 @secagg_app.command("plan")

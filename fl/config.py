@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from fl.data.settings import DataConfig
 from fl.errors import ConfigError
+from fl.privacy_settings import PrivacyConfig
 from fl.settings import (
     AttacksConfig,
     Config,
@@ -39,12 +40,16 @@ __all__ = [
     "FederationConfig",
     "ModelConfig",
     "OutputConfig",
+    "PrivacyConfig",
     "ProtectionsConfig",
     "TrainingConfig",
     "load_config",
 ]
 
 Tree = dict[str, object]
+
+# What `blindsum audit` runs without a file; every figure in it is explained there.
+DEFAULTS = Path(__file__).resolve().with_name("defaults.toml")
 
 # Synonyms: what people write -> the key it stands for.
 SYNONYMS = {("data", "path"): ("data", "source")}
@@ -60,6 +65,7 @@ def load_config(
     seed: int | None = None,
     profile: str | None = None,
     out: str | None = None,
+    allow_useless: bool = False,
 ) -> Config:
     """Return the configuration of a run, every key with a value.
 
@@ -67,17 +73,18 @@ def load_config(
     cannot work is refused here, before any data is read or any file is written.
 
     Args:
-        path: a TOML file, or None for the defaults.
+        path: a TOML file, or None for the run in `fl/defaults.toml`.
         sets: "section.key=value"; the value is TOML, and what is not TOML is a string.
         name: overrides the key of the same name, as do the ones below.
         seed: overrides `seed`.
         profile: overrides `profile`.
         out: overrides `output.out`.
+        allow_useless: sets `privacy.allow_useless`.
 
     Raises:
         ConfigError: the user's fault; its message lists every problem found.
     """
-    tree = _read(Path(path)) if path is not None else {}
+    tree = _read(Path(path) if path is not None else DEFAULTS)
     where = Path(path).name if path is not None else "the defaults"
     problems = _apply_synonyms(tree)
     from_sets: set[tuple[str, ...]] = set()
@@ -90,6 +97,8 @@ def load_config(
     tree.update({key: value for key, value in flags.items() if value is not None})
     if out is not None:
         _put(tree, ("output", "out"), out, "--out")
+    if allow_useless:
+        _put(tree, ("privacy", "allow_useless"), True, "--allow-useless")
     if "name" not in tree:
         tree["name"] = _name_of(tree.get("data"))
     try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from attacks import Adversary
+from attacks import Adversary, EpsilonBound
 from fl import inversion
+from fl.drill import Drilled
 from fl.federation import Federation
 from fl.finding import Finding, Missing
 from fl.protection import Protection
@@ -36,12 +37,16 @@ class Evidence:
         repeats: the complete repetitions.
         outcomes: scored inversion attacks.
         rankings: findings of the membership attacks.
+        bounds: lower bounds on epsilon by protection, together at 95 %.
+        drill: the sound and the faulty run of the drill, if it was held.
         stopped: the stage that Ctrl-C ended, or "".
     """
 
     repeats: list[Repeat] = field(default_factory=list)
     outcomes: list[inversion.Outcome] = field(default_factory=list)
     rankings: list[Finding] = field(default_factory=list)
+    bounds: dict[str, EpsilonBound] = field(default_factory=dict)
+    drill: tuple[Drilled, ...] = ()
     stopped: str = ""
 
     def findings(self, protections: Sequence[Protection]) -> list[Finding]:
@@ -70,7 +75,7 @@ def _missing(
         else "no attack of this run looks at this view."
     )
     for scenario in (AS_CONFIGURED, WORST_CASE):
-        for adversary in (Adversary.SERVER, Adversary.SERVER_PLUS, Adversary.OUTSIDER):
+        for adversary in Adversary:
             if (adversary, scenario) not in filled:
                 yield Finding(
                     protection=protection,

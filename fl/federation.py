@@ -2,7 +2,7 @@
 
 Split, partition, and what is learnt from the data before training all happen here; the
 latter through the protection's own aggregator, so that preparing the data leaks no more
-than the protection allows.
+than the protection allows; where that is nothing, declared bounds take its place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import secagg
 from fl.config import Config
-from fl.data import Dataset, Learnt, RawTable, apply, learn
+from fl.data import Dataset, Learnt, RawTable, apply, declared, learn
 from fl.data.records import Records
 from fl.errors import DataError
 from fl.local import predict_logits
@@ -112,6 +112,10 @@ class Federation:
         """Return the row numbers of all training records."""
         return np.concatenate([client.ids for client in self.clients])
 
+    def colluders(self, count: int) -> tuple[Client, ...]:
+        """Return the clients that side with the server: the last ``count``."""
+        return self.clients[len(self.clients) - count :]
+
     def strangers_like(self, counts: Mapping[str, int]) -> torch.Tensor:
         """Return strangers from the same sites as the records they stand in for.
 
@@ -154,7 +158,7 @@ class Federation:
 def federate(
     raw: Dataset | RawTable,
     config: Config,
-    counter: secagg.Aggregator,
+    counter: secagg.Aggregator | None,
     *,
     seed: int,
 ) -> Federation:
@@ -163,17 +167,22 @@ def federate(
     Args:
         raw: the loaded data.
         config: fractions and the kind of partition.
-        counter: sums the counts by which a table's quantiles are learnt.
+        counter: sums the counts by which a table's quantiles are learnt; None to
+            learn nothing and scale by declared bounds.
         seed: of this repetition; the split and the partition depend on it alone.
 
     Raises:
-        DataError: the partition leaves a client without records.
+        DataError: the partition leaves a client without records, or a table lacks
+            the bounds to scale it by.
     """
     train, test = split(raw, config.data.test_fraction, seed)
     learnt = None
     if isinstance(raw, RawTable):
-        shares = _shares(raw, train, config, seed)
-        learnt = learn(raw, shares, _ExactSum(counter, seed))
+        if counter is None:
+            learnt = declared(raw)
+        else:
+            shares = _shares(raw, train, config, seed)
+            learnt = learn(raw, shares, _ExactSum(counter, seed))
         dataset = apply(raw, learnt)
     else:
         dataset = raw

@@ -40,9 +40,11 @@ SUPPORTS = {
     SSIM: (-1.0, 1.0),
     LABELS_RIGHT: (0.0, 1.0),
 }
-NULL_SETS = 3
+# One set: the mean of several has less spread than the truth, and the difference then
+# a tail that Student's t does not know.
+NULL_SETS = 1
 # Gradient matching searches for this many records at once and no more.
-MATCHED_RECORDS = 64
+MATCHED_RECORDS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +106,23 @@ def assault(job: Assault) -> list[Attempt]:
 
 
 def applies(attack: InversionAttack, shot: Shot) -> bool:
-    """Tell whether ``attack`` is sized for this shot (matching is for small sums)."""
-    if isinstance(attack, LinearInversion) or shot.scenario == AS_CONFIGURED:
+    """Tell whether ``attack`` is sized for this shot.
+
+    Matching is slow: it is for few records, and not for uploads that a proof covers,
+    where the quick attacks stand guard.
+    """
+    if isinstance(attack, LinearInversion):
         return True
-    return (shot.observation.records or 1) <= MATCHED_RECORDS
+    if shot.prevented is not None:
+        return False
+    few = (shot.observation.records or 1) <= MATCHED_RECORDS
+    alone = shot.observation.clients_summed == 1
+    return few or (alone and shot.scenario == AS_CONFIGURED)
+
+
+def outcomes(job: Assault) -> list[Outcome]:
+    """Run the attacks on a shot; return each attempt beside it."""
+    return [Outcome(shot=job.shot, attempt=one) for one in assault(job)]
 
 
 def findings(outcomes: Sequence[Outcome]) -> list[Finding]:
@@ -243,6 +258,11 @@ def _findings(group: list[Outcome]) -> list[Finding]:
     ]
 
 
+def _sets_of_strangers(shot: Shot) -> int:
+    """Return how many disjoint sets, each as large as the truth, the null is asked."""
+    return max(1, len(shot.pool) // len(shot.x))
+
+
 def _measures(group: list[Outcome]) -> tuple[Measure, ...]:
     """Measure one sample; shots of the same records are one victim, not several."""
     units: dict[str, list[Attempt]] = {}
@@ -271,5 +291,12 @@ def _measures(group: list[Outcome]) -> tuple[Measure, ...]:
     if exact:
         hits, chance_hits = np.array(exact).T
         certified = sum(any(one.certified for one in victim) for victim in victims)
-        measures.append(Exact(hits=hits, nulls=chance_hits, certified=certified))
+        measures.append(
+            Exact(
+                hits=hits,
+                nulls=chance_hits,
+                certified=certified,
+                strangers=min(_sets_of_strangers(one.shot) for one in group),
+            )
+        )
     return tuple(measures)

@@ -84,7 +84,8 @@ def judge_paired(measure: Paired, confidence: float) -> Judged:
         n=len(measure.values),
         # The page recomputes `low > null`, which must not differ by rounding.
         found=excess.low > 0 and low > null,
-        smallest=min_detectable(excess, power=POWER),
+        # No effect is larger than from the null to the end of the scale.
+        smallest=min(min_detectable(excess, power=POWER), most - null),
     )
 
 

@@ -10,7 +10,7 @@ targets.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,18 +27,20 @@ from attacks import (
 )
 from attacks.membership.lira import SIDE_NEEDED
 from fl.config import Config
-from fl.federation import Federation
+from fl.federation import Client, Federation
 from fl.finding import Finding, Group, Measure, Missing, Ranking
 from fl.local import evaluate, predict_logits
+from fl.looks import BOTH
 from fl.models import build, load_vector
 from fl.protection import Protection
 from fl.run import RunRecord
 from fl.seeds import seed_for
-from fl.shots import AS_CONFIGURED, WORST_CASE, colluders_of
+from fl.shots import AS_CONFIGURED, WORST_CASE
 from fl.view import mean_without
 
 LOSS, LIRA = "loss threshold", "LiRA"
 RATES = (0.1, 0.01)
+EVERYBODY = (Adversary.OUTSIDER, Adversary.CLIENT, *BOTH)
 
 Vector = NDArray[np.floating]
 
@@ -116,18 +118,37 @@ def findings(
         for run, fed in runs
     ]
     seeds = tuple(run.seed for run, _ in runs)
-    everyone = (Adversary.OUTSIDER, Adversary.SERVER, Adversary.SERVER_PLUS)
-    rows = attack.rank(LOSS, everyone, "released model", released, seeds)
-    rows += attack.rank(LIRA, everyone, "released model", released, seeds)
-    if protection.hides_one_upload is None:
-        alone = [target for run, fed in runs for target in _uploads(run, fed, config)]
-        rows += attack.rank(LOSS, everyone[1:], "one client's model", alone, seeds)
-    elif config.federation.corrupt:
-        partial = [target for run, fed in runs for target in _honest(run, fed, config)]
-        view = "sum of the honest updates"
-        rows += attack.rank(LOSS, everyone[2:], view, partial, seeds)
+    rows = attack.rank(LOSS, EVERYBODY, "released model", released, seeds)
+    rows += attack.rank(LIRA, EVERYBODY, "released model", released, seeds)
+    for view, adversaries, targets in _inside(runs, protection, config):
+        rows += attack.rank(LOSS, adversaries, view, targets, seeds)
     rows.append(_no_worst_case(protection.name, seeds))
     return rows
+
+
+def _inside(
+    runs: Sequence[tuple[RunRecord, Federation]],
+    protection: Protection,
+    config: Config,
+) -> Iterator[tuple[str, tuple[Adversary, ...], list[Target]]]:
+    """Yield the models that only the server or its colluders can build."""
+    if protection.hides_one_upload is None:
+        targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
+        yield "one client's model", BOTH, targets
+        return
+    if protection.central is not None:  # before the noise that all others see
+        targets = [_summed(run, fed, ()) for run, fed in runs]
+        yield "sum of the cohort", BOTH, targets
+    if not config.federation.corrupt:
+        return
+    if protection.shared_key is not None:
+        targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
+        yield "one client's model, opened with the shared key", BOTH[1:], targets
+        return
+    targets = [
+        _summed(run, fed, fed.colluders(config.federation.corrupt)) for run, fed in runs
+    ]
+    yield "the honest clients' sum", BOTH[1:], targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +225,8 @@ def _group(target: Target, scores: NDArray[np.float64]) -> Group:
 
 def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Target]:
     last = run.snapshots[-1]
-    uploads = last.aggregate.transcript.uploads()
-    colluders = colluders_of(federation, config)
+    uploads = last.opened or last.aggregate.transcript.uploads()
+    colluders = federation.colluders(config.federation.corrupt)
     return [
         Target(
             parameters=last.before + uploads[client.name].vector,
@@ -214,23 +235,22 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
             federation=federation,
         )
         for client in federation.clients
-        if client.name in uploads and client.name not in colluders
+        if client.name in uploads and client.name not in {one.name for one in colluders}
     ]
 
 
-def _honest(run: RunRecord, federation: Federation, config: Config) -> list[Target]:
+def _summed(
+    run: RunRecord, federation: Federation, colluders: Sequence[Client]
+) -> Target:
     last = run.snapshots[-1]
-    colluders = colluders_of(federation, config)
-    change, _, names = mean_without(last, colluders)
-    honest = [client.ids for client in federation.clients if client.name in names]
-    return [
-        Target(
-            parameters=last.before + change,
-            members=np.concatenate(honest),
-            nonmembers=federation.held_out.ids,
-            federation=federation,
-        )
-    ]
+    change, _, names = mean_without(last, {client.name for client in colluders})
+    inside = [client.ids for client in federation.clients if client.name in names]
+    return Target(
+        parameters=last.before + change,
+        members=np.concatenate(inside),
+        nonmembers=federation.held_out.ids,
+        federation=federation,
+    )
 
 
 def _model(target: Target, config: Config) -> torch.nn.Module:

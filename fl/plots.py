@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -12,43 +13,36 @@ from fl.config import Config
 from fl.evidence import Evidence
 from fl.finding import Finding, Ranking
 from fl.membership import LIRA
-from fl.report import Curve, LeakageRow, Scenario, Series
+from fl.privacy import EXAMPLE
+from fl.report import Curve, LeakageRow, PrivacyRow, Scenario, Series
 
 _BATCH = re.compile(r", batch (\d+), (\w+) model$")
 _GRID = np.logspace(-3, 0, 60)
+# Above this epsilon the limit is 1 at every rate that a drawing can show.
+_ALLOWS_ALL = 30.0
 
 
 def curves(
     evidence: Evidence,
     findings: Sequence[Finding],
     leakage: Sequence[LeakageRow],
+    privacy: Sequence[PrivacyRow],
     config: Config,
 ) -> tuple[Curve, ...]:
     """Return the plots that this evidence supports."""
-    made = [_accuracy(evidence), _batches(leakage), _roc(findings)]
+    made = [
+        _accuracy(evidence),
+        _spending(evidence),
+        _batches(leakage),
+        _roc(findings, privacy),
+    ]
     return tuple(curve for curve in made if curve is not None)
 
 
 def _accuracy(evidence: Evidence) -> Curve | None:
     first = evidence.repeats[0]
     rounds = tuple(float(r.index + 1) for r in next(iter(first.runs.values())).rounds)
-    series = []
-    for name in first.runs:
-        traces = np.array(
-            [
-                [r.accuracy for r in repeat.runs[name].rounds]
-                for repeat in evidence.repeats
-            ]
-        )
-        series.append(
-            Series(
-                name=name,
-                x=rounds,
-                y=tuple(traces.mean(axis=0).tolist()),
-                low=tuple(traces.min(axis=0).tolist()),
-                high=tuple(traces.max(axis=0).tolist()),
-            )
-        )
+    series = [_trace(evidence, name, rounds) for name in first.runs]
     pooled = float(
         np.mean([repeat.baseline.pooled.mean() for repeat in evidence.repeats])
     )
@@ -59,14 +53,65 @@ def _accuracy(evidence: Evidence) -> Curve | None:
         )
     return Curve(
         title="Held-out accuracy per round",
-        caption=(
-            f"Mean over {len(evidence.repeats)} seeds; the band spans their lowest and "
-            "highest."
-        ),
+        caption=_spread(evidence),
         x_label="round",
         y_label="accuracy",
         series=tuple(series),
         place="utility",
+    )
+
+
+def _spending(evidence: Evidence) -> Curve | None:
+    """Plot what accuracy each epsilon bought, beside training without noise."""
+    series, plain = [], []
+    for name in evidence.repeats[0].runs:
+        spent = [
+            [r.epsilon for r in repeat.runs[name].rounds] for repeat in evidence.repeats
+        ]
+        known = [[e for e in row if e is not None] for row in spent]
+        if [len(row) for row in known] == [len(row) for row in spent] and all(known):
+            x = tuple(np.mean(known, axis=0).tolist())
+            series.append(_trace(evidence, name, x))
+        else:
+            plain.append(name)
+    if not series:
+        return None
+    ends = (min(s.x[0] for s in series), max(s.x[-1] for s in series))
+    for name in plain:
+        last = [repeat.runs[name].rounds[-1].accuracy for repeat in evidence.repeats]
+        level = float(np.mean(last))
+        series.append(Series(name=name, x=ends, y=(level, level), role="reference"))
+    return Curve(
+        title="Held-out accuracy against epsilon spent",
+        caption=(
+            f"One point per round, at the largest epsilon that any party has spent; "
+            f"{_spread(evidence)} Dashed: the last round without noise."
+        ),
+        x_label="epsilon spent",
+        y_label="accuracy",
+        series=tuple(series),
+        place="utility",
+    )
+
+
+def _trace(evidence: Evidence, name: str, x: tuple[float, ...]) -> Series:
+    """Return a protection's accuracy per round, over the repetitions."""
+    traces = np.array(
+        [[r.accuracy for r in repeat.runs[name].rounds] for repeat in evidence.repeats]
+    )  # (repetitions, rounds)
+    return Series(
+        name=name,
+        x=x,
+        y=tuple(traces.mean(axis=0).tolist()),
+        low=tuple(traces.min(axis=0).tolist()),
+        high=tuple(traces.max(axis=0).tolist()),
+    )
+
+
+def _spread(evidence: Evidence) -> str:
+    return (
+        f"Mean over {len(evidence.repeats)} seeds; the band spans their lowest and "
+        "highest."
     )
 
 
@@ -123,7 +168,7 @@ def _batches(leakage: Sequence[LeakageRow]) -> Curve | None:
     )
 
 
-def _roc(findings: Sequence[Finding]) -> Curve | None:
+def _roc(findings: Sequence[Finding], privacy: Sequence[PrivacyRow]) -> Curve | None:
     """Plot the likelihood-ratio attack on the released models, log-log."""
     series = []
     for finding in findings:
@@ -153,16 +198,51 @@ def _roc(findings: Sequence[Finding]) -> Curve | None:
         )
     if not series:
         return None
+    shown = {one.name for one in series}
+    drawn = tuple(sorted({x for one in series for x in one.x}))
+    limits = [_limit(row, drawn) for row in privacy if row.protection in shown]
     return Curve(
         title="Membership inference on the released model (LiRA)",
         caption=(
             "Scores pooled over the repetitions; drawn from the false-positive rate "
-            "that ten non-members can resolve. The diagonal is guessing."
+            "that ten non-members can resolve. The diagonal is guessing; a limit is "
+            "the most that any attack reaches under the proven epsilon and delta."
         ),
         x_label="false-positive rate",
         y_label="true-positive rate",
-        series=tuple(series),
+        series=(*series, *(one for one in limits if one is not None)),
         log_x=True,
         log_y=True,
         diagonal=True,
+    )
+
+
+def _limit(row: PrivacyRow, grid: Sequence[float]) -> Series | None:
+    """Return the most that any test of one record's membership reaches.
+
+    TPR <= min(e^eps FPR + delta, 1 - e^-eps (1 - delta - FPR)): Kairouz, Oh and
+    Viswanath, ICML 2015, theorem 2.1. Where the unit is a client, a record that is in
+    or out makes one client another: one removed and one added, so the bound is that of
+    two steps (Dwork and Roth 2014, theorem 2.2: 2 eps, (1 + e^eps) delta).
+    """
+    if row.epsilon_upper is None:
+        return None
+    epsilon, delta = row.epsilon_upper, row.delta or 0.0
+    if epsilon > _ALLOWS_ALL:
+        return None
+    if row.unit != EXAMPLE:
+        epsilon, delta = 2 * epsilon, (1 + math.exp(epsilon)) * delta
+    fpr = np.asarray(grid)
+    rates = np.minimum(
+        math.exp(epsilon) * fpr + delta,
+        1 - math.exp(-epsilon) * (1 - delta - fpr),
+    )
+    below = rates < 1
+    if not below.any():
+        return None
+    return Series(
+        name=f"limit of {row.protection} (epsilon {row.epsilon_upper:.3g})",
+        x=tuple(fpr[below].tolist()),
+        y=tuple(rates[below].tolist()),
+        role="reference",
     )

@@ -1,14 +1,16 @@
-"""One federated round: local training, clip, aggregate, apply (McMahan et al. 2017).
+"""One federated round: cohort, local training, clip, aggregate, release.
 
-The weight of a client is its number of examples; it travels inside the aggregate and is
-hidden wherever the updates are. Batches, dropouts and initial weights depend on the
+McMahan et al. 2017. Who joins, who vanishes, batches and initial weights depend on the
 seed alone, never on the protection, so that two protections train on the same batches.
+The weight of a client is its number of records and travels inside the aggregate;
+where that number would tell, every client weighs the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,11 +18,16 @@ from numpy.typing import NDArray
 
 import dp
 import secagg
-from fl.config import Config, ModelConfig, TrainingConfig
+from dp.sgd import train_private
+from fl.config import Config
 from fl.federation import Client, Federation
 from fl.local import train_local
 from fl.models import load_vector, to_vector
+from fl.privacy import ExampleNoise
+from fl.protection import Protection
 from fl.seeds import bytes_for, rng_for, seed_for
+from fl.summing import collect, collect_all
+from secagg.transcript import Upload
 
 STEPS = ("advertise_keys", "share_keys", "masked_input", "unmask")
 
@@ -33,8 +40,11 @@ class Snapshot:
         index: round number, from 0.
         before: the released model the round began from, (parameters,) float32.
         updates: what each client put in after clipping, (parameters,) float32.
-        weights: examples per client.
-        aggregate: the outcome with the transcript of what the server saw.
+        weights: of the clients in the mean.
+        aggregate: the sum that the server is due, with the transcript of what it saw.
+        released: the change of the model that everybody sees, (parameters,) float32.
+        opened: what a client's own key opens of the uploads, if it opens any; empty
+            where nobody looked.
     """
 
     index: int
@@ -42,93 +52,211 @@ class Snapshot:
     updates: Mapping[str, NDArray[np.float32]]
     weights: Mapping[str, int]
     aggregate: secagg.Aggregate
+    released: NDArray[np.float32]
+    opened: Mapping[str, Upload]
 
 
 def run_one(
     model: torch.nn.Module,
-    federation: Federation,
-    aggregator: secagg.Aggregator,
+    cohort: Sequence[Client],
+    protection: Protection,
     config: Config,
     *,
     seed: int,
     index: int,
+    look: bool = True,
 ) -> Snapshot:
-    """Train every client from ``model``, aggregate, and leave the new model in it.
+    """Train the cohort from ``model``, aggregate, and leave the new model in it.
 
     Raises:
-        secagg.AbortError: too few clients were left to finish the round.
+        secagg.AbortError: too few clients joined, or were left to finish the round;
+            where the server adds noise, only if nobody is in the sum.
     """
     before = to_vector(model)
     updates = {
         client.name: local_update(
-            model, before, client, config.training, seed=seed, index=index
+            model, before, client, protection, config, seed=seed, index=index
         )
-        for client in federation.clients
+        for client in cohort
     }
-    weights = {client.name: client.records for client in federation.clients}
-    aggregate = aggregator.aggregate(
+    snapshot = aggregate(
         updates,
-        weights,
-        context=context_of(before, config.model, config.training),
-        session=bytes_for(seed, "session", index),
-        vanish=draw_vanishing(federation, config, seed=seed, index=index),
-        seed=bytes_for(seed, "protocol", index),
+        {client.name: protection.weight(client.records) for client in cohort},
+        before,
+        protection,
+        config,
+        vanish=draw_vanishing(cohort, config, seed=seed, index=index),
+        seed=seed,
+        name=("round", index),
+        look=look,
     )
-    load_vector(model, before + aggregate.mean)
+    load_vector(model, before + snapshot.released)
+    return snapshot
+
+
+def aggregate(
+    updates: Mapping[str, NDArray[np.float32]],
+    weights: Mapping[str, int],
+    before: NDArray[np.float32],
+    protection: Protection,
+    config: Config,
+    *,
+    vanish: Mapping[str, str],
+    seed: int,
+    name: tuple[str | int, ...],
+    look: bool = True,
+) -> Snapshot:
+    """Send the updates through the protection's own messages and release the result.
+
+    Args:
+        updates: clipped, one per client of the cohort.
+        weights: for the same clients.
+        before: the released model that they started from.
+        protection: carries them, and adds its noise to the sum.
+        config: what shapes an update; bound into the masks.
+        vanish: who falls silent from which step on.
+        seed: of the repetition.
+        name: of the round among all that this seed plays; ends with its number.
+        look: open what a client's key opens, for the audit.
+
+    Raises:
+        secagg.AbortError: as `run_one`.
+    """
+    send = partial(
+        collect,
+        aggregator=protection.aggregator,
+        context=context_of(before, config),
+        seed=seed,
+        name=name,
+    )
+    if protection.central is None:
+        found = send(updates, weights, smallest=protection.smallest, vanish=vanish)
+    else:
+        found = collect_all(send, updates, smallest=protection.smallest, vanish=vanish)
+    shared = protection.shared_key
     return Snapshot(
-        index=index,
+        index=int(name[-1]),
         before=before,
         updates=updates,
         weights=weights,
-        aggregate=aggregate,
+        aggregate=found,
+        released=released(protection, found, len(before), seed=seed, name=name),
+        opened=shared.opened(found.transcript) if shared is not None and look else {},
     )
+
+
+def released(
+    protection: Protection,
+    found: secagg.Aggregate | None,
+    length: int,
+    *,
+    seed: int,
+    name: tuple[str | int, ...],
+) -> NDArray[np.float32]:
+    """Return the change of the model that everybody gets to see.
+
+    Args:
+        protection: with its noise, if the server adds any.
+        found: the round's sum; None if the round was aborted.
+        length: number of parameters.
+        seed: of the repetition.
+        name: of the round.
+    """
+    if protection.central is None:
+        if found is None:
+            return np.zeros(length, dtype=np.float32)
+        return found.mean
+    total = None if found is None else found.mean.astype(np.float64) * found.weight
+    noised = protection.central.release(
+        total,
+        length=length,
+        sum_error=protection.sum_error,
+        seed=bytes_for(seed, "noise", *name),
+    )
+    return noised.astype(np.float32)
 
 
 def local_update(
     model: torch.nn.Module,
     before: NDArray[np.float32],
     client: Client,
-    training: TrainingConfig,
+    protection: Protection,
+    config: Config,
     *,
     seed: int,
     index: int,
 ) -> NDArray[np.float32]:
     """Return the clipped change that ``client`` makes to the model, as float32."""
     load_vector(model, before)
-    change = train_local(
+    name = seed_for(seed, "batches", index, client.name)
+    if protection.example is not None:
+        change = _noised(model, client, protection.example, name)
+    else:
+        training = config.training
+        change = train_local(
+            model,
+            client.x,
+            client.y,
+            epochs=training.local_epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+            seed=name,
+        )
+    load_vector(model, before)
+    return dp.clip_l2(change, protection.clip_norm_l2).vector
+
+
+def _noised(
+    model: torch.nn.Module, client: Client, noise: ExampleNoise, seed: int
+) -> NDArray[np.float32]:
+    own = noise.settings
+    return train_private(
         model,
         client.x,
         client.y,
-        epochs=training.local_epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        momentum=training.momentum,
-        seed=seed_for(seed, "batches", index, client.name),
+        steps=own.steps,
+        sampling_rate=own.sampling_rate,
+        batch_size=own.batch_size,
+        clip_norm_l2=own.clip_norm_l2,
+        noise_multiplier=noise.noise_multiplier,
+        learning_rate=own.learning_rate,
+        seed=seed,
+        noise_seed=bytes_for(seed, "noise"),
     )
-    load_vector(model, before)
-    return dp.clip_l2(change, training.clip_norm_l2).vector
 
 
-def context_of(
-    before: NDArray[np.float32], model: ModelConfig, training: TrainingConfig
-) -> bytes:
+def context_of(before: NDArray[np.float32], config: Config) -> bytes:
     """Return the hash of all that shapes an update: the model and how it is trained."""
     return secagg.context(
         np.ascontiguousarray(before, dtype="<f4").tobytes(),
-        training.model_dump_json().encode(),
-        model.model_dump_json().encode(),
+        config.training.model_dump_json().encode(),
+        config.model.model_dump_json().encode(),
+        config.privacy.model_dump_json().encode(),
+    )
+
+
+def draw_cohort(
+    federation: Federation, config: Config, *, seed: int, index: int
+) -> tuple[Client, ...]:
+    """Return who joins a round: each client by a coin of its own (Poisson sampling)."""
+    coins = rng_for(seed, "cohort", index).random(len(federation.clients))
+    return tuple(
+        client
+        for client, coin in zip(federation.clients, coins, strict=True)
+        if coin < config.federation.participation
     )
 
 
 def draw_vanishing(
-    federation: Federation, config: Config, *, seed: int, index: int
+    cohort: Sequence[Client], config: Config, *, seed: int, index: int
 ) -> dict[str, str]:
     """Return which clients vanish in this round and at which protocol step."""
     rng = rng_for(seed, "dropout", index)
-    fate = rng.random(len(federation.clients))
-    step = rng.integers(len(STEPS), size=len(federation.clients))
+    fate = rng.random(len(cohort))
+    step = rng.integers(len(STEPS), size=len(cohort))
     return {
         client.name: STEPS[step[i]]
-        for i, client in enumerate(federation.clients)
+        for i, client in enumerate(cohort)
         if fate[i] < config.federation.dropout
     }

@@ -7,15 +7,20 @@ This module reads no file and touches no data: see `fl.config` and `fl.data`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from math import ceil
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from fl.data.settings import DataConfig
+from fl.privacy_settings import PrivacyConfig
 from fl.section import Section, Size
 from fl.usercode import USER_CODE
 
 Partition = Literal["iid", "dirichlet", "site"]
+ProtectionName = Literal[
+    "none", "secagg", "he", "dp-sgd", "central-dp", "secagg+central-dp"
+]
 
 KINDS = ("logreg", "mlp", "cnn")
 # Every sum that is released must hold the inputs of two honest clients or more.
@@ -36,6 +41,13 @@ class FederationConfig(Section):
         gt=0.0,
         description="concentration of the dirichlet partition: small is skewed",
     )
+    participation: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="probability with which a client joins a round; each client's coin "
+        "is its own, so cohorts vary in size",
+    )
     corrupt: int = Field(
         default=2, ge=0, description="clients that may collude with the server"
     )
@@ -46,6 +58,11 @@ class FederationConfig(Section):
         lt=1.0,
         description="probability that a client vanishes in a simulated round",
     )
+
+    @property
+    def cohort(self) -> int:
+        """Return how many clients are expected in a round, rounded down."""
+        return int(self.clients * self.participation)
 
 
 class ModelConfig(Section):
@@ -95,8 +112,10 @@ class TrainingConfig(Section):
 class ProtectionsConfig(Section):
     """Under which protections the same training is run and attacked."""
 
-    names: Annotated[tuple[Literal["none", "secagg"], ...], Field(strict=False)] = (
-        Field(default=("none", "secagg"), description="in the order of the report")
+    names: Annotated[tuple[ProtectionName, ...], Field(strict=False)] = Field(
+        default=get_args(ProtectionName),
+        description="in the order of the report; of the default ones those that this "
+        "federation cannot have are left out, and the page says why",
     )
 
     @field_validator("names")
@@ -122,6 +141,12 @@ class AttacksConfig(Section):
     batches: Annotated[tuple[Size, ...], Field(strict=False)] = Field(
         default=(1, 4, 16, 64),
         description="batch sizes of the worst-case scenario",
+    )
+    canaries: int = Field(
+        default=200,
+        ge=20,
+        le=2000,
+        description="made-up members by which the noise of a mechanism is measured",
     )
 
 
@@ -153,6 +178,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     protections: ProtectionsConfig = ProtectionsConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     attacks: AttacksConfig = AttacksConfig()
     output: OutputConfig = OutputConfig()
 
@@ -202,13 +228,15 @@ def _by_site(
 def _crowd_problems(federation: FederationConfig) -> list[str]:
     """Check that the planned crowd is one that secure aggregation can serve."""
     problems = []
-    n, corrupt, drop = federation.clients, federation.corrupt, federation.drop
+    n, corrupt, drop = federation.cohort, federation.corrupt, federation.drop
+    who, need = "clients", drop + corrupt + HONEST_MIN
+    if n < federation.clients:
+        who, need = "clients x participation", ceil(need / federation.participation)
     if n - drop - corrupt < HONEST_MIN:
         problems.append(
-            f"clients = {n} less drop = {drop} less corrupt = {corrupt} leaves fewer "
+            f"{who} = {n} less drop = {drop} less corrupt = {corrupt} leaves fewer "
             f"than {HONEST_MIN} honest inputs in a sum; lower drop + corrupt to "
-            f"{max(n - HONEST_MIN, 0)} or less, or have at least "
-            f"{drop + corrupt + HONEST_MIN} clients."
+            f"{max(n - HONEST_MIN, 0)} or less, or have at least {need} clients."
         )
     if federation.dropout > 0 and drop == 0:
         problems.append(

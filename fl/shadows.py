@@ -1,7 +1,8 @@
 """Shadow models: the same federated training on records that the attacker chose.
 
 Fills ``attacks.Trainer``: membership bits in, logits out. A shadow is trained exactly
-as the target was, with the updates summed in the clear, since the sum is the same.
+as the target was, with the same noise and ledger; its updates are summed in the clear,
+since the sum is the same.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import secagg
 from fl.config import Config
 from fl.federation import Federation
 from fl.local import predict_logits
-from fl.models import build
+from fl.models import build, load_vector
 from fl.parallel import each
 from fl.progress import Task
-from fl.round import run_one
+from fl.protection import Protection, in_the_clear
+from fl.run import train
 from fl.seeds import seed_for
 
 
 class FederatedTrainer:
     """Trains shadow federations; an ``attacks.Trainer``."""
 
-    def __init__(self, federation: Federation, config: Config, task: Task) -> None:
+    def __init__(
+        self, federation: Federation, protection: Protection, config: Config, task: Task
+    ) -> None:
         self._federation = federation
+        self._protection = in_the_clear(protection)
         self._config = config
         self._task = task
 
@@ -44,6 +48,7 @@ class FederatedTrainer:
         jobs = (
             _Job(
                 federation=self._federation,
+                protection=self._protection,
                 config=self._config,
                 rows=np.flatnonzero(row).astype(np.int64),
                 seed=seed_for(seed, number),
@@ -60,6 +65,7 @@ class FederatedTrainer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     federation: Federation
+    protection: Protection
     config: Config
     rows: NDArray[np.int64]
     seed: int
@@ -69,13 +75,7 @@ def _train_one(job: _Job) -> NDArray[np.float32]:
     """Train one shadow federation; return its model's logits on all records."""
     config, seed = job.config, job.seed
     federation = job.federation.redealt(job.rows, config, seed_for(seed, "partition"))
-    model = build(
-        config.model,
-        federation.input_shape,
-        federation.classes,
-        seed_for(seed, "model"),
-    )
-    plain = secagg.PlainSum()
-    for index in range(config.training.rounds):
-        run_one(model, federation, plain, config, seed=seed, index=index)
+    done = train(federation, job.protection, config, seed=seed, keep=())
+    model = build(config.model, federation.input_shape, federation.classes, 0)
+    load_vector(model, done.final)
     return predict_logits(model, torch.from_numpy(federation.dataset.features))

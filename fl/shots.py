@@ -2,8 +2,8 @@
 
 A shot is one observation with the truth kept beside it for scoring; attacks get the
 observation alone. One client is the victim of each round, the honest ones in turn, so
-that every view has the same number of victims. With more rounds than honest clients a
-client is attacked again, on another update.
+that every view has the same number of victims. A client that is drawn again is
+attacked again, on another update.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from attacks import Adversary, Observation
 from fl.config import Config
-from fl.federation import Federation
+from fl.federation import Client, Federation
+from fl.looks import BOTH, Look, looks
 from fl.protection import Protection
-from fl.round import Snapshot
 from fl.run import RunRecord
 from fl.seeds import seed_for
-from fl.view import Scene, of_one_upload, of_sum
+from fl.view import Scene, of_sum
 from fl.worst_case import Probe, probe
 
 AS_CONFIGURED, WORST_CASE = "as configured", "worst case"
-PLAIN_UPLOAD, MASKED_UPLOAD = "one upload", "one masked upload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,29 +65,24 @@ class Shot:
     prevented: str | None
 
 
-def colluders_of(federation: Federation, config: Config) -> tuple[str, ...]:
-    """Return the clients that side with the server: the last ones, as planned."""
-    count = config.federation.corrupt
-    return tuple(client.name for client in federation.clients[-count:] if count)
-
-
 def from_run(
     run: RunRecord, federation: Federation, protection: Protection, config: Config
 ) -> Iterator[Shot]:
     """Yield the shots of one repetition's own messages."""
-    scene = Scene(federation=federation, config=config, training=config.training)
-    truth = {client.name: (client.x, client.y) for client in federation.clients}
+    scene = Scene(
+        federation=federation,
+        config=config,
+        protection=protection,
+        training=config.training,
+        records=len(federation.train_ids) / len(federation.clients),
+    )
+    truth = {client.name: client for client in federation.clients}
     for number, snapshot in enumerate(run.snapshots):
-        yield from _of_round(
-            scene,
-            snapshot,
-            truth,
-            protection,
-            scenario=AS_CONFIGURED,
-            label="",
-            seed=run.seed,
-            number=number + seed_for(run.seed, "victim") % len(truth),
-        )
+        turn = number + seed_for(run.seed, "victim") % len(truth)
+        for look in looks(scene, snapshot, turn):
+            yield _shot(
+                look, scene, truth, scenario=AS_CONFIGURED, seed=run.seed, number=turn
+            )
 
 
 def from_worst_case(
@@ -105,83 +99,117 @@ def from_worst_case(
     for name, checkpoint in checkpoints:
         done = probe(
             federation,
-            protection.aggregator,
+            protection,
             config,
             checkpoint,
             batch=batch,
             trial=trial,
             seed=seed,
         )
-        yield from _of_round(
-            Scene(federation=federation, config=config, training=done.training),
-            done.snapshot,
-            _truth(done),
-            protection,
+        scene = _scene(done, federation, config, batch)
+        for look in looks(scene, done.snapshot, trial):
+            yield _shot(
+                look,
+                scene,
+                done.batches,
+                scenario=WORST_CASE,
+                label=f", batch {batch}, {name} model",
+                seed=seed,
+                number=trial,
+            )
+
+
+def from_crowd(
+    checkpoint: NDArray[np.float32],
+    federation: Federation,
+    protection: Protection,
+    config: Config,
+    *,
+    colluders: Sequence[int],
+    dropouts: int,
+    trial: int,
+    seed: int,
+) -> Iterator[Shot]:
+    """Yield the sums that ``dropouts`` leave, less 0, 1, ... colluders' own inputs.
+
+    One record a client and one step: the weakest moment of a crowd of a given size.
+    """
+    done = probe(
+        federation,
+        protection,
+        config,
+        checkpoint,
+        batch=1,
+        trial=trial,
+        seed=seed,
+        dropouts=dropouts,
+    )
+    scene = _scene(done, federation, config, 1)
+    survivors = done.snapshot.aggregate.survivors
+    for count in colluders:
+        known = {client.name for client in federation.colluders(count)}
+        look = Look(
+            observation=of_sum(scene, done.snapshot, colluders=known),
+            names=sorted(survivors - known),
+            adversaries=BOTH[1:] if known else BOTH,
+        )
+        yield _shot(
+            look,
+            scene,
+            done.batches,
             scenario=WORST_CASE,
-            label=f", batch {batch}, {name} model",
+            view=crowd_view(len(look.names)),
             seed=seed,
             number=trial,
         )
 
 
-def _truth(done: Probe) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    return {name: (client.x, client.y) for name, client in done.batches.items()}
+def crowd_view(honest: int) -> str:
+    """Return what the sum of so many honest one-record updates is called."""
+    return f"sum of {honest} honest updates, batch 1, trained model"
 
 
-def _of_round(
+def _scene(done: Probe, federation: Federation, config: Config, batch: int) -> Scene:
+    return Scene(
+        federation=federation,
+        config=config,
+        protection=done.protection,
+        training=done.training,
+        records=batch,
+    )
+
+
+def _shot(
+    look: Look,
     scene: Scene,
-    snapshot: Snapshot,
-    truth: dict[str, tuple[torch.Tensor, torch.Tensor]],
-    protection: Protection,
+    truth: Mapping[str, Client],
     *,
     scenario: str,
-    label: str,
     seed: int,
     number: int,
-) -> Iterator[Shot]:
-    colluders = colluders_of(scene.federation, scene.config)
-    inside = sorted(snapshot.aggregate.survivors)
-    honest = [name for name in inside if name not in colluders]
-    victim = honest[number % len(honest)]
-
-    def shot(
-        observation: Observation,
-        names: Sequence[str],
-        adversaries: tuple[Adversary, ...],
-        prevented: str | None,
-    ) -> Shot:
-        federation = scene.federation
-        # Worst-case batches are drawn anew; rounds of a run use the same records.
-        drawn = [str(number)] if scenario == WORST_CASE else []
-        counts = {name: len(truth[name][1]) for name in names}
-        return Shot(
-            protection=protection.name,
-            adversaries=adversaries,
-            scenario=scenario,
-            view=observation.view + label,
-            observation=observation,
-            x=torch.cat([truth[name][0] for name in names]),
-            y=torch.cat([truth[name][1] for name in names]),
-            pool=federation.strangers_like(counts),
-            prior=_label_prior(federation, counts),
-            seed=seed,
-            unit=" ".join([str(seed), *drawn, *names]),
-            number=number,
-            prevented=prevented,
-        )
-
-    rule = protection.hides_one_upload
-    # Whatever the server sees, the server with its colluders sees too.
-    both = (Adversary.SERVER, Adversary.SERVER_PLUS)
-    name = PLAIN_UPLOAD if rule is None else MASKED_UPLOAD
-    alone = of_one_upload(scene, snapshot, victim, view=name)
-    yield shot(alone, [victim], both, rule)
-    if rule is None:
-        return
-    yield shot(of_sum(scene, snapshot), inside, both, None)
-    if colluders:
-        partial = of_sum(scene, snapshot, colluders=colluders)
-        yield shot(partial, honest, both[1:], None)
+    label: str = "",
+    view: str = "",
+) -> Shot:
+    # Worst-case batches are drawn anew; rounds of a run use the same records, and the
+    # cohorts of two rounds overlap, so that all sums of a run count as one victim.
+    drawn = [str(number)] if scenario == WORST_CASE else []
+    whose = look.names if len(look.names) == 1 else ["sum"]
+    counts = {name: truth[name].records for name in look.names}
+    return Shot(
+        protection=scene.protection.name,
+        adversaries=look.adversaries,
+        scenario=scenario,
+        view=view or look.observation.view + label,
+        observation=look.observation,
+        x=torch.cat([truth[name].x for name in look.names]),
+        y=torch.cat([truth[name].y for name in look.names]),
+        pool=scene.federation.strangers_like(counts),
+        prior=_label_prior(scene.federation, counts),
+        seed=seed,
+        unit=" ".join([str(seed), *drawn, *whose]),
+        number=number,
+        prevented=look.prevented,
+    )
 
 
 def _label_prior(federation: Federation, counts: Mapping[str, int]) -> torch.Tensor:

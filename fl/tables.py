@@ -1,36 +1,28 @@
-"""From the evidence to the report's rows: utility, costs, crowds, gates.
+"""From the evidence to the report's rows: federation, utility, baselines, costs.
 
 Arithmetic on records only; verdicts come from `fl.verdict`, words from `fl.answer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-import secagg
 from attacks import Estimate, clopper_pearson
 from fl.config import Config
 from fl.data import Dataset, RawTable
-from fl.evidence import Evidence
+from fl.evidence import Evidence, Repeat
 from fl.models import build, parameter_count
-from fl.protection import Protection, plan
+from fl.protection import plan
 from fl.report import (
     Baselines,
     CostRow,
-    CrowdRow,
     Federation,
-    Gate,
-    LeakageRow,
     LocalBaseline,
     PooledBaseline,
-    PrivacyRow,
     UtilityRow,
-    Verdict,
 )
-from fl.shots import MASKED_UPLOAD
 from fl.utility import Accuracy, accuracy
 
 
@@ -40,7 +32,7 @@ def federation(
     """Return who took part, on what, under which plan."""
     first = next(iter(evidence.repeats[0].federations.values()))
     model = build(config.model, first.input_shape, first.classes, 0)
-    agreed = plan(config, len(first.clients))
+    agreed = plan(config, config.federation.cohort)
     return Federation(
         clients=len(first.clients),
         corrupt=agreed.corrupt,
@@ -116,7 +108,16 @@ def baselines(evidence: Evidence, config: Config) -> Baselines:
         local_only=LocalBaseline(
             mean=float(np.mean(alone)), low=min(alone), high=max(alone), n=len(alone)
         ),
+        majority=float(np.mean([_majority(repeat) for repeat in evidence.repeats])),
     )
+
+
+def _majority(repeat: Repeat) -> float:
+    """Return the accuracy of always naming the most frequent training class."""
+    federation = next(iter(repeat.federations.values()))
+    labels = torch.cat([client.y for client in federation.clients])
+    most = torch.bincount(labels, minlength=federation.classes).argmax()
+    return float((federation.held_out.y == most).double().mean())
 
 
 def cost(evidence: Evidence) -> tuple[CostRow, ...]:
@@ -129,6 +130,8 @@ def cost(evidence: Evidence) -> tuple[CostRow, ...]:
             for record in repeat.runs[name].rounds
             if not record.aborted
         ]
+        if not rounds:  # the ledger refused every one
+            continue
         rows.append(
             CostRow(
                 protection=name,
@@ -141,102 +144,9 @@ def cost(evidence: Evidence) -> tuple[CostRow, ...]:
     return tuple(rows)
 
 
-def crowd(agreed: secagg.Plan) -> tuple[CrowdRow, ...]:
-    """Return, per number of colluders and dropouts, the honest inputs in one sum.
-
-    Beyond the planned dropouts no sum is released; beyond the planned colluders the
-    plan promises nothing, and nothing is shown.
-    """
-    return tuple(
-        CrowdRow(
-            colluders=colluders,
-            dropouts=dropouts,
-            honest=agreed.clients - dropouts - colluders
-            if dropouts <= agreed.drop
-            else None,
-        )
-        for colluders in range(agreed.corrupt + 1)
-        for dropouts in range(agreed.drop + 2)
-    )
-
-
-def privacy(protections: Sequence[Protection]) -> tuple[PrivacyRow, ...]:
-    """Return the epsilon rows: unbounded, since none of these adds noise."""
-    return tuple(
-        PrivacyRow(
-            protection=protection.name,
-            unit="example",
-            relation="add or remove one",
-            delta=None,
-            epsilon_upper=None,
-            accountant=None,
-            epsilon_lower=None,
-            ceiling=None,
-            confidence=None,
-            n_canaries=0,
-        )
-        for protection in protections
-    )
-
-
-def gates(evidence: Evidence, leakage: Sequence[LeakageRow]) -> tuple[Gate, ...]:
-    """Return the conditions that a run must meet; a failed one is exit status 3."""
-    certified = [o.attempt for o in evidence.outcomes if o.attempt.certified]
-    # A held-out record that is as near to it does not make a certificate wrong.
-    false = sum(attempt.exact is None or not attempt.exact[0] for attempt in certified)
-    broken = [
-        row
-        for row in leakage
-        if row.view.startswith(MASKED_UPLOAD)
-        and row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
-    ]
-    return (
-        Gate(
-            name="certificates hold",
-            passed=false == 0,
-            detail=f"{len(certified)} certified reconstructions, {false} wrong.",
-        ),
-        Gate(
-            name="masked uploads tell nothing",
-            passed=not broken,
-            detail=(
-                f"{len(broken)} measurements on single masked uploads lie above their "
-                "null."
-            ),
-        ),
-        _sums_agree(evidence),
-    )
-
-
 def _held_out(evidence: Evidence) -> list[NDArray[np.int64]]:
     # Every protection of one repetition has the same split.
     return [
         next(iter(repeat.federations.values())).held_out.ids
         for repeat in evidence.repeats
     ]
-
-
-def _sums_agree(evidence: Evidence) -> Gate:
-    """Compare every kept round's mean with the plain one of the survivors' updates."""
-    worst, gaps, beyond = 0.0, 0, 0
-    for repeat in evidence.repeats:
-        for run in repeat.runs.values():
-            for snapshot in run.snapshots:
-                aggregate = snapshot.aggregate
-                inside = sorted(aggregate.survivors)
-                plain = np.average(
-                    [snapshot.updates[name].astype(np.float64) for name in inside],
-                    axis=0,
-                    weights=[snapshot.weights[name] for name in inside],
-                )
-                gap = float(np.abs(aggregate.mean - plain).max())
-                worst, gaps = max(worst, gap), gaps + 1
-                beyond += gap > aggregate.max_error
-    return Gate(
-        name="protected sums equal the plain sums",
-        passed=beyond == 0,
-        detail=(
-            f"{gaps} sums compared with the mean of what went in, {beyond} beyond "
-            f"their error bound; largest difference {worst:.2e}."
-        ),
-    )

@@ -1,8 +1,8 @@
 """From a round's transcript to what an adversary saw of it: an ``attacks.Observation``.
 
 Everything here is computed from the bytes that crossed the wire and from what colluders
-know of themselves; ground truth never enters. An upload under a mask is read as if it
-carried no mask, which is all that a server can do with one.
+know of themselves; ground truth never enters. An upload under a mask or a cipher is
+read as if it carried none, which is all that a server can do with one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 import secagg
 from attacks import Adversary, Observation
 from fl.config import Config, TrainingConfig
-from fl.federation import Federation
+from fl.federation import Client, Federation
 from fl.models import build, load_vector, named_like
+from fl.protection import Protection
 from fl.round import Snapshot
 from fl.seeds import seed_for
+from secagg.transcript import Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,16 @@ class Scene:
     Attributes:
         federation: shapes and classes only are read from it.
         config: the public configuration.
+        protection: says which steps clients take.
         training: the step sizes in force (the worst case takes one step).
+        records: that a client has on average, which is public.
     """
 
     federation: Federation
     config: Config
+    protection: Protection
     training: TrainingConfig
+    records: float
 
     def model(self, vector: NDArray[np.float32]) -> torch.nn.Module:
         """Return the released model with the parameters ``vector``."""
@@ -50,47 +56,102 @@ class Scene:
         load_vector(model, vector)
         return model.eval()
 
+    def colluders(self) -> tuple[Client, ...]:
+        """Return the clients that side with the server."""
+        return self.federation.colluders(self.config.federation.corrupt)
+
+    def steps(self, records: float) -> int:
+        """Return how many steps a client with so many records takes in a round."""
+        if self.protection.example is not None:
+            return self.protection.example.settings.steps
+        per_epoch = max(1, math.ceil(records / self.training.batch_size))
+        return self.training.local_epochs * per_epoch
+
+    def rate(self) -> float:
+        """Return the learning rate of a client's steps."""
+        if self.protection.example is not None:
+            return self.protection.example.settings.learning_rate
+        return self.training.learning_rate
+
 
 def of_one_upload(
     scene: Scene, snapshot: Snapshot, client: str, *, view: str
 ) -> Observation:
-    """Return what the server reads in one client's upload (noise, if it is masked).
+    """Return what the server reads in one client's upload (noise, if it is hidden).
 
     ``view`` names it by what the protection claims; the bytes say what is true.
     """
     upload = snapshot.aggregate.transcript.uploads()[client]
-    # A weight that cannot be one (masked, so hidden) tells the server nothing.
-    records = upload.weight or _mean_weight(snapshot.aggregate)
-    return _observation(
-        scene,
-        snapshot,
-        upload.vector,
-        records=records,
-        adversary=Adversary.SERVER,
-        view=view,
-        clients=1,
-    )
+    return _of_upload(scene, snapshot, upload, Adversary.SERVER, view)
+
+
+def of_opened_upload(
+    scene: Scene, snapshot: Snapshot, client: str, *, view: str
+) -> Observation:
+    """Return what the server reads in an upload with the key that a colluder hands it.
+
+    Raises:
+        KeyError: no client's key opens this upload.
+    """
+    upload = snapshot.opened[client]
+    return _of_upload(scene, snapshot, upload, Adversary.SERVER_PLUS, view)
 
 
 def of_sum(
     scene: Scene, snapshot: Snapshot, *, colluders: Collection[str] = ()
 ) -> Observation:
-    """Return what the released sum shows, less what colluders know they put in.
+    """Return what the server's sum shows, less what colluders know they put in.
 
     The colluders' own updates and weights are theirs to know; nothing of any other
     client is read.
     """
     change, weight, names = mean_without(snapshot, colluders)
-    clients = len(names)
     return _observation(
         scene,
         snapshot,
         change,
-        records=weight / clients,
+        records=_records(scene, weight, len(names)),
         adversary=Adversary.SERVER_PLUS if colluders else Adversary.SERVER,
-        view=f"sum of {clients} {'honest updates' if colluders else 'updates'}",
+        view="the honest clients' sum" if colluders else "sum of the cohort",
+        clients=len(names),
+    )
+
+
+def of_release(scene: Scene, snapshot: Snapshot) -> Observation:
+    """Return what two successive released models show to whoever gets both."""
+    clients = len(snapshot.aggregate.survivors)
+    return _observation(
+        scene,
+        snapshot,
+        snapshot.released,
+        records=scene.records,
+        adversary=Adversary.CLIENT,
+        view="change of the released model",
         clients=clients,
     )
+
+
+def _of_upload(
+    scene: Scene, snapshot: Snapshot, upload: Upload, adversary: Adversary, view: str
+) -> Observation:
+    # A weight that cannot be one (masked, so hidden) tells the server nothing.
+    weight = upload.weight or _mean_weight(snapshot.aggregate)
+    return _observation(
+        scene,
+        snapshot,
+        upload.vector,
+        records=_records(scene, weight, 1),
+        adversary=adversary,
+        view=view,
+        clients=1,
+    )
+
+
+def _records(scene: Scene, weight: float, clients: int) -> float:
+    """Return how many records a client has, from weights or from what is usual."""
+    if scene.protection.unit is None:
+        return weight / clients
+    return scene.records  # every client weighs one
 
 
 def mean_without(
@@ -121,11 +182,10 @@ def _observation(
     view: str,
     clients: int,
 ) -> Observation:
-    training = scene.training
-    steps = training.local_epochs * max(1, math.ceil(records / training.batch_size))
+    steps = scene.steps(records)
     model = scene.model(snapshot.before)
     gradient = {
-        name: -value / (training.learning_rate * steps)
+        name: -value / (scene.rate() * steps)
         for name, value in named_like(model, change).items()
     }
     return Observation(

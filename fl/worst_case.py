@@ -1,25 +1,25 @@
 """The weakest moment: one gradient step on a small batch, through the real protocol.
 
-Each client takes one step on ``batch`` of its records from a given checkpoint of the
-same model; the updates go through the protection's own aggregator, so that what the
-attacks see under secure aggregation comes from real messages. Same seed, same batches,
-whatever the protection.
+Each client of a cohort takes one step on ``batch`` of its records from a given
+checkpoint of the same model; the updates go through the protection's own messages and
+noise, so that what the attacks see comes from what really crossed the wire. All
+planned colluders are in the cohort. Same seed, same batches, whatever the protection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-import secagg
 from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
 from fl.models import build
-from fl.round import Snapshot, context_of, local_update
-from fl.seeds import bytes_for, seed_for
+from fl.protection import Protection
+from fl.round import Snapshot, aggregate, local_update
+from fl.seeds import rng_for, seed_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,58 +30,90 @@ class Probe:
         snapshot: what crossed the wire.
         batches: each client with the records of its one step (truth, for scoring).
         training: the step that was taken.
+        protection: as it was run, with noise for one step on ``batch`` records.
     """
 
     snapshot: Snapshot
     batches: Mapping[str, Client]
     training: TrainingConfig
+    protection: Protection
 
 
 def probe(
     federation: Federation,
-    aggregator: secagg.Aggregator,
+    protection: Protection,
     config: Config,
     checkpoint: NDArray[np.float32],
     *,
     batch: int,
     trial: int,
     seed: int,
+    dropouts: int = 0,
 ) -> Probe:
-    """Run one worst-case round from ``checkpoint``, ``batch`` records a client."""
+    """Run one worst-case round from ``checkpoint``, ``batch`` records a client.
+
+    Args:
+        federation: whose clients take part.
+        protection: carries their updates.
+        config: the resolved configuration.
+        checkpoint: the released model, (parameters,) float32.
+        batch: records per client; fewer if it has no more.
+        trial: number of the round.
+        seed: of the repetition.
+        dropouts: honest clients that vanish just before they upload.
+    """
     training = config.training.model_copy(
         update={"local_epochs": 1, "batch_size": batch, "momentum": 0.0}
     )
+    one_step = config.model_copy(update={"training": training})
+    noised = _for_one_step(protection, batch)
     model = build(
         config.model, federation.input_shape, federation.classes, seed_for(0, "probe")
     )
+    cohort = _cohort(federation, config, seed_for(seed, "probe cohort", batch, trial))
     chosen = {
         client.name: _draw(client, batch, seed_for(seed, "probe", batch, trial))
-        for client in federation.clients
+        for client in cohort
     }
     updates = {
-        name: local_update(model, checkpoint, client, training, seed=seed, index=trial)
+        name: local_update(
+            model, checkpoint, client, noised, one_step, seed=seed, index=trial
+        )
         for name, client in chosen.items()
     }
-    weights = {name: client.records for name, client in chosen.items()}
-    aggregate = aggregator.aggregate(
+    snapshot = aggregate(
         updates,
-        weights,
-        context=context_of(checkpoint, config.model, training),
-        session=bytes_for(seed, "probe session", batch, trial),
-        seed=bytes_for(seed, "probe protocol", batch, trial),
-    )
-    snapshot = Snapshot(
-        index=trial,
-        before=checkpoint,
-        updates=updates,
-        weights=weights,
-        aggregate=aggregate,
+        {name: protection.weight(client.records) for name, client in chosen.items()},
+        checkpoint,
+        noised,
+        one_step,
+        vanish={client.name: "masked_input" for client in cohort[:dropouts]},
+        seed=seed,
+        name=("probe", batch, trial),
     )
     return Probe(
-        snapshot=snapshot,
-        batches=chosen,
-        training=training,
+        snapshot=snapshot, batches=chosen, training=training, protection=noised
     )
+
+
+def _cohort(federation: Federation, config: Config, seed: int) -> Sequence[Client]:
+    """Draw as many clients as usually join; the colluders come last."""
+    corrupt = config.federation.corrupt
+    colluders = federation.colluders(corrupt)
+    honest = federation.clients[: len(federation.clients) - corrupt]
+    wanted = config.federation.cohort - corrupt
+    drawn = rng_for(seed, "cohort").permutation(len(honest))[:wanted]
+    return [honest[i] for i in drawn] + list(colluders)
+
+
+def _for_one_step(protection: Protection, batch: int) -> Protection:
+    """Return the same noise multiplier on one step over exactly ``batch`` records."""
+    if protection.example is None:
+        return protection
+    settings = protection.example.settings.model_copy(
+        update={"steps": 1, "sampling_rate": 1.0, "batch_size": float(batch)}
+    )
+    return replace(protection, example=replace(protection.example, settings=settings))
 
 
 def _draw(client: Client, batch: int, seed: int) -> Client:

@@ -7,6 +7,7 @@
 A file or user function is read by `load`; nothing here splits, deals out or trains.
 """
 
+from fl.data.declared import declared
 from fl.data.load import load
 from fl.data.prepare import Learnt, SecureSum, apply, learn
 from fl.data.records import Column, Dataset, RawTable
@@ -18,6 +19,7 @@ __all__ = [
     "RawTable",
     "SecureSum",
     "apply",
+    "declared",
     "learn",
     "load",
 ]

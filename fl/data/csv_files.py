@@ -69,8 +69,8 @@ def _check_columns(sheet: Sheet, first: Sheet, data: DataConfig) -> None:
         for name in names:
             if name not in sheet.header:
                 near = difflib.get_close_matches(name, sheet.header, n=1)
-                cure = f"did you mean {near[0]}?" if near else "it has "
-                cure += "" if near else ", ".join(sheet.header) + "."
+                # The names are not listed: a file may lack the line that names them.
+                cure = f"did you mean {near[0]}?" if near else "correct one of the two."
                 raise DataError(
                     f"{sheet.file} has no column {name}, which {key} names; {cure}"
                 )

@@ -93,9 +93,11 @@ def read_sheet(path: Path, key: str) -> Sheet:
 
 
 def _check_header(file: str, header: tuple[str, ...]) -> None:
-    if all(number_in(cell) is not None for cell in header):
+    # A first line that holds a number is a record, whose cells no error may quote.
+    if any(number_in(cell) is not None for cell in header):
         raise DataError(
-            f"{file}, line 1: only numbers; the first line must name the columns."
+            f"{file}, line 1: it holds a number, so it does not look like column names; "
+            f"the first line must name the columns."
         )
     for position, name in enumerate(header):
         if not name:
@@ -104,5 +106,6 @@ def _check_header(file: str, header: tuple[str, ...]) -> None:
             )
         if name in header[:position]:
             raise DataError(
-                f"{file}, line 1: two columns are called {name}; rename one."
+                f"{file}, line 1: columns {header.index(name) + 1} and {position + 1} "
+                f"have the same name; rename one."
             )

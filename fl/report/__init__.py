@@ -8,28 +8,24 @@ It does NOT run attacks, decide verdicts or choose where a run is kept.
 
 from __future__ import annotations
 
+from fl.report.baselines import Baselines, LocalBaseline, PooledBaseline
+from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
+from fl.report.manifest import DataSource, Machine, Manifest
 from fl.report.pictures import Gallery, GalleryError
 from fl.report.plot import Curve, CurveError, Series
 from fl.report.proofs import Claim, ClaimError
 from fl.report.records import (
-    Baselines,
     CostRow,
     CrowdRow,
     LeakageRow,
-    LocalBaseline,
-    PooledBaseline,
-    PrivacyRow,
     Scenario,
     UtilityRow,
     Verdict,
 )
 from fl.report.render import DisclosureError, Written, write
 from fl.report.schema import (
-    DataSource,
     Federation,
     Gate,
-    Machine,
-    Manifest,
     Report,
     from_json,
     to_json,
@@ -45,19 +41,23 @@ __all__ = [
     "CurveError",
     "DataSource",
     "DisclosureError",
+    "DrillRow",
     "Federation",
     "Gallery",
     "GalleryError",
     "Gate",
     "LeakageRow",
+    "LedgerRow",
     "LocalBaseline",
     "Machine",
     "Manifest",
     "PooledBaseline",
     "PrivacyRow",
+    "Refusal",
     "Report",
     "Scenario",
     "Series",
+    "Statement",
     "UtilityRow",
     "Verdict",
     "Written",

@@ -11,13 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fl.report import wording
+from fl.report.judgement import Judgement, judgements
 from fl.report.matrix import Cell, bands
 from fl.report.records import LeakageRow, Verdict
 from fl.report.schema import Report
 from fl.report.strip import Scale, Strip, scale, strip
 
-# A sum of fewer honest inputs than this is shown as a small crowd.
-FEW_HONEST = 3
+EVERY_HEAD = (
+    *("scenario", "adversary", "protection", "attack", "verdict", "numbers or reason"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +68,13 @@ class BandView:
 
 
 @dataclass(frozen=True, slots=True)
-class CrowdCell:
-    """Honest inputs in one sum, with the class that shades it."""
-
-    text: str
-    note: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class CrowdGrid:
-    """The crowd table: one row per number of colluders."""
-
-    dropouts: tuple[int, ...]
-    rows: tuple[tuple[int, tuple[CrowdCell, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyView:
-    """One line of the accuracy table, a protection or a baseline."""
+class HeadView:
+    """One column's head: the protection, its accuracy and epsilon, and judgements."""
 
     name: str
-    value: str
-    span: str
-    span_name: str
-    n: str
-    strip: Strip | None
-    label: str
-    refs: tuple[tuple[str, str], ...]
-    baseline: bool
+    notes: tuple[str, ...]
+    judged: tuple[Judgement, ...]
+    violated: bool
 
 
 def band_views(report: Report) -> tuple[BandView, ...]:
@@ -119,74 +99,28 @@ def band_views(report: Report) -> tuple[BandView, ...]:
     )
 
 
-def crowd_grid(report: Report) -> CrowdGrid | None:
-    """Lay out the crowd table; None where the report has no crowd rows."""
-    if not report.crowd:
-        return None
-    honest = {(r.colluders, r.dropouts): r for r in report.crowd}
-    dropouts = tuple(sorted({r.dropouts for r in report.crowd}))
-    colluders = sorted({r.colluders for r in report.crowd})
-    return CrowdGrid(
-        dropouts,
-        tuple(
-            (
-                a,
-                tuple(
-                    _crowd_cell(honest[a, d].honest)
-                    if (a, d) in honest
-                    else CrowdCell(wording.NONE, "", "unmeasured")
-                    for d in dropouts
-                ),
-            )
-            for a in colluders
-        ),
-    )
-
-
-def accuracy_rows(report: Report) -> tuple[Scale | None, tuple[AccuracyView, ...]]:
-    """Lay out the accuracy table: the pooled baseline, each protection, local only."""
-    rows = [r for r in report.utility if r.metric == "accuracy"]
-    pooled, local = report.baselines.pooled, report.baselines.local_only
-    known = [v for r in rows for v in (r.value, r.low, r.high)]
-    if pooled:
-        known += [pooled.value, pooled.low, pooled.high]
-    if local:
-        known += [local.mean, local.low, local.high]
-    on = scale(known)
-    refs = ((on.at(pooled.value), "pooled"),) if on and pooled else ()
-    views = [
-        _accuracy(r.protection, r.value, r.low, r.high, f"{r.n:,}", on, refs)
-        for r in rows
-    ]
-    if pooled:
-        views.insert(
-            0,
-            _accuracy(
-                "all data in one place",
-                pooled.value,
-                pooled.low,
-                pooled.high,
-                f"{pooled.n:,}",
-                on,
-                refs,
-                baseline=True,
+def head_views(report: Report) -> tuple[HeadView, ...]:
+    """Lay out the heads of the matrix's columns."""
+    judged = judgements(report)
+    proven = {
+        r.protection: f"epsilon {wording.number(r.epsilon_upper)} per {r.unit}"
+        for r in report.privacy
+        if r.epsilon_upper is not None
+    }
+    broken = {r.protection for r in report.privacy if r.violated}
+    return tuple(
+        HeadView(
+            name=r.protection,
+            notes=(
+                f"accuracy {wording.percent(r.value)}",
+                *([proven[r.protection]] if r.protection in proven else []),
             ),
+            judged=judged[r.protection],
+            violated=r.protection in broken,
         )
-    if local:
-        views.append(
-            _accuracy(
-                "each client alone",
-                local.mean,
-                local.low,
-                local.high,
-                f"{local.n} clients",
-                on,
-                refs,
-                baseline=True,
-                span_name="Range",
-            )
-        )
-    return on, tuple(views)
+        for r in report.utility
+        if r.metric == "accuracy"
+    )
 
 
 def facts(row: LeakageRow) -> tuple[tuple[str, str], ...]:
@@ -262,35 +196,21 @@ def _rest(row: LeakageRow) -> tuple[tuple[str, str], ...]:
     return tuple(fact for fact in facts(row) if fact[0] not in shown)
 
 
-def _crowd_cell(honest: int | None) -> CrowdCell:
-    if honest is None:
-        return CrowdCell("no sum", "the round aborts", "none")
-    if honest <= 1:
-        return CrowdCell(str(honest), "nothing hides it", "one")
-    return CrowdCell(str(honest), "", "few" if honest < FEW_HONEST else "many")
-
-
-def _accuracy(
-    name: str,
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    n: str,
-    on: Scale | None,
-    refs: tuple[tuple[str, str], ...],
-    *,
-    baseline: bool = False,
-    span_name: str = "Interval",
-) -> AccuracyView:
-    span = wording.interval(low, high, "accuracy")
-    return AccuracyView(
-        name=name,
-        value=wording.percent(value),
-        span=span or wording.NONE,
-        span_name=span_name,
-        n=n,
-        strip=strip(on, value, low, high),
-        label=f"{name}: accuracy {wording.percent(value)} {span}",
-        refs=refs,
-        baseline=baseline,
+def every_row(report: Report) -> tuple[tuple[str, ...], ...]:
+    """List every attack with all its numbers, in the order of the matrix."""
+    return tuple(
+        (
+            band.scenario.value,
+            line.adversary,
+            cell.protection,
+            f"{row.attack} on {row.view}",
+            row.verdict.value,
+            "; ".join(
+                text for text in (*(f"{n} {t}" for n, t in facts(row)), row.why) if text
+            ),
+        )
+        for band in bands(report)
+        for line in band.lines
+        for cell in line.cells
+        for row in cell.rows
     )

@@ -6,20 +6,20 @@ end. It does NOT hold pictures; curves become tables.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 
 from fl.report import plot, wording
-from fl.report.cells import accuracy_rows, crowd_grid, facts
+from fl.report.accuracy import accuracy_rows
+from fl.report.cells import facts
+from fl.report.crowd import MEASURED_HEAD, CrowdCell, crowd_grid
+from fl.report.judgement import judgements, reasons
+from fl.report.markdown_epsilon import epsilon, judged, refused, violated
+from fl.report.markdown_table import table, text
 from fl.report.matrix import Band, Cell, bands
-from fl.report.page import config_text, manifest_facts
+from fl.report.page import FEW_CLIENTS, config_text, manifest_facts
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
 from fl.report.schema import Report
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]|#])")
-_FEW_CLIENTS = 10
 
 
 def markdown(
@@ -42,20 +42,22 @@ def markdown(
         ClaimError: a claim names a protection that the report does not have.
     """
     crowd = _crowd(report)
-    first = report.federation.clients < _FEW_CLIENTS
+    first = report.federation.clients < FEW_CLIENTS
     parts = [
-        [f"# blindsum audit: {_text(report.manifest.run)}"],
-        [" ".join(_text(s) for s in report.answer)],
+        [f"# blindsum audit: {text(report.manifest.run)}"],
+        violated(report),
+        [" ".join(text(s) for s in report.answer)],
         _setting(report),
         crowd if first else [],
         _leakage(report),
         [] if first else crowd,
+        refused(report),
         _utility(report),
+        epsilon(report),
         _curves(curves, "utility"),
         _curves(curves, "leakage"),
         _cost(report),
         _proven(report, tuple(claims)),
-        _privacy(report),
         _not_covered(report),
         _gates(report),
         _manifest(report),
@@ -80,8 +82,8 @@ def _setting(report: Report) -> list[str]:
     ]
     return [
         "## The setting",
-        _text(fed.plan_sentence),
-        _table(("what", "value"), rows),
+        text(fed.plan_sentence),
+        table(("what", "value"), rows),
     ]
 
 
@@ -90,8 +92,20 @@ def _crowd(report: Report) -> list[str]:
     if grid is None:
         return []
     head = ("colluding clients", *(f"{d} vanish" for d in grid.dropouts))
-    rows = [(str(a), *(c.text for c in cells)) for a, cells in grid.rows]
-    return ["## How many hide in one sum", _table(head, rows)]
+    rows = [(str(a), *(_sum(c) for c in cells)) for a, cells in grid.rows]
+    blocks = ["## How many hide in one sum", table(head, rows)]
+    if grid.measured:
+        blocks += [
+            f"Attack on sums of that many: {text(grid.attacks)}",
+            table(MEASURED_HEAD, grid.measured),
+        ]
+    return blocks
+
+
+def _sum(cell: CrowdCell) -> str:
+    if not cell.verdict:
+        return cell.text
+    return f"{cell.text} ({cell.verdict}: {cell.figure} {cell.span})"
 
 
 def _leakage(report: Report) -> list[str]:
@@ -101,14 +115,19 @@ def _leakage(report: Report) -> list[str]:
         title, text = wording.SCENARIO[band.scenario]
         blocks += [f"### {title}", text]
         blocks += (
-            _band(band, report.protections)
+            _band(band, _heads(report))
             if band.lines
             else ["Nothing was measured in this scenario."]
         )
     return blocks
 
 
-def _band(band: Band, protections: tuple[str, ...]) -> list[str]:
+def _heads(report: Report) -> tuple[str, ...]:
+    found = judgements(report)
+    return tuple(judged(name, found[name]) for name in report.protections)
+
+
+def _band(band: Band, heads: tuple[str, ...]) -> list[str]:
     summary = [
         (line.adversary, *(_summary(cell) for cell in line.cells))
         for line in band.lines
@@ -128,7 +147,7 @@ def _band(band: Band, protections: tuple[str, ...]) -> list[str]:
         for row in cell.rows
     ]
     head = ("adversary", "protection", "attack", "on", "verdict", "numbers", "why")
-    return [_table(("adversary", *protections), summary), _table(head, detail)]
+    return [table(("adversary", *heads), summary), table(head, detail)]
 
 
 def _summary(cell: Cell) -> str:
@@ -144,11 +163,16 @@ def _summary(cell: Cell) -> str:
 
 def _utility(report: Report) -> list[str]:
     _, rows = accuracy_rows(report)
-    accuracy = _table(
+    accuracy = table(
         ("trained with", "accuracy", "interval or range", "n"),
-        [(r.name, r.value, r.span, r.n) for r in rows],
+        [(judged(r.name, r.judged), r.value, r.span, r.n) for r in rows],
     )
     blocks = ["## What protection costs in accuracy", accuracy]
+    why = [
+        f"- **{words}** under {text(who)}: {text(told)}."
+        for words, who, told in reasons(report)
+    ]
+    blocks.append("\n".join(why))
     others = [
         (
             r.protection,
@@ -162,7 +186,7 @@ def _utility(report: Report) -> list[str]:
     ]
     if others:
         head = ("trained with", "measure", "value", "interval", "n")
-        blocks.append(_table(head, others))
+        blocks.append(table(head, others))
     return blocks
 
 
@@ -172,9 +196,9 @@ def _curves(curves: Sequence[Curve], place: str) -> list[str]:
         if curve.place == place:
             head = ("series", curve.x_label, curve.y_label, "interval")
             blocks += [
-                f"### {_text(curve.title)}",
-                _text(curve.caption),
-                _table(head, plot.table(curve)),
+                f"### {text(curve.title)}",
+                text(curve.caption),
+                table(head, plot.table(curve)),
             ]
     return blocks
 
@@ -194,45 +218,22 @@ def _cost(report: Report) -> list[str]:
     return [
         "## What protection costs in bytes and time",
         "Traffic per client and round, CPU time per round.",
-        _table(head, rows) if rows else "Not measured.",
+        table(head, rows) if rows else "Not measured.",
     ]
 
 
 def _proven(report: Report, claims: tuple[Claim, ...]) -> list[str]:
     blocks = ["## What is proven, and what it assumes"]
     for claim in proofs(report, claims):
-        lines = [f"- proven: {_text(s)}" for s in claim.proven]
-        lines += [f"- assumed: {_text(s)}" for s in claim.assumes]
+        lines = [f"- proven: {text(s)}" for s in claim.proven]
+        lines += [f"- assumed: {text(s)}" for s in claim.assumes]
         nothing = "Nothing is proven; there are only the measurements above."
-        blocks += [f"### {_text(claim.protection)}", "\n".join(lines) or nothing]
+        blocks += [f"### {text(claim.protection)}", "\n".join(lines) or nothing]
     return blocks
 
 
-def _privacy(report: Report) -> list[str]:
-    head = (
-        *("protection", "unit", "neighbours", "delta", "epsilon at most"),
-        *("accountant", "epsilon at least", "ceiling", "confidence", "canaries"),
-    )
-    rows = [
-        (
-            r.protection,
-            r.unit,
-            r.relation,
-            wording.number(r.delta),
-            "unbounded" if r.epsilon_upper is None else wording.number(r.epsilon_upper),
-            r.accountant or wording.NONE,
-            wording.number(r.epsilon_lower),
-            wording.number(r.ceiling),
-            wording.level(r.confidence),
-            wording.number(r.n_canaries),
-        )
-        for r in report.privacy
-    ]
-    return [_table(head, rows)] if rows else []
-
-
 def _not_covered(report: Report) -> list[str]:
-    lines = [f"- {_text(s)}" for s in report.not_covered]
+    lines = [f"- {text(s)}" for s in report.not_covered]
     nothing = "Nothing was listed. That is an omission, not a finding."
     return ["## What this report does not cover", "\n".join(lines) or nothing]
 
@@ -241,7 +242,7 @@ def _gates(report: Report) -> list[str]:
     rows = [
         (g.name, "passed" if g.passed else "FAILED", g.detail) for g in report.gates
     ]
-    return ["## Gates", _table(("gate", "outcome", "detail"), rows)] if rows else []
+    return ["## Gates", table(("gate", "outcome", "detail"), rows)] if rows else []
 
 
 def _manifest(report: Report) -> list[str]:
@@ -253,21 +254,7 @@ def _manifest(report: Report) -> list[str]:
     ]
     return [
         "## How to run it again",
-        _table(("what", "value"), rows),
+        table(("what", "value"), rows),
         # No line of indented JSON can be a bare fence, so nothing in it ends the block.
         f"```json\n{config_text(report)}\n```",
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(c if c == "---" else _text(c) for c in line) + " |"
-        for line in lines
-    )
-
-
-def _text(value: str) -> str:
-    """Escape Markdown and put the text on one line."""
-    flat = escape(" ".join(value.split()), quote=False)  # Markdown lets HTML through
-    return _SPECIAL.sub(r"\\\1", flat)

@@ -16,8 +16,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fl.report import plot, wording
-from fl.report.cells import accuracy_rows, band_views, crowd_grid
+from fl.report import bounds, plot, wording
+from fl.report.accuracy import accuracy_rows
+from fl.report.cells import EVERY_HEAD, band_views, every_row, head_views
+from fl.report.crowd import MEASURED_HEAD, crowd_grid
+from fl.report.judgement import reasons
 from fl.report.pictures import Gallery, data_uri
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
@@ -25,6 +28,9 @@ from fl.report.records import UtilityRow
 from fl.report.schema import Report
 
 _HERE = Path(__file__).resolve().parent
+FEW_CLIENTS = 10  # below this the crowd bounds everything else, so it comes first
+# More rows than this would make a printed page a book; report.json has them all.
+_MOST_PRINTED = 120
 _FRAME = {
     "width": plot.WIDTH,
     "height": plot.HEIGHT,
@@ -58,31 +64,42 @@ def page(
         ClaimError: a claim names a protection that the report does not have.
     """
     scale_, rows = accuracy_rows(report)
+    bound_scale, bound_rows = bounds.bound_views(report)
+    slots = {name: i for i, name in enumerate(report.protections)}
     context: dict[str, object] = {
         "report": report,
+        "crowd_first": report.federation.clients < FEW_CLIENTS,
         "css": _css(),
         "none_mark": wording.NONE,
         "failed": [g for g in report.gates if not g.passed],
         "meanings": list(wording.MEANING.items()),
         "bands": band_views(report),
-        "heads": [
-            {"name": r.protection, "note": f"accuracy {wording.percent(r.value)}"}
-            for r in report.utility
-            if r.metric == "accuracy"
-        ],
+        "heads": head_views(report),
         "crowd_grid": crowd_grid(report),
+        "crowd_head": MEASURED_HEAD,
+        "judged_why": reasons(report),
+        "every": every_row(report),
+        "most_printed": _MOST_PRINTED,
+        "every_head": EVERY_HEAD,
+        "violations": bounds.violations(report),
+        "bound_scale": bound_scale,
+        "bounds": bound_rows,
+        "unbounded": bounds.unbounded(report),
+        "statements": bounds.statement_views(report),
+        "ledger": bounds.ledger_views(report),
+        "drill": [(row, *bounds.outcome(row)) for row in report.drill],
         "accuracy_scale": scale_,
         "accuracy": rows,
         "other_utility": [r for r in report.utility if r.metric != "accuracy"],
-        "utility_plots": _plots(curves, "utility"),
-        "leakage_plots": _plots(curves, "leakage"),
+        "utility_plots": _plots(curves, "utility", slots),
+        "leakage_plots": _plots(curves, "leakage", slots),
         "galleries": [_gallery(g) for g in galleries],
         "galleries_withheld": galleries_withheld,
         "proofs": proofs(report, tuple(claims)),
         "manifest_facts": manifest_facts(report),
         "config": config_text(report),
     }
-    context["contents"] = _contents(context)
+    context["contents"] = _contents(report, context)
     return _environment().get_template("page.html.jinja").render(context)
 
 
@@ -139,6 +156,7 @@ def _environment() -> Environment:
         "duration": wording.duration,
         "level": wording.level,
         "span": _span,
+        "breakable": _breakable,
     }
     environment.filters.update(filters)
     return environment
@@ -148,17 +166,25 @@ def _span(row: UtilityRow) -> str:
     return wording.interval(row.low, row.high, row.metric) or wording.NONE
 
 
+def _breakable(name: str) -> Markup:
+    """Let a joined name break behind its plus sign, and nowhere else."""
+    parts = (Markup('<span class="whole">{}</span>').format(p) for p in name.split("+"))
+    return Markup("+<wbr>").join(parts)
+
+
 def _css() -> Markup:
     """Read the style sheet: our own file, so its quotes are not escaped."""
     return Markup((_HERE / "page.css").read_text(encoding="utf-8").strip())
 
 
-def _plots(curves: Sequence[Curve], place: str) -> list[dict[str, object]]:
+def _plots(
+    curves: Sequence[Curve], place: str, slots: Mapping[str, int]
+) -> list[dict[str, object]]:
     return [
         {
             "id": f"{place}-plot-{index}",
             "curve": curve,
-            "drawing": plot.draw(curve),
+            "drawing": plot.draw(curve, slots),
             "numbers": plot.table(curve),
             "frame": _FRAME,
         }
@@ -202,10 +228,13 @@ def _gallery(gallery: Gallery) -> dict[str, object]:
     }
 
 
-def _contents(context: Mapping[str, object]) -> list[tuple[str, str]]:
+def _contents(report: Report, context: Mapping[str, object]) -> list[tuple[str, str]]:
     present = [
         ("leakage", "Who learns what", True),
         ("crowd", "Crowd", context["crowd_grid"]),
+        ("refused", "Refused", report.refused),
+        ("epsilon", "Epsilon", context["bounds"]),
+        ("drill", "Drill", context["drill"]),
         ("utility", "Accuracy", True),
         (
             "pictures",
@@ -218,4 +247,6 @@ def _contents(context: Mapping[str, object]) -> list[tuple[str, str]]:
         ("not-covered", "Not covered", True),
         ("manifest", "Run it again", True),
     ]
+    if report.federation.clients < FEW_CLIENTS:
+        present[0], present[1] = present[1], present[0]  # as on the page
     return [(anchor, title) for anchor, title, there in present if there]

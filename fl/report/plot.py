@@ -9,7 +9,7 @@ It does NOT smooth, extrapolate or fit: a line joins the points that were given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
@@ -21,6 +21,7 @@ from fl.report.wording import number
 # stays readable; wide screens show two side by side instead of one enlarged.
 WIDTH, HEIGHT = 440.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 14.0, 46.0
+SLOTS = 6  # colours, dashes and markers in the style sheet
 _MOST_MARKERS = 24
 _MOST_TABLE_ROWS = 64
 
@@ -141,7 +142,7 @@ class Drawing:
     diagonal: str
 
 
-def draw(curve: Curve) -> Drawing:
+def draw(curve: Curve, slots: Mapping[str, int] | None = None) -> Drawing:
     """Place a curve in the drawing.
 
     Guarantees that every drawn coordinate lies inside the frame and that the same
@@ -149,6 +150,8 @@ def draw(curve: Curve) -> Drawing:
 
     Args:
         curve: what to draw.
+        slots: the place in the colour and marker cycle of each series that is named
+            the same on several drawings; others get the places that are left.
 
     Returns:
         Ticks, paths, bands and markers in units of the 440 x 300 view box.
@@ -166,10 +169,8 @@ def draw(curve: Curve) -> Drawing:
     y_low, y_high, y_at = axis(ys, log=curve.log_y, padded=True)
     x_of = placed(x_low, x_high, LEFT, WIDTH - RIGHT, log=curve.log_x)
     y_of = placed(y_low, y_high, HEIGHT - BOTTOM, TOP, log=curve.log_y)
-    strokes, measured = [], 0
-    for series, kept in shown:
-        strokes.append(_stroke(series, kept, measured, x_of, y_of))
-        measured += series.role == "measured"
+    places = _places(curve, slots or {})
+    strokes = [_stroke(series, kept, places, x_of, y_of) for series, kept in shown]
     diagonal = ""
     if curve.diagonal:
         start, end = max(x_low, y_low), min(x_high, y_high)
@@ -220,10 +221,19 @@ def _ends(series: Series, i: int) -> tuple[float, ...]:
     return series.low[i], series.high[i]
 
 
+def _places(curve: Curve, slots: Mapping[str, int]) -> dict[str, int]:
+    """Give each measured series its place in the cycle, shared ones first."""
+    names = [s.name for s in curve.series if s.role == "measured"]
+    taken = {name: slots[name] % SLOTS for name in names if name in slots}
+    free = [i for i in range(len(names) + SLOTS) if i not in taken.values()]
+    rest = (name for name in names if name not in taken)
+    return taken | dict(zip(rest, free, strict=False))
+
+
 def _stroke(
     series: Series,
     kept: Sequence[int],
-    slot: int,
+    places: Mapping[str, int],
     x_of: Callable[[float], float],
     y_of: Callable[[float], float],
 ) -> Stroke:
@@ -237,7 +247,7 @@ def _stroke(
     return Stroke(
         name=series.name,
         role=series.role,
-        slot=slot % 5,
+        slot=places.get(series.name, 0) % SLOTS,
         path=_path(points),
         band=band,
         dots=tuple((round(x, 1), round(y, 1)) for x, y in points) if marked else (),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fl.report.records import PrivacyRow, Verdict, refused_word
+from fl.report.epsilon import PrivacyRow
+from fl.report.records import Verdict, refused_word
 from fl.report.schema import Report
 from fl.report.wording import number
 

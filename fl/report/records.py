@@ -98,48 +98,7 @@ class UtilityRow(Record):
                 f"metric={self.metric!r} reads like a second accuracy; "
                 "choose a name without 'acc'."
             )
-        _check_interval(self.value, self.low, self.high, self.n)
-        return self
-
-
-class PrivacyRow(Record):
-    """The proven upper and the measured lower bound on epsilon.
-
-    `ceiling` is the epsilon that a perfect attack would have shown with the same
-    canaries and confidence: without it a small lower bound says nothing.
-    """
-
-    protection: Name
-    unit: Name
-    relation: Name
-    delta: Probability | None
-    epsilon_upper: Amount | None
-    accountant: Name | None
-    epsilon_lower: Amount | None
-    ceiling: Amount | None
-    confidence: Confidence | None
-    n_canaries: Count
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.epsilon_lower is not None and (
-            self.ceiling is None or self.confidence is None or self.n_canaries == 0
-        ):
-            raise ValueError(
-                "epsilon_lower needs its ceiling, confidence and n_canaries; "
-                "give all of them or leave epsilon_lower null."
-            )
-        if (
-            self.epsilon_lower is not None
-            and self.ceiling is not None
-            and self.epsilon_lower > self.ceiling
-        ):
-            raise ValueError(
-                f"epsilon_lower={self.epsilon_lower} exceeds its "
-                f"ceiling={self.ceiling}; a perfect attack cannot be beaten."
-            )
-        if self.epsilon_upper is not None and self.accountant is None:
-            raise ValueError("epsilon_upper needs the name of its accountant.")
+        check_interval(self.value, self.low, self.high, self.n)
         return self
 
 
@@ -184,7 +143,7 @@ class LeakageRow(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_interval(self.value, self.low, self.high, self.n)
+        check_interval(self.value, self.low, self.high, self.n)
         if self.n_failed > self.n:
             raise ValueError(f"n_failed={self.n_failed} exceeds n={self.n}.")
         if self.low is not None and self.confidence is None:
@@ -194,11 +153,7 @@ class LeakageRow(Record):
                 if self.value is None:
                     raise ValueError("'recovered' needs the value that shows it.")
             case Verdict.LEAKS:
-                if self.low is None or self.null is None or self.low <= self.null:
-                    raise ValueError(
-                        f"'leaks' needs low={self.low} above null={self.null}; "
-                        "otherwise the verdict is 'not detected'."
-                    )
+                check_leaks(self.low, self.null)
             case Verdict.NOT_DETECTED:
                 if self.min_detectable is None:
                     raise ValueError(
@@ -215,11 +170,52 @@ class LeakageRow(Record):
 
 
 class CrowdRow(Record):
-    """How many honest inputs hide in one sum; null where no sum is released."""
+    """How many honest inputs hide in one sum; null where no sum is released.
+
+    The remaining fields are what one attack got from sums of that many honest inputs,
+    read as in `LeakageRow`; all are null where no such sum was attacked. A reason has
+    no place here, so the verdict is one that rests on the measurement.
+    """
 
     colluders: Count
     dropouts: Count
     honest: Count | None
+    attack: Name | None = None
+    metric: Name | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: Confidence | None = None
+    n: Count = 0
+    null: float | None = None
+    verdict: Verdict | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_interval(self.value, self.low, self.high, self.n)
+        named = (self.attack, self.metric, self.verdict)
+        if self.value is None:
+            if any(v is not None for v in (*named, self.null, self.confidence)):
+                raise ValueError(
+                    "a sum that was not attacked has no attack, metric, null or "
+                    "verdict; leave all of them null."
+                )
+            return self
+        if self.honest is None or any(v is None for v in named):
+            raise ValueError(
+                "a measured sum needs its count of honest inputs, the attack, the "
+                "metric and the verdict."
+            )
+        if self.low is not None and self.confidence is None:
+            raise ValueError("an interval needs its confidence.")
+        if self.verdict in (Verdict.PREVENTED, Verdict.NOT_MEASURED):
+            raise ValueError(
+                f"{str(self.verdict)!r} rests on a reason, not on a measured sum; "
+                "leave the measurement null."
+            )
+        if self.verdict is Verdict.LEAKS:
+            check_leaks(self.low, self.null)
+        return self
 
 
 class CostRow(Record):
@@ -232,42 +228,7 @@ class CostRow(Record):
     server_cpu_s: Amount | None
 
 
-class PooledBaseline(Record):
-    """Accuracy of one model trained on all records in one place."""
-
-    value: Probability
-    low: Probability
-    high: Probability
-    n: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_interval(self.value, self.low, self.high, self.n)
-        return self
-
-
-class LocalBaseline(Record):
-    """Accuracy of models that each client trains alone: mean, worst and best."""
-
-    mean: Probability
-    low: Probability
-    high: Probability
-    n: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_interval(self.mean, self.low, self.high, self.n)
-        return self
-
-
-class Baselines(Record):
-    """What federated training is compared with; null where not trained."""
-
-    pooled: PooledBaseline | None
-    local_only: LocalBaseline | None
-
-
-def _check_interval(
+def check_interval(
     value: float | None, low: float | None, high: float | None, n: int
 ) -> None:
     """Refuse a value without a count, half an interval's order, or one outside."""
@@ -279,3 +240,12 @@ def _check_interval(
         raise ValueError(f"value={value} was measured on n=0; give its count.")
     if (low is not None and low > value) or (high is not None and high < value):
         raise ValueError(f"the interval [{low}, {high}] must hold value={value}.")
+
+
+def check_leaks(low: float | None, null: float | None) -> None:
+    """Refuse *leaks* where the interval does not lie above the null."""
+    if low is None or null is None or low <= null:
+        raise ValueError(
+            f"'leaks' needs low={low} above null={null}; "
+            "otherwise the verdict is 'not detected'."
+        )

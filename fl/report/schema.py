@@ -11,20 +11,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fl.report.baselines import Baselines
+from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
+from fl.report.manifest import DataSource, Machine, Manifest
 from fl.report.records import (
-    Amount,
-    Baselines,
     CostRow,
     Count,
     CrowdRow,
-    FiniteJson,
     LeakageRow,
     Name,
-    PrivacyRow,
     Record,
     Scenario,
     UtilityRow,
@@ -39,14 +39,18 @@ __all__ = [
     "CostRow",
     "CrowdRow",
     "DataSource",
+    "DrillRow",
     "Federation",
     "Gate",
     "LeakageRow",
+    "LedgerRow",
     "Machine",
     "Manifest",
     "PrivacyRow",
+    "Refusal",
     "Report",
     "Scenario",
+    "Statement",
     "UtilityRow",
     "Verdict",
     "from_json",
@@ -89,47 +93,14 @@ class Gate(Record):
     detail: str
 
 
-class Machine(Record):
-    """Where it ran."""
-
-    cpu: Name
-    cores: Annotated[int, Field(ge=1)]
-    python: Name
-    torch: Name | None
-
-
-class DataSource(Record):
-    """Where the records came from and the hash of what was read."""
-
-    origin: Literal["built-in", "user"]
-    provenance: Name
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
-
-
-class Manifest(Record):
-    """All that is needed to run it again."""
-
-    run: Name
-    version: Name
-    commit: Name | None
-    seed: int
-    seeds: dict[str, int]
-    config: dict[str, FiniteJson]
-    started_utc: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-    seconds: Amount
-    machine: Machine
-    simulation: Literal[True]
-    data: DataSource
-    packages: dict[str, str]
-
-
 class Report(Record):
     """One audit, whole: the only input that `report.json` is written from.
 
     Guarantees on construction: every protection named anywhere has exactly one
-    accuracy row, no measurement appears twice, each crowd cell is given once, and no
-    sentence of ours says "safe", "private" or "compliant"; names that the user chose
-    (data, model) may hold any word.
+    accuracy row, a refused one has no row at all, no measurement appears twice, each
+    crowd cell is given once, and no sentence of ours says "safe", "private" or
+    "compliant"; names that the user chose (data, model) may hold any word. A measured
+    epsilon above the proven one is taken: a violation must be showable.
     """
 
     schema_id: Literal["blindsum.report/1"] = Field(default=SCHEMA_ID, alias="schema")
@@ -143,6 +114,10 @@ class Report(Record):
     baselines: Baselines
     gates: tuple[Gate, ...]
     not_covered: tuple[Name, ...]
+    ledger: tuple[LedgerRow, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    drill: tuple[DrillRow, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     manifest: Manifest
 
     @property
@@ -171,6 +146,12 @@ class Report(Record):
         _refuse_repeats("crowd", ((r.colluders, r.dropouts) for r in self.crowd))
         _refuse_repeats("utility", ((r.protection, r.metric) for r in self.utility))
         _refuse_repeats("cost", (r.protection for r in self.cost))
+        _refuse_repeats(
+            "ledger", ((r.protection, r.party, r.unit) for r in self.ledger)
+        )
+        for table, rows in (("statements", self.statements), ("refused", self.refused)):
+            _refuse_repeats(table, (r.protection for r in rows))
+        _refuse_repeats("drill", ((r.name, r.noise) for r in self.drill))
         return self
 
     def _check_words(self) -> None:
@@ -179,6 +160,9 @@ class Report(Record):
             *self.answer,
             *self.not_covered,
             *(r.why for r in self.leakage),
+            *(s for r in self.statements for s in r.sentences),
+            *(r.detail for r in self.drill),
+            *(r.why for r in self.refused),
             self.federation.plan_sentence,
         ]
         for sentence in sentences:
@@ -193,18 +177,22 @@ class Report(Record):
                 )
 
     def _check_protections(self) -> None:
-        """Require exactly one accuracy row for every protection named anywhere."""
+        """Require one accuracy row per protection that has rows, none if refused."""
         rows = Counter(self.protections)
-        named = [
-            r.protection
-            for table in (self.utility, self.privacy, self.leakage, self.cost)
-            for r in table
-        ]
+        measured = (self.utility, self.privacy, self.leakage, self.cost)
+        stated = (self.ledger, self.statements)
+        named = [r.protection for table in (*measured, *stated) for r in table]
         for protection in dict.fromkeys(named):
             if rows[protection] != 1:
                 raise ValueError(
                     f"protection {protection!r} has {rows[protection]} accuracy rows "
                     "in utility; give exactly one."
+                )
+        for refusal in self.refused:
+            if refusal.protection in named:
+                raise ValueError(
+                    f"protection {refusal.protection!r} is refused and yet has rows; "
+                    "leave out the one or the other."
                 )
 
 
@@ -253,3 +241,8 @@ def _refuse_repeats(table: str, keys: Iterable[Hashable]) -> None:
     for key, times in Counter(keys).items():
         if times > 1:
             raise ValueError(f"{table} has {times} rows for {key}; give one.")
+
+
+if __name__ == "__main__":
+    target = Path(__file__).with_name("report.schema.json")
+    target.write_text(schema_text(), encoding="utf-8")

@@ -14,6 +14,7 @@ from fl.report import (
     Federation,
     LeakageRow,
     PooledBaseline,
+    PrivacyRow,
     Scenario,
     UtilityRow,
     Verdict,
@@ -90,14 +91,40 @@ def _row(
     )
 
 
-def _says(*rows: LeakageRow, names: tuple[str, ...] = ("none",)) -> tuple[str, ...]:
+def _privacy(
+    name: str = "dp-sgd", upper: float = 7.94, lower: float | None = None
+) -> PrivacyRow:
+    return PrivacyRow(
+        protection=name,
+        unit="example",
+        relation="add or remove one",
+        delta=1e-5,
+        epsilon_upper=upper,
+        accountant="PLD",
+        epsilon_lower=lower,
+        ceiling=None if lower is None else 12.5,
+        confidence=None if lower is None else 0.95,
+        n_canaries=0 if lower is None else 64,
+    )
+
+
+def _says(
+    *rows: LeakageRow,
+    names: tuple[str, ...] = ("none",),
+    privacy: tuple[PrivacyRow, ...] = (),
+) -> tuple[str, ...]:
     return answer(
         FEDERATION,
         [_utility(name) for name in names],
         rows,
         [_cost(name) for name in names],
         BASELINES,
+        privacy,
     )
+
+
+ALL = ("none", "secagg", "he", "dp-sgd", "central-dp", "secagg+central-dp")
+FEW_WORDS = 60
 
 
 @pytest.mark.parametrize(("own", "worst"), list(product(Verdict, Verdict)))
@@ -113,17 +140,17 @@ def test_every_pair_of_verdicts_makes_three_plain_sentences(
 
 
 WORDS = {
-    Verdict.RECOVERED: "gets training records back exactly",
-    Verdict.LEAKS: "learns more than chance",
-    Verdict.NOT_DETECTED: "was not seen to learn more than chance",
+    Verdict.RECOVERED: "recovers records exactly",
+    Verdict.LEAKS: "the server beats chance",
+    Verdict.NOT_DETECTED: "was not seen to beat chance",
     Verdict.NOT_MEASURED: "was not attacked",
 }
 
 
 @pytest.mark.parametrize("verdict", WORDS)
 def test_the_words_follow_the_verdict(verdict: Verdict) -> None:
-    _, leaks, _ = _says(_row(verdict))
-    own = leaks.partition(" in this run")[0]
+    said = _says(_row(verdict), _row(Verdict.PREVENTED, scenario=WORST))[1]
+    own = said.partition("in the worst case")[0]
     for other, words in WORDS.items():
         assert (words in own) == (other is verdict)
 
@@ -135,21 +162,23 @@ def test_the_worst_verdict_decides_a_scenario() -> None:
 
 
 def test_of_two_leaks_the_one_further_from_its_null_is_named() -> None:
-    rows = [
-        _row(Verdict.LEAKS, value=value, view=view)
-        for value, view in ((0.51, "near"), (0.9, "far"), (0.6, "middle"))
-    ]
-    assert "far" in _says(*rows)[1]
+    rows = [_row(Verdict.LEAKS, value=value) for value in (0.51, 0.9, 0.6)]
+    assert "SSIM up to 0.9, null 0.125" in _says(*rows)[1]
 
 
 def test_the_two_scenarios_are_told_apart() -> None:
     _, said, _ = _says(
         _row(Verdict.NOT_DETECTED), _row(Verdict.RECOVERED, scenario=WORST)
     )
-    own, _, worst = said.partition("in this run")
+    own, _, worst = said.partition("in the worst case")
+    assert "In this run" in own
     assert WORDS[Verdict.NOT_DETECTED] in own
     assert WORDS[Verdict.RECOVERED] in worst
-    assert "worst case" in worst
+
+
+def test_scenarios_that_found_the_same_share_a_clause() -> None:
+    said = _says(_row(Verdict.NOT_DETECTED), _row(Verdict.NOT_DETECTED, scenario=WORST))
+    assert said[1].startswith("In this run and in the worst case the server was not")
 
 
 def test_only_what_the_server_sees_is_said_of_the_server() -> None:
@@ -162,7 +191,7 @@ def test_only_what_the_server_sees_is_said_of_the_server() -> None:
 
 
 def test_a_rule_that_held_is_said_and_one_that_was_contradicted_is_not() -> None:
-    claim = "single uploads give the server nothing beyond chance"
+    claim = "rules hide single uploads under secagg"
     held = _row(Verdict.PREVENTED, name="secagg", view="one masked upload")
     assert claim in _says(held, names=("secagg",))[1]
     broken = _row(
@@ -173,14 +202,117 @@ def test_a_rule_that_held_is_said_and_one_that_was_contradicted_is_not() -> None
     )
     said = _says(held, broken, names=("secagg",))[1]
     assert claim not in said
+    assert said.startswith("A rule is CONTRADICTED under secagg: In this run")
     assert WORDS[Verdict.LEAKS] in said
+
+
+def test_what_colluding_clients_open_is_no_part_of_the_rule() -> None:
+    held = _row(Verdict.PREVENTED, name="he", view="one encrypted upload")
+    opened = _row(Verdict.RECOVERED, name="he", adversary="server+A")
+    assert _says(held, opened, names=("he",))[1].endswith(
+        "rules hide single uploads under he, but not from clients under he."
+    )
 
 
 def test_prevention_alone_never_says_that_nothing_is_learnt() -> None:
     held = _row(Verdict.PREVENTED, name="secagg", view="one masked upload")
     said = _says(held, names=("secagg",))[1]
     assert "learns nothing" not in said
+    assert "was not attacked" in said  # the worst case
     assert "measured on nothing else" in said
+
+
+def _of_everything(*, violated: bool = False) -> tuple[str, ...]:
+    rows = []
+    for name in ALL:
+        hidden = name in ("secagg", "he", "secagg+central-dp")
+        exact = name in ("none", "central-dp")
+        found = Verdict.LEAKS if exact else Verdict.NOT_DETECTED
+        rows.append(_row(found, name=name))
+        worst = Verdict.RECOVERED if exact else Verdict.LEAKS
+        worst = Verdict.PREVENTED if hidden else worst
+        rows.append(_row(worst, name=name, scenario=WORST))
+        if name == "he":
+            rows.append(_row(Verdict.RECOVERED, name=name, adversary="server+A"))
+        noised = "dp" in name
+        found = Verdict.NOT_DETECTED if noised else Verdict.LEAKS
+        rows.append(_row(found, name=name, adversary="outsider", metric="AUC"))
+        quiet = _row(Verdict.NOT_DETECTED, name=name, adversary="client", metric="AUC")
+        rows.append(quiet)
+    lower = 9.21 if violated else 0.61
+    return answer(
+        FEDERATION,
+        [
+            _utility(name, 0.871 if i < 3 else 0.862 - i / 1000)
+            for i, name in enumerate(ALL)
+        ],
+        rows,
+        [
+            _cost(name, 4321.0 * factor)
+            for name, factor in zip(ALL, (1, 1.26, 42, 1, 1, 1.26), strict=True)
+        ],
+        BASELINES,
+        (
+            _privacy(lower=lower),
+            _privacy("central-dp", 24.0),
+            _privacy("secagg+central-dp", 24.0),
+        ),
+    )
+
+
+@pytest.mark.parametrize("violated", [False, True])
+def test_six_protections_fit_into_three_short_sentences(violated: bool) -> None:
+    for sentence in _of_everything(violated=violated):
+        sentence = sentence.rpartition("7.94. ")[2]  # behind a violation's own
+        assert len(sentence.split()) <= FEW_WORDS, sentence
+
+
+def test_protections_with_the_same_verdict_share_a_clause() -> None:
+    first, second, third = _of_everything()
+    assert "0.871 (0.850 to 0.890) under none, secagg and he" in first
+    assert "under none and central-dp (SSIM up to 0.625, null 0.125)" in second
+    assert "was not seen to elsewhere" in second
+    assert "(AUC up to 0.625, null 0.125)" in third
+    assert "a client was not seen to under any protection" in third
+
+
+def test_a_violation_is_said_first_with_both_its_numbers() -> None:
+    third = _of_everything(violated=True)[2]
+    claim = "VIOLATION under dp-sgd: epsilon is at least 9.21, not the claimed 7.94."
+    assert third.startswith(claim)
+    assert "measures at least" not in third
+    assert "VIOLATION" not in "".join(_of_everything())
+
+
+def test_noise_is_named_with_its_epsilon_its_unit_and_what_is_judged_of_it() -> None:
+    first = _of_everything()[0]
+    assert "under dp-sgd (epsilon 7.94 per example)" in first
+    assert "(each epsilon 24 per example, no useful guarantee)" in first
+    assert "epsilon measures at least 0.61 under dp-sgd" in _of_everything()[2]
+
+
+def test_a_model_that_learnt_nothing_is_called_so() -> None:
+    said = answer(
+        FEDERATION,
+        [_utility("none")],
+        [],
+        [_cost("none")],
+        BASELINES.model_copy(update={"majority": 0.86}),
+    )
+    assert "under" not in said[0].partition("accuracy")[2].partition("(no")[0]
+    assert "(no useful model)" in said[0]
+
+
+def test_elsewhere_never_covers_what_nobody_measured() -> None:
+    rows = [
+        _row(Verdict.LEAKS, adversary="outsider", metric="AUC"),
+        *(
+            _row(Verdict.NOT_DETECTED, name=n, adversary="outsider", metric="AUC")
+            for n in ("secagg", "he")
+        ),
+    ]
+    said = _says(*rows, names=("none", "secagg", "he", "dp-sgd"))[2]
+    assert "elsewhere" not in said and "under secagg and he" in said
 
 
 def test_every_number_comes_from_a_row() -> None:
@@ -201,7 +333,7 @@ def test_every_number_comes_from_a_row() -> None:
             ],
             [
                 _cost(name, up)
-                for name, up in zip(names, (4321.0, 98765.0), strict=True)
+                for name, up in zip(names, (4321.0, 12963.0), strict=True)
             ],
             BASELINES,
         )
@@ -210,7 +342,7 @@ def test_every_number_comes_from_a_row() -> None:
     from_rows = {
         "17",
         *("0.871", "0.850", "0.890", "0.862", "0.917"),
-        *("6", "8", "0.625", "0.125", "0.531", "4.32", "98.8"),
+        *("6", "8", "0.625", "0.125", "4.32", "3"),
     }
     assert set(found) == from_rows
 
@@ -230,4 +362,10 @@ def test_the_outsiders_best_attack_is_the_one_that_is_told() -> None:
         _row(verdict, adversary="outsider", metric="AUC", value=value)
         for verdict, value in ((Verdict.NOT_DETECTED, 0.51), (Verdict.LEAKS, 0.64))
     ]
-    assert "0.640 without protection (leaks)" in _says(*rows)[2]
+    said = _says(*rows)[2]
+    assert said.startswith("An outsider tells members from others without protection")
+    assert "(AUC up to 0.64, null 0.125)" in said
+
+
+def test_a_lower_bound_of_zero_is_no_finding() -> None:
+    assert "measures" not in _says(privacy=(_privacy(lower=0.0),))[2]

@@ -9,13 +9,21 @@ import pytest
 from fl.cli import BAD_INPUT, run
 from tests.fl.synthetic import write_hospitals
 
-TINY = (
+SMALL = (
     "--set=training.rounds=2",
     "--set=repeats=1",
+    "--set=federation.clients=10",
+    "--set=federation.participation=1.0",
+    "--set=federation.corrupt=2",
+    "--set=federation.drop=3",
+    '--set=protections.names=["none", "secagg"]',
+    "--quiet",
+)
+TINY = (
+    *SMALL,
     "--set=attacks.victims=2",
     "--set=attacks.iterations=2",
     "--set=attacks.batches=[1]",
-    "--quiet",
 )
 
 
@@ -157,7 +165,7 @@ def test_a_run_gets_a_folder_of_its_own_and_latest_points_at_it(
     assert said[-1].startswith("Page: runs/")
     first = (tmp_path / "runs" / "latest").resolve()
     assert (first / "report.html").exists()
-    assert run(["train", *TINY[:2], "--quiet"]) == 0
+    assert run(["train", *SMALL]) == 0
     assert (tmp_path / "runs" / "latest").resolve() != first
     assert (first / "report.html").exists()
     capsys.readouterr()
@@ -166,9 +174,9 @@ def test_a_run_gets_a_folder_of_its_own_and_latest_points_at_it(
 
 
 def test_force_replaces_a_whole_run(tmp_path: Path) -> None:
-    assert run(["train", *TINY[:2], "--quiet", "--out=taken"]) == 0
+    assert run(["train", *SMALL, "--out=taken"]) == 0
     (tmp_path / "taken" / "old.txt").write_text("old\n")
-    assert run(["train", *TINY[:2], "--quiet", "--out=taken", "--force"]) == 0
+    assert run(["train", *SMALL, "--out=taken", "--force"]) == 0
     assert not (tmp_path / "taken" / "old.txt").exists()
     assert (tmp_path / "taken" / "rounds.jsonl").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
@@ -193,7 +201,7 @@ def test_long_commands_show_examples(
 
 
 def test_a_run_is_named_after_its_data(tmp_path: Path) -> None:
-    assert run(["train", *TINY[:2], "--quiet", "--set=data.source=wine"]) == 0
+    assert run(["train", *SMALL, "--set=data.source=wine"]) == 0
     assert (tmp_path / "runs" / "latest").resolve().name.endswith("-wine")
 
 
@@ -205,7 +213,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_models_of_the_users_records_are_the_owners_alone(tmp_path: Path) -> None:
     write_hospitals(tmp_path)
     config = Path(__file__).resolve().parents[2] / "examples" / "hospitals.toml"
-    arguments = ["train", str(config), "--set=data.folder=.", *TINY[:2], "--quiet"]
+    arguments = ["train", str(config), "--set=data.folder=.", *SMALL]
     assert run(arguments) == 0
     modes = {
         path.stat().st_mode & 0o777
@@ -222,7 +230,7 @@ def test_ctrl_c_says_where_the_run_lies_and_leaves_latest_alone(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fl.gather.train", stop)
+    monkeypatch.setattr("fl.stages.training.run", stop)
     assert run(["audit", *TINY]) == 130
     said = _sentence(capsys)
     (folder,) = (tmp_path / "runs").iterdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fl.config import Config, load_config
+from fl.config import DEFAULTS, Config, load_config
 from fl.errors import ConfigError, UserError
 from fl.section import Section
 
@@ -30,11 +30,23 @@ def refusal(path: Path | None, *sets: str) -> str:
     return str(caught.value)
 
 
-def test_no_file_gives_the_defaults() -> None:
-    config = load_config(None, [])
+def test_an_empty_file_gives_the_defaults_of_every_key(tmp_path: Path) -> None:
+    config = load_config(toml(tmp_path, ""))
     assert config == Config()
     assert (config.data.source, config.federation.clients) == ("digits", 10)
     assert config.federation.corrupt > 0
+
+
+def test_no_file_gives_the_run_of_the_commented_defaults_file() -> None:
+    config = load_config(None)
+    assert config == load_config(DEFAULTS)
+    assert (config.federation.clients, config.federation.cohort) == (100, 25)
+    assert config.federation.corrupt > 0
+    assert config.privacy.epsilon <= 8
+    for line in DEFAULTS.read_text().splitlines():
+        key = line.partition("=")[0].strip()
+        if "=" in line and not line.startswith("#"):
+            assert "#" in line, f"{key} is not explained"
 
 
 def test_later_layers_win(tmp_path: Path) -> None:
@@ -187,12 +199,23 @@ def test_a_file_that_is_absent_or_binary_is_a_config_error(tmp_path: Path) -> No
     assert "UTF-8" in refusal(path)
 
 
-def test_too_few_honest_clients_are_refused_with_a_cure_that_works() -> None:
-    message = refusal(None, "federation.clients=6")
+def test_too_few_honest_clients_are_refused_with_a_cure_that_works(
+    tmp_path: Path,
+) -> None:
+    path = toml(tmp_path, "")
+    message = refusal(path, "federation.clients=6")
     assert "lower drop + corrupt to 4 or less" in message
     assert "at least 7 clients" in message
-    load_config(None, ["federation.clients=7"])
-    load_config(None, ["federation.clients=6", "federation.drop=2"])
+    load_config(path, ["federation.clients=7"])
+    load_config(path, ["federation.clients=6", "federation.drop=2"])
+
+
+def test_the_cure_counts_the_clients_that_join_a_round(tmp_path: Path) -> None:
+    path = toml(tmp_path, "[federation]\nparticipation = 0.25\n")
+    message = refusal(path, "federation.clients=24")
+    assert "clients x participation = 6" in message
+    assert "at least 28 clients" in message
+    load_config(path, ["federation.clients=28"])
 
 
 def test_dropout_without_planned_drops_is_refused() -> None:
@@ -237,13 +260,21 @@ def test_resolved_is_json_and_gives_the_config_back(name: str) -> None:
     assert set(resolved) == set(Config.model_fields)
 
 
+def _documented(name: str, section: type[Section], plain: set[str]) -> None:
+    for key, value in section.model_fields.items():
+        below = value.annotation
+        if isinstance(below, type) and issubclass(below, Section):
+            _documented(f"{name}.{key}", below, plain)
+        else:
+            assert value.description or key in plain, f"{name}.{key}"
+
+
 def test_every_key_is_documented() -> None:
     plain = {"seed", "rounds", "batch_size", "learning_rate", "momentum"}
     for section, field in Config.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, Section):
-            for key, value in model.model_fields.items():
-                assert value.description or key in plain, f"{section}.{key}"
+            _documented(section, model, plain)
 
 
 def test_a_config_cannot_be_changed() -> None:

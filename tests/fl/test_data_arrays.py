@@ -266,7 +266,7 @@ def test_built_in_sets_are_complete(name: str, records: int, classes: int) -> No
     assert loaded.builtin
     if isinstance(loaded, Dataset):
         assert loaded.input_shape == (1, 8, 8)
-        assert (loaded.features.min(), loaded.features.max()) == (0.0, 1.0)
+        assert (loaded.features.min(), loaded.features.max()) == (-1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", ["digits", "wine"])

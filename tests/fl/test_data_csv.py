@@ -179,7 +179,7 @@ def test_a_declared_missing_cell_without_imputation_names_the_cure(
     [
         ("", ["t.csv has no records"]),
         ("a,y\n", ["t.csv has no records"]),
-        ("a,a,y\n1,2,0\n", ["line 1", "two columns are called a"]),
+        ("a,a,y\n1,2,0\n", ["line 1", "columns 1 and 2 have the same name"]),
         ("a,,y\n1,2,0\n", ["line 1", "column 2 has no name"]),
         ("1,2,3\n1,2,0\n", ["line 1", "must name the columns"]),
         ("a,b,y\n1,2,0\n1,2\n", ["line 3", "2 cells where the header has 3"]),
@@ -206,7 +206,7 @@ def test_unusable_files_are_refused_in_one_sentence(
     ("keys", "part"),
     [
         ({"drop": ["ag"]}, "did you mean age?"),
-        ({"bounds": {"zzz": [0, 1]}}, "it has age, sex, y"),
+        ({"bounds": {"zzz": [0, 1]}}, "no column zzz, which data.bounds names"),
         ({"categories": {"zzz": [0, 1]}}, "data.categories"),
         ({"missing_in": {"zzz": ["0"]}}, "data.missing_in"),
         ({"site_column": "zzz"}, "data.site_column"),

@@ -11,26 +11,24 @@ import pytest
 
 import secagg
 from attacks import Adversary, CosineTV, LinearInversion
-from fl import tables
+from fl import crowd, guarantees, tables
 from fl.config import Config
 from fl.coverage import not_covered
 from fl.evidence import Evidence
 from fl.finding import Missing
 from fl.folder import RunFolder
-from fl.gather import (
-    INVERSION,
-    MATCHED_BATCHES,
-    MEMBERSHIP,
-    ROUND_LOG,
-    effort,
-    gather,
-)
+from fl.gates import gates
+from fl.gather import INVERSION, MEMBERSHIP, gather
 from fl.pictures import galleries
 from fl.plots import curves
 from fl.progress import Silent, Task
 from fl.protection import Protection
 from fl.report import Gate, Verdict
-from fl.shots import WORST_CASE
+from fl.shots import WORST_CASE, crowd_view
+from fl.stages import Setting
+from fl.stages.inversion import MATCHED_BATCHES
+from fl.stages.setting import effort
+from fl.stages.training import ROUND_LOG
 from fl.verdict import decide
 from tests.fl import tiny
 
@@ -48,14 +46,14 @@ def _gather(
     families: tuple[str, ...] = (),
     progress: Silent | None = None,
 ) -> Evidence:
-    return gather(
-        tiny.dataset(),
-        _protections(settings),
-        settings,
+    setting = Setting(
+        raw=tiny.dataset(),
+        protections=tuple(_protections(settings)),
+        config=settings,
         folder=RunFolder(draft=folder, place=folder),
         progress=progress or Silent(),
-        families=families,
     )
+    return gather(setting, families=families)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def evidence(
 
 
 def _gate(evidence: Evidence, name: str) -> Gate:
-    return next(gate for gate in tables.gates(evidence, ()) if gate.name == name)
+    return next(gate for gate in gates(evidence, (), (), ()) if gate.name == name)
 
 
 def test_every_repetition_runs_under_every_protection(
@@ -96,9 +94,11 @@ def test_the_worst_case_attacks_as_many_victims_as_it_says(
     worst = [o for o in evidence.outcomes if o.shot.scenario == WORST_CASE]
     linear = [o for o in worst if o.attempt.attack == LinearInversion.name]
     views = {(o.shot.protection, o.shot.view) for o in linear}
-    # 2 batch sizes x 2 checkpoints, of 1 view in the clear and 3 under masks.
-    assert len(views) == 2 * 2 * 4
-    for protection, view in views:
+    crowds = {("secagg", crowd_view(honest)) for honest in (5, 4, 3)}
+    assert crowds <= views
+    # 2 batch sizes x 2 checkpoints, of 2 views in the clear and 3 under masks.
+    assert len(views - crowds) == 2 * 2 * 5
+    for protection, view in views - crowds:
         sample = [
             o for o in linear if (o.shot.protection, o.shot.view) == (protection, view)
         ]
@@ -121,7 +121,7 @@ def test_every_cell_has_a_finding_or_a_reason(
 ) -> None:
     found = evidence.findings(_protections(settings))
     cells = {(f.protection, f.adversary, f.scenario) for f in found}
-    assert len(cells) == 2 * 3 * 2
+    assert len(cells) == 2 * 4 * 2
     outside = [
         f
         for f in found
@@ -202,9 +202,9 @@ def test_matching_is_said_to_stop_where_it_stops(
         for o in evidence.outcomes
         if o.attempt.attack == CosineTV.name and o.shot.scenario == WORST_CASE
     }
-    assert matched == {"1", "2"}
+    assert matched == {"1"}
     assert len(matched) == MATCHED_BATCHES
-    assert any("batches above 2 " in line for line in not_covered(evidence, more))
+    assert any("batches above 1 " in line for line in not_covered(evidence, more))
 
 
 def test_a_skewed_partition_is_said_to_blur_membership(
@@ -300,15 +300,18 @@ def test_costs_are_means_over_rounds_of_what_crossed_the_wire(
 
 def test_the_crowd_is_what_is_left_of_the_clients() -> None:
     plan = secagg.plan(clients=9, corrupt=2, drop=3)
-    rows = {(r.colluders, r.dropouts): r.honest for r in tables.crowd(plan)}
+    federation = tiny.config(
+        "federation.clients=9", "federation.corrupt=2", "federation.drop=3"
+    ).federation
+    rows = {(r.colluders, r.dropouts): r.honest for r in crowd.rows(federation, ())}
     assert rows[0, 0] == 9
     assert rows[2, 3] == 4 == plan.honest_min
     assert rows[1, 4] is None
     assert max(colluders for colluders, _ in rows) == 2
 
 
-def test_nothing_claims_an_epsilon(settings: Config) -> None:
-    for row in tables.privacy(_protections(settings)):
+def test_nothing_claims_an_epsilon(evidence: Evidence, settings: Config) -> None:
+    for row in guarantees.bounds(_protections(settings), evidence, settings):
         assert row.epsilon_upper is None and row.epsilon_lower is None
 
 
@@ -317,7 +320,7 @@ def test_curves_show_the_rows_and_the_runs(
 ) -> None:
     found = evidence.findings(_protections(settings))
     rows = decide(found, seed=0)
-    made = {curve.title: curve for curve in curves(evidence, found, rows, settings)}
+    made = {curve.title: curve for curve in curves(evidence, found, rows, (), settings)}
     accuracy = made["Held-out accuracy per round"]
     for series in accuracy.series[:2]:
         traces = [

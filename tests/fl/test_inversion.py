@@ -148,7 +148,8 @@ def test_one_finding_per_adversary_view_and_attack() -> None:
     ]
     found = findings(outcomes)
     keys = {(f.adversary, f.view, f.attack) for f in found}
-    assert len(keys) == len(found) == 5 * 2
+    # Two at the masked upload, three at the sum, one at what colluders leave of it.
+    assert len(keys) == len(found) == 6 * 2
     assert {
         len(f.measures[0].values) for f in found if isinstance(f.measures[0], Paired)
     } == {3}
@@ -257,6 +258,6 @@ def test_rounds_over_the_same_records_are_one_victim() -> None:
     }
     assert sizes == {
         "one masked upload": 3,
-        "sum of 5 updates": 1,
-        "sum of 4 honest updates": 1,
+        "sum of the cohort": 1,
+        "the honest clients' sum": 1,
     }

@@ -19,7 +19,7 @@ from fl.membership import LIRA, LOSS, Shadows, train_shadows
 from fl.progress import Silent
 from fl.run import RunRecord
 from fl.shadows import FederatedTrainer
-from fl.shots import WORST_CASE, colluders_of
+from fl.shots import WORST_CASE
 from fl.verdict import decide
 from tests.fl import tiny
 
@@ -132,7 +132,7 @@ def test_members_are_the_trainers_records_and_the_rest_is_held_out(
         set(client.ids.tolist())
         for _, fed in runs
         for client in fed.clients
-        if client.name not in colluders_of(fed, settings)
+        if client.name not in {one.name for one in fed.colluders(1)}
     ]
     assert [set(group.records[group.members].tolist()) for group in own] == honest
     held_out = [set(fed.held_out.ids.tolist()) for _, fed in runs for _ in range(4)]
@@ -172,11 +172,12 @@ def test_under_masks_only_colluders_see_more_than_the_released_model() -> None:
     views = {(f.adversary, f.view) for f in found if f.attack == LOSS}
     assert views == {
         (Adversary.OUTSIDER, "released model"),
+        (Adversary.CLIENT, "released model"),
         (Adversary.SERVER, "released model"),
         (Adversary.SERVER_PLUS, "released model"),
-        (Adversary.SERVER_PLUS, "sum of the honest updates"),
+        (Adversary.SERVER_PLUS, "the honest clients' sum"),
     }
-    ((group,)) = _ranking(found, LOSS, "sum of the honest updates").groups
+    ((group,)) = _ranking(found, LOSS, "the honest clients' sum").groups
     fed = runs[0][1]
     theirs = set(fed.clients[-1].ids.tolist())
     assert not theirs & set(group.records.tolist())
@@ -186,7 +187,7 @@ def test_adversaries_who_see_the_same_model_share_one_ranking() -> None:
     settings = tiny.config()
     found = _findings([tiny.trained(settings, "none")], settings, "none", _no_shadows())
     released = [f for f in found if f.attack == LOSS and f.view == "released model"]
-    assert len(released) == 3
+    assert len(released) == 4
     assert len({id(f.measures[0]) for f in released}) == 1
     assert len({f.seconds for f in released}) == 1
 
@@ -260,7 +261,8 @@ def test_shadow_models_repeat_and_differ_and_are_trained_on_their_rows_only(
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     settings = tiny.config("training.rounds=2")
     fed = tiny.federation(settings)
-    trainer = FederatedTrainer(fed, settings, Silent().task("", 3))
+    plain = tiny.protection("none", settings)
+    trainer = FederatedTrainer(fed, plain, settings, Silent().task("", 3))
     members = attacks.balanced_memberships(3, 120, 0.5, 0)
     first = trainer.logits(members, seed=1)
     assert first.shape == (3, 120, 3)
@@ -271,7 +273,7 @@ def test_shadow_models_repeat_and_differ_and_are_trained_on_their_rows_only(
     labels = fed.dataset.labels.copy()
     labels[unused] = (labels[unused] + 1) % 3
     changed = replace(fed, dataset=replace(fed.dataset, labels=labels))
-    again = FederatedTrainer(changed, settings, Silent().task("", 1))
+    again = FederatedTrainer(changed, plain, settings, Silent().task("", 1))
     np.testing.assert_array_equal(again.logits(members[:1], seed=1)[0], first[0])
 
 
@@ -280,7 +282,8 @@ def test_the_likelihood_ratio_finds_members_that_were_memorised() -> None:
     settings = tiny.config(*MEMORISING, "attacks.shadows=16")
     raw = _random_labels()
     run, fed = tiny.trained(settings, "none", raw=raw)
-    trainer = FederatedTrainer(fed, settings, Silent().task("", 16))
+    plain = tiny.protection("none", settings)
+    trainer = FederatedTrainer(fed, plain, settings, Silent().task("", 16))
     shadows = train_shadows(trainer, fed, settings, seed=3)
     found = _findings([(run, fed)], settings, "none", shadows)
     _, low, _ = _verdict(_ranking(found, LIRA, "released model"))

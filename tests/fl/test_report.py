@@ -19,10 +19,14 @@ from fl.report import (
     Scenario,
     Verdict,
     Written,
+    bounds,
     from_json,
     render,
     write,
 )
+from fl.report.cells import head_views
+from fl.report.crowd import crowd_grid
+from fl.report.judgement import guarantee, model
 from fl.report.markdown import markdown
 from fl.report.matrix import bands
 from fl.report.page import page
@@ -76,7 +80,7 @@ def html_of(report: Report) -> str:
         report,
         galleries=fixture.galleries(),
         curves=fixture.curves(),
-        claims=fixture.claims(),
+        claims=[c for c in fixture.claims() if c.protection in report.protections],
     )
 
 
@@ -211,7 +215,8 @@ def test_a_scenario_without_rows_says_so() -> None:
 
 def test_an_empty_report_still_renders(tmp_path: Path) -> None:
     bare = json.loads(fixture.report().model_dump_json(by_alias=True))
-    for table in ("utility", "privacy", "leakage", "crowd", "cost", "gates"):
+    tables = ("utility", "privacy", "leakage", "crowd", "cost", "gates")
+    for table in (*tables, "ledger", "statements", "drill", "refused"):
         bare[table] = []
     bare["not_covered"] = []
     bare["baselines"] = {"pooled": None, "local_only": None}
@@ -317,6 +322,123 @@ def test_units_read_plainly() -> None:
     assert metric_name("PSNR (dB)") == metric_name("psnr_db") == "PSNR"
     assert metric_name("tpr_at_fpr_0.01") == "TPR at 1 % FPR"
     assert [size(v) for v in (12, 24310, 5 * 2**20)] == ["12 B", "23.7 KiB", "5 MiB"]
+
+
+def both_texts(report: Report) -> tuple[str, str]:
+    return html_of(report), markdown(report)
+
+
+def test_a_violation_stands_before_everything_else() -> None:
+    for text in both_texts(fixture.report(violated=True)):
+        assert text.index("VIOLATION") < text.index("Who learns what")
+    for text in both_texts(fixture.report()):
+        body = re.sub(r"<style>.*?</style>", "", text, flags=re.S)
+        assert "VIOLATION" not in body
+
+
+def test_every_violated_bound_is_named_with_both_its_numbers() -> None:
+    (sentence,) = bounds.violations(fixture.report(violated=True))
+    assert all(part in sentence for part in ("dp-sgd", "9.21", "7.94", "95 %"))
+
+
+def test_a_drill_that_fails_with_its_noise_is_a_violation() -> None:
+    row = fixture.drill()[0].model_copy(update={"epsilon_lower": 2.0, "violated": True})
+    report = fixture.report().model_copy(update={"drill": (row,)})
+    assert bounds.outcome(row) == ("VIOLATION", False)
+    assert len(bounds.violations(report)) == 1
+
+
+def test_the_drill_says_what_was_caught_and_what_was_missed() -> None:
+    kept, left_out = fixture.drill()
+    assert bounds.outcome(kept) == ("claim held", True)
+    assert bounds.outcome(left_out) == ("caught", True)
+    blind = left_out.model_copy(update={"epsilon_lower": 0.1, "violated": False})
+    assert bounds.outcome(blind) == ("missed", False)
+
+
+def test_bounds_keep_their_order_on_one_scale() -> None:
+    _, views = bounds.bound_views(fixture.report(violated=True))
+    broken, *others = views
+    assert broken.upper and broken.lower and broken.ceiling
+    at = [float(v.rstrip("%")) for v in (broken.upper, broken.lower, broken.ceiling)]
+    assert at == sorted(at) and broken.violated
+    assert not any(view.violated for view in others)
+
+
+def test_a_hundred_clients_share_one_line_of_the_ledger() -> None:
+    report = fixture.report()
+    report = report.model_copy(update={"ledger": fixture.ledger(100)})
+    line = bounds.ledger_views(report)[0]
+    assert "100 clients: 4 to 7 releases, epsilon 6.1 to 7.94 of 8" in line.text
+    assert len(line.rows) == 100
+    for text in both_texts(report):
+        assert line.text in text
+
+
+def test_every_statement_and_every_refusal_is_in_both_texts() -> None:
+    for text in both_texts(fixture.report()):
+        assert all(sentence in text for sentence in fixture.STATEMENT)
+    report = fixture.refusing()
+    for text in both_texts(report):
+        assert all(row.why in text for row in report.refused)
+        assert "What cannot be had here" in text
+
+
+def test_what_a_sum_of_few_gives_away_stands_in_its_cell() -> None:
+    grid = crowd_grid(fixture.report(clients=9))
+    assert grid is not None
+    cells = [cell for _, row in grid.rows for cell in row]
+    assert {"leaks", "not detected"} >= {c.verdict for c in cells if c.verdict}
+    assert len(grid.measured) == sum(bool(cell.verdict) for cell in cells)
+    for text in both_texts(fixture.report(clients=9)):
+        assert all(cell.figure in text for cell in cells)
+
+
+def test_an_epsilon_above_twenty_is_no_useful_guarantee() -> None:
+    row = fixture.privacy()[3]
+    for epsilon, judged in ((20.0, False), (20.01, True), (None, False)):
+        given = row.model_copy(update={"epsilon_upper": epsilon})
+        assert (guarantee(given) is not None) is judged
+
+
+@pytest.mark.parametrize(
+    ("low", "judged"), [(0.2, False), (0.1028, True), (0.05, True), (None, False)]
+)
+def test_a_model_no_better_than_one_class_is_no_useful_model(
+    low: float | None, judged: bool
+) -> None:
+    row = fixture.report().utility[0].model_copy(update={"low": low})
+    assert (model(row, 0.1028) is not None) is judged
+    assert model(row, None) is None
+
+
+def test_judgements_stand_in_the_matrix_and_in_both_texts() -> None:
+    heads = {head.name: head for head in head_views(fixture.report())}
+    assert [j.words for j in heads["central-dp"].judged] == [
+        "no useful guarantee",
+        "no useful model",
+    ]
+    assert heads["none"].judged == heads["dp-sgd"].judged == ()
+    text = markdown(fixture.report())
+    assert "central-dp (no useful guarantee, no useful model)" in text
+    html = html_of(fixture.report())
+    matrix = html[html.index('class="matrix"') : html.index("</thead>")]
+    table = html[html.index('class="cards utility"') :]
+    for part in (matrix, table[: table.index("</table>")]):
+        assert "no useful guarantee" in part and "no useful model" in part
+
+
+def test_drawings_have_words_for_those_who_cannot_see_them() -> None:
+    html = html_of(fixture.report(violated=True))
+    for drawing in re.findall(r"<svg[^>]*>", html):
+        hidden = 'aria-hidden="true"' in drawing or 'class="beyond"' in drawing
+        assert hidden or "aria-label" in drawing
+    label = "dp-sgd: VIOLATION, epsilon at most 7.94 (proven), at least 9.21"
+    assert label in html
+
+
+def test_a_whole_page_stays_under_three_megabytes() -> None:
+    assert len(html_of(fixture.report()).encode()) < 3 * 2**20
 
 
 def _files(written: Written) -> tuple[Path, ...]:

@@ -55,7 +55,8 @@ def row(verdict: Verdict, **changes: object) -> dict[str, object]:
 def test_the_top_level_is_exactly_the_contract() -> None:
     assert list(record()) == [
         *("schema", "answer", "federation", "utility", "privacy", "leakage", "crowd"),
-        *("cost", "baselines", "gates", "not_covered", "manifest"),
+        *("cost", "baselines", "gates", "not_covered", "ledger", "statements"),
+        *("drill", "refused", "manifest"),
     ]
     assert record()["schema"] == "blindsum.report/1"
 
@@ -68,7 +69,7 @@ def test_json_reads_back_to_the_same_report_and_the_same_text() -> None:
 
 def test_the_shipped_schema_is_the_generated_one() -> None:
     assert SHIPPED.read_text() == schema_text(), (
-        "write it anew: Path('fl/report/report.schema.json').write_text(schema_text())"
+        "write it anew: python -m fl.report.schema"
     )
 
 
@@ -218,13 +219,21 @@ def test_a_lower_bound_above_its_ceiling_is_refused() -> None:
 
 
 @pytest.mark.parametrize("word", ["safe", "Private", "COMPLIANT"])
-@pytest.mark.parametrize("place", ["answer", "not_covered", "why", "plan"])
+@pytest.mark.parametrize(
+    "place", ["answer", "not_covered", "why", "plan", "statement", "drill", "refused"]
+)
 def test_words_that_claim_too_much_are_refused(word: str, place: str) -> None:
     raw, sentence = record(), f"The training is {word}."
     if place == "why":
         raw["leakage"][0]["why"] = sentence
     elif place == "plan":
         raw["federation"]["plan_sentence"] = sentence
+    elif place == "statement":
+        raw["statements"][0]["sentences"][0] = sentence
+    elif place == "drill":
+        raw["drill"][0]["detail"] = sentence
+    elif place == "refused":
+        raw["refused"] = [{"protection": "ckks", "why": sentence}]
     else:
         raw[place][0] = sentence
     refused(raw, "claims more")
@@ -242,3 +251,79 @@ def test_a_report_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         report.answer = ("a", "b", "c")
     assert isinstance(report, Report)
+
+
+def test_a_report_of_an_older_version_still_reads() -> None:
+    raw = record()
+    for table in ("ledger", "statements", "drill", "refused"):
+        del raw[table]
+    del raw["baselines"]["majority"]
+    for cell in raw["crowd"]:
+        for field in set(cell) - {"colluders", "dropouts", "honest"}:
+            del cell[field]
+    report = from_json(json.dumps(raw))
+    assert report.ledger == report.drill == report.refused == ()
+    assert report.baselines.majority is None
+    assert {row.verdict for row in report.crowd} == {None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"low": 99.0}, "must hold"),
+        ({"n": 0}, "n=0"),
+        ({"verdict": None}, "needs its count of honest inputs"),
+        ({"attack": None}, "needs its count of honest inputs"),
+        ({"honest": None}, "needs its count of honest inputs"),
+        ({"confidence": None}, "needs its confidence"),
+        ({"verdict": "leaks", "null": 50.0}, "above null"),
+        ({"verdict": "prevented"}, "rests on a reason"),
+        ({"value": None, "low": None, "high": None}, "not attacked"),
+    ],
+)
+def test_a_sum_measured_in_half_is_refused(
+    changes: dict[str, object], match: str
+) -> None:
+    raw = record()
+    measured = next(r for r in raw["crowd"] if r["value"] is not None)
+    measured |= changes
+    refused(raw, match)
+
+
+def test_a_ledger_over_its_budget_is_refused() -> None:
+    raw = record()
+    raw["ledger"][0]["epsilon_spent"] = 8.01
+    refused(raw, "a ledger refuses before that")
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_drill_whose_outcome_contradicts_its_numbers_is_refused(noise: int) -> None:
+    raw = record()
+    raw["drill"][noise]["violated"] = not raw["drill"][noise]["violated"]
+    refused(raw, "contradicts")
+
+
+def test_a_drill_above_its_ceiling_is_refused() -> None:
+    raw = record()
+    raw["drill"][1]["epsilon_lower"] = 5.2
+    refused(raw, "perfect attack")
+
+
+@pytest.mark.parametrize("table", ["utility", "ledger", "statements"])
+def test_a_refused_protection_has_no_row(table: str) -> None:
+    raw = json.loads(to_json(fixture.refusing()))
+    row = json.loads(to_json(fixture.report()))[table][-1]
+    raw[table].append(row | {"protection": "central-dp"})
+    refused(raw, "refused and yet has rows|has 0 accuracy rows")
+
+
+@pytest.mark.parametrize("table", ["ledger", "statements", "drill"])
+def test_a_repeated_row_about_epsilon_is_refused(table: str) -> None:
+    raw = record()
+    raw[table].append(raw[table][0])
+    refused(raw, f"{table} has 2 rows")
+
+
+def test_a_measured_epsilon_above_the_proven_one_can_be_shown() -> None:
+    broken = [r for r in fixture.report(violated=True).privacy if r.violated]
+    assert [r.protection for r in broken] == ["dp-sgd"]

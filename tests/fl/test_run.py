@@ -11,11 +11,10 @@ import pytest
 import dp
 from fl.config import Config
 from fl.errors import UserError
-from fl.gather import KEPT_ROUNDS, kept_rounds
 from fl.models import build, load_vector
-from fl.progress import Silent
 from fl.round import STEPS, context_of, draw_vanishing, local_update
-from fl.run import RoundRecord, train
+from fl.run import train
+from fl.stages.training import KEPT_ROUNDS, kept_rounds
 from tests.fl import tiny
 
 BOTH = ("none", "secagg")
@@ -64,8 +63,11 @@ def test_an_update_does_not_depend_on_who_else_trains() -> None:
     model = build(settings.model, fed.input_shape, fed.classes, 0)
     before = tiny.trained(settings, "none")[0].snapshots[1].before
     wanted = tiny.trained(settings, "none")[0].snapshots[1].updates
+    plain = tiny.protection("none", settings)
     for client in reversed(fed.clients):
-        update = local_update(model, before, client, settings.training, seed=0, index=1)
+        update = local_update(
+            model, before, client, plain, settings, seed=0, index=1
+        )
         np.testing.assert_array_equal(update, wanted[client.name])
         bound = dp.clip_l2(update, settings.training.clip_norm_l2)
         assert not bound.was_clipped
@@ -90,7 +92,7 @@ def test_the_same_clients_vanish_under_both_protections() -> None:
     steps = {
         step
         for index in range(200)
-        for step in draw_vanishing(fed, settings, seed=0, index=index).values()
+        for step in draw_vanishing(fed.clients, settings, seed=0, index=index).values()
     }
     assert steps == set(STEPS)
 
@@ -99,7 +101,7 @@ def test_the_rate_of_dropouts_is_the_configured_one() -> None:
     settings = tiny.config(*LOSSY)
     fed = tiny.federation(settings)
     lost = [
-        len(draw_vanishing(fed, settings, seed=1, index=index)) for index in range(400)
+        len(draw_vanishing(fed.clients, settings, seed=1, index=index)) for index in range(400)
     ]
     # 2000 chances of 0.15, whose deviation is 0.008.
     assert abs(np.mean(lost) / 5 - 0.15) < 0.04
@@ -110,7 +112,7 @@ def test_more_dropouts_than_planned_name_the_cure() -> None:
     unlucky = next(
         seed
         for seed in range(100)
-        if len(draw_vanishing(tiny.federation(settings), settings, seed=seed, index=0))
+        if len(draw_vanishing(tiny.federation(settings).clients, settings, seed=seed, index=0))
         > settings.federation.drop
     )
     with pytest.raises(UserError) as caught:
@@ -128,7 +130,7 @@ def test_an_aborted_round_changes_no_model_and_training_goes_on() -> None:
         seed: [
             index
             for index in range(8)
-            if len(draw_vanishing(fed, settings, seed=seed, index=index)) > 1
+            if len(draw_vanishing(fed.clients, settings, seed=seed, index=index)) > 1
         ]
         for seed in range(20)
     }
@@ -148,24 +150,17 @@ def test_a_kept_round_that_was_aborted_is_made_up_for_by_the_next() -> None:
     fed = tiny.federation(settings)
 
     def aborts(seed: int, index: int) -> bool:
-        return len(draw_vanishing(fed, settings, seed=seed, index=index)) > 1
+        return len(draw_vanishing(fed.clients, settings, seed=seed, index=index)) > 1
 
     seed = next(s for s in range(100) if aborts(s, 0) and not aborts(s, 1))
     run = train(
-        fed,
-        tiny.protection("secagg", settings).aggregator,
-        settings,
-        protection="secagg",
-        seed=seed,
-        keep={0},
-        task=Silent().task("train", 8),
-        on_round=lambda *_: None,
+        fed, tiny.protection("secagg", settings), settings, seed=seed, keep={0}
     )
     assert [snapshot.index for snapshot in run.snapshots] == [1]
 
 
 def _context(settings: Config, before: np.ndarray) -> bytes:
-    return context_of(before, settings.model, settings.training)
+    return context_of(before, settings)
 
 
 def test_the_context_hashes_the_model_and_how_it_is_trained() -> None:
@@ -184,24 +179,13 @@ def test_the_context_hashes_the_model_and_how_it_is_trained() -> None:
     assert _context(tiny.config(), other) != base
 
 
-def test_every_round_is_logged_and_only_the_asked_ones_are_kept() -> None:
+def test_every_round_is_recorded_and_only_the_asked_ones_are_kept() -> None:
     settings = tiny.config("training.rounds=5")
     fed = tiny.federation(settings)
-    seen: list[tuple[str, int, RoundRecord]] = []
-    run = train(
-        fed,
-        tiny.protection("none", settings).aggregator,
-        settings,
-        protection="none",
-        seed=3,
-        keep={0, 4},
-        task=Silent().task("", 5),
-        on_round=lambda *given: seen.append(given),
-    )
-    assert [record.index for _, _, record in seen] == [0, 1, 2, 3, 4]
-    assert {(protection, seed) for protection, seed, _ in seen} == {("none", 3)}
+    run = train(fed, tiny.protection("none", settings), settings, seed=3, keep={0, 4})
+    assert [record.index for record in run.rounds] == [0, 1, 2, 3, 4]
+    assert (run.protection, run.seed) == ("none", 3)
     assert [snapshot.index for snapshot in run.snapshots] == [0, 4]
-    assert tuple(record for _, _, record in seen) == run.rounds
 
 
 def test_the_record_of_who_is_right_is_that_of_the_released_model() -> None:

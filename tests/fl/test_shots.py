@@ -7,15 +7,8 @@ import torch
 
 from attacks import Adversary
 from fl.config import Config
-from fl.shots import (
-    AS_CONFIGURED,
-    MASKED_UPLOAD,
-    PLAIN_UPLOAD,
-    WORST_CASE,
-    Shot,
-    colluders_of,
-    from_run,
-)
+from fl.looks import MASKED_UPLOAD, PLAIN_UPLOAD
+from fl.shots import AS_CONFIGURED, WORST_CASE, Shot, from_run
 from tests.fl import tiny
 
 BOTH = ("none", "secagg")
@@ -42,7 +35,7 @@ def _owner(shot: Shot, settings: Config, name: str) -> str:
 def test_every_honest_client_has_its_turn_and_no_colluder_has(name: str) -> None:
     settings = tiny.config("federation.corrupt=2")
     fed = tiny.federation(settings)
-    honest = {c.name for c in fed.clients} - set(colluders_of(fed, settings))
+    honest = {c.name for c in fed.clients} - {c.name for c in fed.colluders(2)}
     single = {PLAIN_UPLOAD, MASKED_UPLOAD}
     for shots in (
         tiny.own_shots(settings, name),
@@ -78,11 +71,12 @@ def test_views_and_who_sees_them() -> None:
     server = (Adversary.SERVER, Adversary.SERVER_PLUS)
     label = ", batch 4, untrained model"
     assert [(shot.view, shot.adversaries) for shot in plain] == [
-        (PLAIN_UPLOAD + label, server)
+        (PLAIN_UPLOAD + label, server),
+        ("change of the released model" + label, (Adversary.CLIENT,)),
     ]
     assert [(shot.observation.clients_summed, shot.adversaries) for shot in masked] == [
         (1, server),
-        (5, server),
+        (5, (*server, Adversary.CLIENT)),
         (4, server[1:]),
     ]
     assert {shot.scenario for shot in plain + masked} == {WORST_CASE}

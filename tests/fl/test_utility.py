@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 
 from attacks import clopper_pearson
-from fl.progress import Silent
 from fl.utility import CONFIDENCE, accuracy, baselines
 from tests.fl import tiny
 
@@ -76,7 +75,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_baselines_are_one_pooled_model_and_one_per_client() -> None:
     settings = tiny.config("training.rounds=8")
     fed = tiny.federation(settings)
-    found = baselines(fed, settings, seed=0, task=Silent().task("", 6))
+    found = baselines(fed, settings, seed=0)
     assert len(found.local_only) == len(fed.clients)
     assert found.pooled.shape == (len(fed.held_out.ids),)
     assert {one.shape for one in found.local_only} == {found.pooled.shape}
@@ -88,8 +87,8 @@ def test_baselines_are_one_pooled_model_and_one_per_client() -> None:
 def test_baselines_do_not_see_held_out_labels() -> None:
     settings = tiny.config()
     fed = tiny.federation(settings)
-    first = baselines(fed, settings, seed=0, task=Silent().task("", 6))
+    first = baselines(fed, settings, seed=0)
     fed.held_out.y[:] = (fed.held_out.y + 1) % fed.classes
-    second = baselines(fed, settings, seed=0, task=Silent().task("", 6))
+    second = baselines(fed, settings, seed=0)
     # The same predictions against other labels: right twice is impossible.
     assert not (first.pooled & second.pooled).any()

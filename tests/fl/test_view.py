@@ -13,7 +13,6 @@ from attacks import Adversary, Observation
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.round import Snapshot
-from fl.shots import colluders_of
 from fl.view import Scene, mean_without, of_one_upload, of_sum
 from fl.worst_case import Probe, probe
 from tests.fl import tiny
@@ -22,16 +21,32 @@ BOTH = ("none", "secagg")
 
 
 def _scene(federation: Federation, settings: Config) -> Scene:
-    return Scene(federation=federation, config=settings, training=settings.training)
+    return Scene(
+        federation=federation,
+        config=settings,
+        protection=tiny.protection("none", settings),
+        training=settings.training,
+        records=len(federation.train_ids) / len(federation.clients),
+    )
+
+
+def _colluders(federation: Federation, settings: Config) -> tuple[str, ...]:
+    return tuple(c.name for c in federation.colluders(settings.federation.corrupt))
 
 
 def _probe(
     settings: Config, name: str, *, batch: int
 ) -> tuple[Scene, Probe, Federation]:
     run, fed = tiny.trained(settings, name)
-    aggregator = tiny.protection(name, settings).aggregator
-    done = probe(fed, aggregator, settings, run.final, batch=batch, trial=0, seed=0)
-    scene = Scene(federation=fed, config=settings, training=done.training)
+    used = tiny.protection(name, settings)
+    done = probe(fed, used, settings, run.final, batch=batch, trial=0, seed=0)
+    scene = Scene(
+        federation=fed,
+        config=settings,
+        protection=done.protection,
+        training=done.training,
+        records=batch,
+    )
     return scene, done, fed
 
 
@@ -57,7 +72,7 @@ def test_the_sum_less_the_colluders_is_the_mean_of_the_others(
 ) -> None:
     settings = tiny.config(f"federation.dropout={dropout}", "federation.drop=2")
     run, fed = tiny.trained(settings, name)
-    colluders = colluders_of(fed, settings)
+    colluders = _colluders(fed, settings)
     for snapshot in run.snapshots:
         found, weight, names = mean_without(snapshot, colluders)
         honest = sorted(snapshot.aggregate.survivors - set(colluders))
@@ -76,8 +91,8 @@ def test_a_colluder_whose_upload_never_came_is_not_taken_off() -> None:
     settings = tiny.config()
     run, fed = tiny.trained(settings, "none")
     snapshot = run.snapshots[0]
-    (colluder,) = colluders_of(fed, settings)
-    aggregate = tiny.protection("none", settings).aggregator.aggregate(
+    (colluder,) = _colluders(fed, settings)
+    aggregate = tiny.protection("none", settings).aggregator(5).aggregate(
         snapshot.updates,
         snapshot.weights,
         context=bytes(32),
@@ -112,7 +127,7 @@ def test_views_depend_on_the_wire_and_on_what_colluders_know_only(name: str) -> 
     settings = tiny.config()
     run, fed = tiny.trained(settings, name)
     scene, snapshot = _scene(fed, settings), run.snapshots[1]
-    victim, colluders = fed.clients[0].name, colluders_of(fed, settings)
+    victim, colluders = fed.clients[0].name, _colluders(fed, settings)
     blind = _without_truth(snapshot)
     pairs = [
         (
@@ -148,7 +163,7 @@ def test_a_masked_sum_shows_the_true_gradient_of_the_joined_batch() -> None:
     whole = of_sum(scene, done.snapshot)
     wanted = _autograd(scene, done.snapshot.before, list(done.batches.values()))
     torch.testing.assert_close(_flat(whole), wanted, rtol=1e-3, atol=1e-5)
-    colluders = colluders_of(fed, settings)
+    colluders = _colluders(fed, settings)
     partial = of_sum(scene, done.snapshot, colluders=colluders)
     honest = [c for name, c in done.batches.items() if name not in colluders]
     wanted = _autograd(scene, done.snapshot.before, honest)
@@ -188,7 +203,7 @@ def test_the_sums_of_all_and_of_the_others_have_different_names() -> None:
     settings = tiny.config()
     run, fed = tiny.trained(settings, "secagg")
     scene = _scene(fed, settings)
-    colluders = colluders_of(fed, settings)
+    colluders = _colluders(fed, settings)
     smaller = replace(
         run.snapshots[0],
         aggregate=replace(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def _done(settings: Config, name: str, *, batch: int = 4, trial: int = 0) -> Pro
     fed = tiny.federation(settings, name)
     return probe(
         fed,
-        tiny.protection(name, settings).aggregator,
+        tiny.protection(name, settings),
         settings,
         _checkpoint(settings, fed),
         batch=batch,
@@ -98,10 +100,11 @@ def test_the_masks_are_bound_to_the_step_that_was_taken() -> None:
             return secagg.PlainSum().aggregate(*given, **named)  # type: ignore[arg-type]
 
     settings, notes = tiny.config(), Notes()
+    noting = replace(tiny.protection("none", settings), aggregator=lambda _: notes)
     fed = tiny.federation(settings)
     checkpoint = _checkpoint(settings, fed)
     for batch in (1, 4):
-        probe(fed, notes, settings, checkpoint, batch=batch, trial=0, seed=0)
+        probe(fed, noting, settings, checkpoint, batch=batch, trial=0, seed=0)
     assert notes.contexts[0] != notes.contexts[1]
 
 
@@ -110,5 +113,6 @@ def test_nothing_of_the_checkpoint_is_changed() -> None:
     fed = tiny.federation(settings)
     checkpoint = _checkpoint(settings, fed)
     kept = checkpoint.copy()
-    probe(fed, secagg.PlainSum(), settings, checkpoint, batch=1, trial=0, seed=0)
+    plain = tiny.protection("none", settings)
+    probe(fed, plain, settings, checkpoint, batch=1, trial=0, seed=0)
     np.testing.assert_array_equal(checkpoint, kept)

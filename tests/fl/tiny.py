@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 import fl.protection
@@ -9,7 +11,6 @@ from fl.config import Config, load_config
 from fl.data import Dataset, Learnt, load
 from fl.federation import Federation, federate
 from fl.models import build, to_vector
-from fl.progress import Silent
 from fl.protection import Protection
 from fl.run import RunRecord, train
 from fl.shots import Shot, from_run, from_worst_case
@@ -26,12 +27,17 @@ TINY = (
     "attacks.victims=4",
     "attacks.iterations=4",
     "attacks.batches=[1, 4]",
+    "attacks.canaries=20",
+    'protections.names=["none", "secagg"]',
 )
 
 
 def config(*sets: str) -> Config:
-    """Return a small configuration; ``sets`` override it."""
-    return load_config(None, [*TINY, *sets])
+    """Return a small configuration; ``sets`` override it.
+
+    Starts from an empty file: the operating point of the command is not meant here.
+    """
+    return load_config(os.devnull, [*TINY, *sets])
 
 
 def dataset(
@@ -75,13 +81,10 @@ def trained(
     fed = federation(settings, name, seed=seed, raw=raw)
     run = train(
         fed,
-        protection(name, settings).aggregator,
+        protection(name, settings),
         settings,
-        protection=name,
         seed=seed,
         keep=range(settings.training.rounds),
-        task=Silent().task("train", settings.training.rounds),
-        on_round=lambda *_: None,
     )
     return run, fed
 

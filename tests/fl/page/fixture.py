@@ -12,24 +12,31 @@ from fl.report import (
     CrowdRow,
     Curve,
     DataSource,
+    DrillRow,
     Federation,
     Gallery,
     Gate,
     LeakageRow,
+    LedgerRow,
     LocalBaseline,
     Machine,
     Manifest,
     PooledBaseline,
     PrivacyRow,
+    Refusal,
     Report,
     Scenario,
     Series,
+    Statement,
     UtilityRow,
     Verdict,
 )
 
-NONE, SECAGG, DP, BOTH = "none", "secagg", "client DP", "secagg + client DP"
-PROTECTIONS = (NONE, SECAGG, DP, BOTH)
+NONE, SECAGG, HE, SGD = "none", "secagg", "he", "dp-sgd"
+CENTRAL, BOTH = "central-dp", "secagg+central-dp"
+PROTECTIONS = (NONE, SECAGG, HE, SGD, CENTRAL, BOTH)
+NOISED = (SGD, CENTRAL, BOTH)
+HIDDEN = (SECAGG, HE, BOTH)
 RULE = (
     "pairwise masks: the server receives words that are uniform mod 2^32 until it is "
     "due the sum of at least 5 honest inputs; assumes the server follows the protocol."
@@ -111,72 +118,85 @@ def unmeasured(
 
 
 def leakage() -> tuple[LeakageRow, ...]:
-    """Three adversaries, both scenarios, all five verdicts."""
-    a, w = Scenario.AS_CONFIGURED, Scenario.WORST_CASE
-    leaks, quiet = Verdict.LEAKS, Verdict.NOT_DETECTED
-    linear, cosine, loss, lira = (
-        "linear-layer inversion",
-        "gradient matching (cosine, TV)",
-        "membership by loss",
-        "membership by likelihood ratio (LiRA)",
-    )
+    """Four adversaries, both scenarios, all five verdicts."""
+    return (*_on_uploads(), *_on_sums(), *_on_models())
+
+
+A, W = Scenario.AS_CONFIGURED, Scenario.WORST_CASE
+LEAKS, QUIET = Verdict.LEAKS, Verdict.NOT_DETECTED
+LINEAR, COSINE = "linear-layer inversion", "gradient matching (cosine, TV)"
+LOSS, LIRA = "membership by loss", "membership by likelihood ratio (LiRA)"
+
+
+def _on_uploads() -> list[LeakageRow]:
+    """What the server, alone or with 2 clients, makes of single uploads."""
     rows: list[LeakageRow] = []
-    for p, (own, worst) in {
-        NONE: ((14.2, 13.1, 15.3, 11.9), (100.0, 100.0, 100.0, 12.1)),
-        DP: ((12.0, 11.4, 12.6, 11.9), (12.9, 12.2, 13.6, 12.1)),
-    }.items():
-        rows.append(
-            leak(p, "server", a, linear, "psnr_db", own, leaks if p == NONE else quiet)
-        )
-        rows.append(
+    exact, own = (100.0, 100.0, 100.0, 12.1), (14.2, 13.1, 15.3, 11.9)
+    matched, noised = (27.4, 24.9, 29.9, 12.1), (12.3, 11.2, 13.4, 12.1)
+    for p, who in (
+        (NONE, "server"),
+        (CENTRAL, "server"),
+        (SGD, "server"),
+        (HE, "server+2"),
+        (NONE, "server+2"),
+        (CENTRAL, "server+2"),
+        (SGD, "server+2"),
+    ):
+        blurred = p == SGD
+        rows += [
             leak(
                 p,
-                "server",
-                w,
-                linear,
+                who,
+                A,
+                LINEAR,
                 "psnr_db",
-                worst,
-                Verdict.RECOVERED if p == NONE else leaks,
+                noised if blurred else own,
+                QUIET if blurred else LEAKS,
+            ),
+            leak(
+                p,
+                who,
+                W,
+                LINEAR,
+                "psnr_db",
+                (12.9, 12.2, 13.6, 12.1) if blurred else exact,
+                LEAKS if blurred else Verdict.RECOVERED,
                 seconds=0.8,
-            )
-        )
-        rows.append(
+            ),
             leak(
                 p,
-                "server",
-                w,
-                cosine,
+                who,
+                W,
+                COSINE,
                 "psnr_db",
-                (27.4, 24.9, 29.9, 12.1) if p == NONE else (12.3, 11.2, 13.4, 12.1),
-                leaks if p == NONE else quiet,
+                noised if blurred else matched,
+                QUIET if blurred else LEAKS,
                 n_failed=2,
                 seconds=212.0,
-            )
-        )
-    for p in (SECAGG, BOTH):
-        for scenario in (a, w):
-            rows.append(
-                unmeasured(
-                    p,
-                    "server",
-                    scenario,
-                    linear,
-                    "psnr_db",
-                    Verdict.PREVENTED,
-                    RULE,
-                )
-            )
-    sums = {SECAGG: (12.2, 11.5, 12.9, 11.9), BOTH: (11.8, 11.1, 12.5, 11.9)}
-    for p, own in sums.items():
+            ),
+        ]
+    held = [("server", p) for p in HIDDEN] + [("server+2", p) for p in (SECAGG, BOTH)]
+    rows += [
+        unmeasured(p, who, scenario, LINEAR, "psnr_db", Verdict.PREVENTED, RULE)
+        for who, p in held
+        for scenario in (A, W)
+    ]
+    return rows
+
+
+def _on_sums() -> list[LeakageRow]:
+    """What the server makes of the sum that it is due."""
+    rows: list[LeakageRow] = []
+    for p in HIDDEN:
         rows.append(
             leak(
                 p,
                 "server",
-                a,
-                cosine,
+                A,
+                COSINE,
                 "psnr_db",
-                own,
-                quiet,
+                (12.2, 11.5, 12.9, 11.9),
+                QUIET,
                 view="sum of 10 updates",
                 seconds=188.0,
             )
@@ -185,27 +205,33 @@ def leakage() -> tuple[LeakageRow, ...]:
             leak(
                 p,
                 "server+2",
-                w,
-                linear,
+                W,
+                LINEAR,
                 "psnr_db",
-                (14.9, 13.8, 16.0, 12.1) if p == SECAGG else (12.0, 11.1, 12.9, 12.1),
-                leaks if p == SECAGG else quiet,
+                (14.9, 13.8, 16.0, 12.1),
+                LEAKS,
                 view="sum of 8 updates",
                 n=40,
             )
         )
-    lira_auc = {NONE: 0.671, SECAGG: 0.668, DP: 0.522, BOTH: 0.519}
-    for p, auc in lira_auc.items():
-        found = leaks if auc > 0.6 else quiet
+    return rows
+
+
+def _on_models() -> list[LeakageRow]:
+    """What an outsider and a participant make of the released models."""
+    rows: list[LeakageRow] = []
+    for p in PROTECTIONS:
+        noised = p in NOISED
+        auc = 0.522 if noised else 0.671
         rows.append(
             leak(
                 p,
                 "outsider",
-                a,
-                lira,
+                A,
+                LIRA,
                 "auc",
                 (auc, auc - 0.031, auc + 0.031, 0.5),
-                found,
+                QUIET if noised else LEAKS,
                 view="final model",
                 n=1400,
                 seconds=96.0,
@@ -215,34 +241,185 @@ def leakage() -> tuple[LeakageRow, ...]:
             leak(
                 p,
                 "outsider",
-                a,
-                loss,
+                A,
+                LOSS,
                 "tpr_at_fpr_0.01",
                 (0.034, 0.019, 0.055, 0.01)
                 if p == NONE
                 else (0.012, 0.004, 0.03, 0.01),
-                leaks if p == NONE else quiet,
+                LEAKS if p == NONE else QUIET,
                 view="final model",
                 n=1400,
                 seconds=1.2,
             )
         )
+        if p != NONE:
+            rows.append(
+                leak(
+                    p,
+                    "client",
+                    A,
+                    LOSS,
+                    "auc",
+                    (0.541, 0.493, 0.589, 0.5),
+                    QUIET,
+                    view="each global model",
+                    n=1400,
+                    seconds=3.4,
+                )
+            )
     rows.append(
         unmeasured(
             NONE,
             "client",
-            a,
-            lira,
+            A,
+            LIRA,
             "auc",
             Verdict.NOT_MEASURED,
             "The quick profile trains no shadow models from a client's own records.",
             view="each global model",
         )
     )
-    return tuple(rows)
+    return rows
 
 
-def report(*, clients: int = 10, passed: bool = True, data: str = "digits") -> Report:
+def privacy(*, violated: bool = False) -> tuple[PrivacyRow, ...]:
+    """Three proven bounds, one of them audited; `violated` breaks that one."""
+    lower = 9.21 if violated else 0.61
+    return tuple(
+        PrivacyRow(
+            protection=p,
+            unit="example" if p == SGD else "client",
+            relation="add or remove one",
+            delta=1e-5 if p in NOISED else None,
+            epsilon_upper={SGD: 7.94, CENTRAL: 24.0, BOTH: 24.0}.get(p),
+            accountant="PLD" if p in NOISED else None,
+            epsilon_lower=lower if p == SGD else None,
+            ceiling=(11.4 if violated else 3.42) if p == SGD else None,
+            confidence=0.95 if p == SGD else None,
+            n_canaries=128 if p == SGD else 0,
+        )
+        for p in PROTECTIONS
+    )
+
+
+STATEMENT = (
+    "For every record: whether it took part changes the probability of any outcome by "
+    "a factor of at most exp(epsilon), apart from a failure of probability delta.",
+    "It holds against whoever sees the released models, with any other knowledge.",
+)
+
+
+def crowd(clients: int, drop: int) -> tuple[CrowdRow, ...]:
+    """Honest inputs per sum, and what an attack on sums of that many found."""
+    found = (
+        (16.9, 15.2, 18.6, LEAKS),
+        (14.9, 13.8, 16.0, LEAKS),
+        (12.4, 11.5, 13.3, QUIET),
+        (12.0, 11.1, 12.9, QUIET),
+    )
+    rows = []
+    for a in range(4):
+        for d in range(drop + 2):
+            honest = clients - a - d if d <= drop else None
+            measured = honest is not None and a < 3
+            value, low, high, verdict = found[min((honest or 1) // 3, 3)]
+            rows.append(
+                CrowdRow(
+                    colluders=a,
+                    dropouts=d,
+                    honest=honest,
+                    attack=LINEAR if measured else None,
+                    metric="psnr_db" if measured else None,
+                    value=value if measured else None,
+                    low=low if measured else None,
+                    high=high if measured else None,
+                    confidence=0.9979 if measured else None,
+                    n=40 if measured else 0,
+                    null=12.1 if measured else None,
+                    verdict=verdict if measured else None,
+                )
+            )
+    return tuple(row for row in rows if row.colluders + row.dropouts <= clients)
+
+
+def ledger(clients: int) -> tuple[LedgerRow, ...]:
+    """One party per client under dp-sgd, one for all under client-level noise."""
+    own = [
+        LedgerRow(
+            protection=SGD,
+            party=f"client-{i}",
+            unit="example",
+            releases=4 + i % 4,
+            refused=i % 2,
+            epsilon_spent=6.1 + 0.613 * (i % 4),
+            epsilon_budget=8.0,
+            delta=1e-5,
+        )
+        for i in range(clients)
+    ]
+    joint = [
+        LedgerRow(
+            protection=p,
+            party="all clients",
+            unit="client",
+            releases=30,
+            refused=0,
+            epsilon_spent=24.0,
+            epsilon_budget=24.0,
+            delta=1e-5,
+        )
+        for p in (CENTRAL, BOTH)
+    ]
+    return (*own, *joint)
+
+
+def drill() -> tuple[DrillRow, ...]:
+    """The same audit with the noise added and with it left out."""
+    return tuple(
+        DrillRow(
+            name="dp-sgd step",
+            noise=noise,
+            claimed_epsilon=1.0,
+            delta=1e-5,
+            epsilon_lower=lower,
+            ceiling=5.13,
+            confidence=0.95,
+            n_canaries=1000,
+            violated=lower > 1,
+            detail=detail,
+        )
+        for noise, lower, detail in (
+            ("added", 0.52, "One step with canaries of the clip norm."),
+            ("left out", 4.88, "The same step, its noise left out on purpose."),
+        )
+    )
+
+
+def refusing() -> Report:
+    """The report of a federation too small for client-level noise."""
+    whole = report(clients=4)
+    why = (
+        "Client-level differential privacy hides one client among 4, and the noise "
+        "that this takes drowns the model; use dp-sgd, whose unit is one record."
+    )
+    tables = ("utility", "privacy", "leakage", "cost", "ledger", "statements")
+    kept = {
+        table: [r for r in getattr(whole, table) if r.protection not in (CENTRAL, BOTH)]
+        for table in tables
+    }
+    refused = [Refusal(protection=p, why=why) for p in (CENTRAL, BOTH)]
+    given = {name: value for name, value in whole if name != "schema_id"}
+    return Report.model_validate(given | kept | {"refused": refused})
+
+
+def report(
+    *,
+    clients: int = 10,
+    passed: bool = True,
+    data: str = "digits",
+    violated: bool = False,
+) -> Report:
     """The whole report; `clients` below 10 puts the crowd table first."""
     drop, corrupt = (3, 2) if clients >= 10 else (1, 1)
     return Report(
@@ -252,8 +429,8 @@ def report(*, clients: int = 10, passed: bool = True, data: str = "digits") -> R
             "Secure aggregation took single updates out of its reach at no loss of "
             "accuracy, but the server with 2 colluding clients still learned "
             "something from the sum of the others.",
-            "Client-level noise (epsilon 7.9) left no attack above chance and cost "
-            "4.6 points of accuracy.",
+            "Record-level noise (dp-sgd, epsilon 7.9) left no attack of this run above "
+            "chance and cost 4.4 points of accuracy; client-level noise left no model.",
         ),
         federation=Federation(
             clients=clients,
@@ -282,8 +459,10 @@ def report(*, clients: int = 10, passed: bool = True, data: str = "digits") -> R
                 for p, v, lo, hi in (
                     (NONE, 0.9472, 0.9192, 0.9675),
                     (SECAGG, 0.9472, 0.9192, 0.9675),
-                    (DP, 0.9028, 0.8674, 0.9313),
-                    (BOTH, 0.9, 0.8643, 0.929),
+                    (HE, 0.9472, 0.9192, 0.9675),
+                    (SGD, 0.9028, 0.8674, 0.9313),
+                    (CENTRAL, 0.1212, 0.0893, 0.1591),
+                    (BOTH, 0.1179, 0.0864, 0.1555),
                 )
             ),
             *(
@@ -298,66 +477,34 @@ def report(*, clients: int = 10, passed: bool = True, data: str = "digits") -> R
                 for p, v in ((NONE, 0.41), (BOTH, 0.66))
             ),
         ),
-        privacy=tuple(
-            PrivacyRow(
-                protection=p,
-                unit="client",
-                relation="add or remove one",
-                delta=1e-5 if p in (DP, BOTH) else None,
-                epsilon_upper=7.94 if p in (DP, BOTH) else None,
-                accountant="RDP" if p in (DP, BOTH) else None,
-                epsilon_lower=0.61 if p == DP else None,
-                ceiling=3.42 if p == DP else None,
-                confidence=0.95 if p == DP else None,
-                n_canaries=128 if p == DP else 0,
-            )
-            for p in (NONE, DP, BOTH)
-        ),
+        privacy=privacy(violated=violated),
         leakage=leakage(),
-        crowd=tuple(
-            CrowdRow(
-                colluders=a,
-                dropouts=d,
-                honest=clients - a - d if d <= drop else None,
+        crowd=crowd(clients, drop),
+        cost=tuple(
+            CostRow(
+                protection=p,
+                bytes_up=up,
+                bytes_down=0.9 * up,
+                client_cpu_s=client,
+                server_cpu_s=server,
             )
-            for a in range(4)
-            for d in range(drop + 2)
-            if clients - a - d >= 0
-        ),
-        cost=(
-            CostRow(
-                protection=NONE,
-                bytes_up=19_240,
-                bytes_down=19_240,
-                client_cpu_s=0.0031,
-                server_cpu_s=0.0004,
-            ),
-            CostRow(
-                protection=SECAGG,
-                bytes_up=24_310,
-                bytes_down=22_105,
-                client_cpu_s=0.0214,
-                server_cpu_s=0.131,
-            ),
-            CostRow(
-                protection=DP,
-                bytes_up=19_240,
-                bytes_down=19_240,
-                client_cpu_s=0.0038,
-                server_cpu_s=0.0006,
-            ),
-            CostRow(
-                protection=BOTH,
-                bytes_up=24_310,
-                bytes_down=22_105,
-                client_cpu_s=None,
-                server_cpu_s=None,
-            ),
+            for p, up, client, server in (
+                (NONE, 19_240, 0.0031, 0.0004),
+                (SECAGG, 24_310, 0.0214, 0.131),
+                (HE, 812_400, 0.0871, 0.0412),
+                (SGD, 19_240, 0.0038, 0.0006),
+                (CENTRAL, 19_240, 0.0033, 0.0007),
+                (BOTH, 24_310, None, None),
+            )
         ),
         baselines=Baselines(
             pooled=PooledBaseline(value=0.9667, low=0.9426, high=0.9827, n=360),
             local_only=LocalBaseline(mean=0.7413, low=0.6222, high=0.8417, n=clients),
+            majority=0.1028,
         ),
+        ledger=ledger(clients),
+        statements=tuple(Statement(protection=p, sentences=STATEMENT) for p in NOISED),
+        drill=drill(),
         gates=(
             Gate(
                 name="sum equals the plain mean", passed=True, detail="max error 3.1e-6"
@@ -447,6 +594,9 @@ def curves() -> tuple[Curve, ...]:
     none = tuple(0.95 - 0.85 * np.exp(-r / 4) for r in rounds)
     masked = tuple(v - 0.002 for v in none)
     noised = tuple(0.90 - 0.80 * np.exp(-r / 6) for r in rounds)
+    lost = tuple(0.11 + 0.01 * np.sin(r) for r in rounds)
+    spent = tuple(2.9 + 0.17 * r for r in rounds)
+    limit = tuple(min(1.0, np.exp(2.0) * v + 1e-5) for v in np.geomspace(1e-3, 1, 120))
     batches = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
     exact = (58.0, 38.0, 29.0, 22.0, 17.5, 14.4, 12.8)
     hidden = (12.4, 12.1, 12.0, 12.2, 11.9, 12.0, 12.1)
@@ -463,7 +613,10 @@ def curves() -> tuple[Curve, ...]:
             series=(
                 Series(name=NONE, x=rounds, y=none),
                 Series(name=SECAGG, x=rounds, y=masked),
-                Series(name=BOTH, x=rounds, y=noised),
+                Series(name=HE, x=rounds, y=none),
+                Series(name=SGD, x=rounds, y=noised),
+                Series(name=CENTRAL, x=rounds, y=lost),
+                Series(name=BOTH, x=rounds, y=tuple(v - 0.01 for v in lost)),
                 Series(
                     name="all data in one place",
                     x=(1.0, 30.0),
@@ -472,6 +625,18 @@ def curves() -> tuple[Curve, ...]:
                     high=(0.9827, 0.9827),
                     role="reference",
                 ),
+            ),
+        ),
+        Curve(
+            title="Accuracy against epsilon spent",
+            caption="One point per round; dashed, final accuracy without noise.",
+            x_label="epsilon spent",
+            y_label="accuracy",
+            place="utility",
+            series=(
+                Series(name=SGD, x=spent, y=noised, low=noised, high=noised),
+                Series(name=CENTRAL, x=tuple(3 * v for v in spent), y=lost),
+                Series(name=NONE, x=(3.0, 24.0), y=(0.9472, 0.9472), role="reference"),
             ),
         ),
         Curve(
@@ -522,7 +687,8 @@ def curves() -> tuple[Curve, ...]:
                     low=tuple(0.7 * v for v in tpr),
                     high=tuple(min(1.0, 1.3 * v) for v in tpr),
                 ),
-                Series(name=BOTH, x=fpr, y=guess),
+                Series(name=SGD, x=fpr, y=guess),
+                Series(name="limit of dp-sgd", x=fpr, y=limit, role="reference"),
             ),
         ),
     )

@@ -88,7 +88,7 @@ class Session:
 @pytest.fixture(scope="module")
 def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     files = write(
-        fixture.report(clients=9, passed=False),
+        fixture.report(clients=9, passed=False, violated=True),
         folder=tmp_path_factory.mktemp("report"),
         galleries=fixture.galleries(),
         curves=fixture.curves(),
@@ -225,12 +225,59 @@ def test_every_text_has_enough_contrast(
     assert poor == []
 
 
-def test_print_shows_what_is_folded_on_screen(
+def test_six_columns_fit_a_laptop_without_scrolling(
     browser: sync_api.Browser, report_url: str
 ) -> None:
     page = opened(browser, report_url, (1280, 800)).page
-    inside = page.locator("details.cell .rows dl").first
-    assert not inside.is_visible()
+    hidden = page.evaluate(
+        "[...document.querySelectorAll('.scroll.wide')].map("
+        "s => s.scrollWidth - s.clientWidth)"
+    )
+    assert len(hidden) == 2 and max(hidden) <= 0
+    heads = page.locator(".matrix thead th").all_inner_texts()
+    assert [h.split("\n")[0] for h in heads[1:7]] == list(fixture.PROTECTIONS)
+    page.close()
+
+
+def test_a_violation_and_judgements_are_words_not_only_colours(
+    browser: sync_api.Browser, report_url: str
+) -> None:
+    page = opened(browser, report_url, (400, 800)).page
+    assert "VIOLATION" in page.locator(".violation").inner_text()
+    assert "VIOLATION" in page.locator("#epsilon tr.violated").inner_text()
+    judged = page.locator("#utility .judged").all_inner_texts()
+    assert {text.strip() for text in judged} == {
+        "no useful guarantee",
+        "no useful model",
+    }
+    page.close()
+
+
+def test_the_crowd_comes_first_and_says_what_was_found_in_each_sum(
+    browser: sync_api.Browser, report_url: str
+) -> None:
+    page = opened(browser, report_url, (1280, 800)).page
+    tops = [
+        page.locator(anchor).bounding_box()
+        for anchor in ("#answer", "#crowd", "#leakage")
+    ]
+    ys = [box["y"] for box in tops if box is not None]
+    assert len(ys) == 3 and ys == sorted(ys)
+    first = page.locator(".crowd td").first.inner_text()
+    assert "9" in first and "not detected" in first and "PSNR" in first
+    page.close()
+
+
+def test_print_holds_every_number_that_is_folded_on_screen(
+    browser: sync_api.Browser, report_url: str
+) -> None:
+    page = opened(browser, report_url, (688, 1000)).page
     page.emulate_media(media="print")
-    assert inside.is_visible()
+    table = page.locator("details.every table")
+    assert table.is_visible()
+    assert table.locator("tbody tr").count() == len(fixture.leakage())
+    assert page.locator("#manifest pre").first.is_visible()
+    assert not page.locator(".plot details table").first.is_visible()
+    over = "document.documentElement.scrollWidth - window.innerWidth"
+    assert page.evaluate(over) <= 0
     page.close()

@@ -1,0 +1,236 @@
+"""Canaries: made-up members whose presence is decided by a coin, guessed from releases.
+
+Each plays through the protection's own clip, encoder, messages, noise, cohorts and
+dropouts, for as many rounds as the training has; what the adversary of the guarantee
+sees is scored, and a lower bound on epsilon follows from how many coins are guessed
+right (Steinke, Nasr and Jagielski 2023; the bound is `attacks.one_run_audit`).
+
+A canary client sends one coordinate of the largest allowed norm (a Dirac canary), so
+that canaries do not disturb one another. A canary record is a real held-out record
+under a wrong label, trained on with a client's own records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import dp
+import secagg
+from attacks import coins, dirac, own_coordinates
+from fl import privacy
+from fl.config import Config
+from fl.federation import Client, Federation
+from fl.models import build, load_vector, parameter_count, to_vector
+from fl.privacy import ExampleNoise
+from fl.protection import Protection
+from fl.round import (
+    aggregate,
+    draw_cohort,
+    draw_vanishing,
+    released,
+    run_one,
+)
+from fl.seeds import rng_for, seed_for
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One run with canaries: a protection, a federation and a seed."""
+
+    protection: Protection
+    federation: Federation
+    config: Config
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guessed:
+    """What a run with canaries gives: a score (higher: was in) and a coin for each."""
+
+    scores: Scores
+    included: NDArray[np.bool_]
+
+
+def play(trial: Trial) -> Guessed:
+    """Run one trial under the unit of its protection.
+
+    Raises:
+        ValueError: the protection has no differential privacy to audit.
+    """
+    if trial.protection.central is not None:
+        return _clients(trial)
+    if trial.protection.example is not None:
+        return _examples(trial, trial.protection.example)
+    raise ValueError(f"{trial.protection.name} claims no epsilon to audit.")
+
+
+def _clients(trial: Trial) -> Guessed:
+    """Let canary clients in by their coins; score each by its own coordinate."""
+    protection, config, seed = trial.protection, trial.config, trial.seed
+    length = _parameters(trial)
+    count = min(config.attacks.canaries, length)
+    included = coins(count, seed=seed_for(seed, "canary coins"))
+    places = own_coordinates(count, length)
+    scores = np.zeros(count)
+    for index in range(config.training.rounds):
+        joined = rng_for(seed, "canary cohort", index).random(count)
+        inside = np.flatnonzero(included & (joined < config.federation.participation))
+        change = release_of(
+            places[inside], length, protection, config, seed=seed, index=index
+        )
+        scores += change[places]
+    return Guessed(scores=scores, included=included)
+
+
+def release_of(
+    places: NDArray[np.int64],
+    length: int,
+    protection: Protection,
+    config: Config,
+    *,
+    seed: int,
+    index: int,
+) -> Scores:
+    """Return what is released when just these canary clients take part in a round.
+
+    Args:
+        places: the coordinate of each canary client that takes part.
+        length: of an update.
+        protection: with the noise under audit.
+        config: the resolved configuration.
+        seed: of the trial.
+        index: of the round.
+    """
+    members = [_stub(place) for place in places.tolist()]
+    name = ("canaries", index)
+    before = np.zeros(length, dtype=np.float32)
+    updates = {
+        member.name: loudest(place, length, protection.clip_norm_l2)
+        for place, member in zip(places.tolist(), members, strict=True)
+    }
+    try:
+        change = aggregate(
+            updates,
+            dict.fromkeys(updates, 1),
+            before,
+            protection,
+            config,
+            vanish=draw_vanishing(members, config, seed=seed, index=index),
+            seed=seed,
+            name=name,
+        ).released
+    except secagg.AbortError:  # nobody is in the sum
+        change = released(protection, None, length, seed=seed, name=name)
+    return change.astype(np.float64)
+
+
+def loudest(place: int, length: int, bound: float) -> NDArray[np.float32]:
+    """Return a canary client's update: twice the bound at its place, then clipped."""
+    return dp.clip_l2(dirac(place, length, 2 * bound), bound).vector
+
+
+def _stub(place: int) -> Client:
+    nothing = torch.zeros(0)
+    return Client(
+        name=f"canary-{place:08d}",
+        x=nothing,
+        y=nothing.long(),
+        ids=np.zeros(0, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planted:
+    """Canary records, and the client that each would belong to."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    owner: NDArray[np.int64]
+    included: NDArray[np.bool_]
+
+
+def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
+    """Plant canary records; score each by its gradient in its client's uploads."""
+    protection, config, seed = trial.protection, trial.config, trial.seed
+    planted = _plant(trial)
+    federation = replace(trial.federation, clients=_with(trial.federation, planted))
+    model = build(
+        config.model,
+        federation.input_shape,
+        federation.classes,
+        seed_for(seed, "canary model"),
+    )
+    books = privacy.ledger(privacy.EXAMPLE, config)
+    names = [client.name for client in federation.clients]
+    scores = np.zeros(len(planted.owner))
+    for index in range(config.training.rounds):
+        cohort = draw_cohort(federation, config, seed=seed, index=index)
+        admitted = privacy.admit(books, cohort, noise)
+        before = to_vector(model)
+        try:
+            sent = run_one(model, admitted, protection, config, seed=seed, index=index)
+        except secagg.AbortError:
+            continue
+        uploads = sent.aggregate.transcript.uploads()
+        probe = build(config.model, federation.input_shape, federation.classes, 0)
+        load_vector(probe, before)
+        for number, owner in enumerate(planted.owner):
+            if names[owner] in uploads:
+                gradient = _gradient(probe, planted.x[number], planted.y[number])
+                scores[number] -= float(uploads[names[owner]].vector @ gradient)
+    return Guessed(scores=scores, included=planted.included)
+
+
+def _plant(trial: Trial) -> _Planted:
+    federation, seed = trial.federation, trial.seed
+    rng = rng_for(seed, "canary records")
+    clients = len(federation.clients)
+    held_out = federation.held_out
+    each = -(-trial.config.attacks.canaries // clients)
+    each = max(1, min(each, len(held_out.ids) // clients))
+    count = min(each * clients, len(held_out.ids))
+    rows = torch.from_numpy(rng.permutation(len(held_out.ids))[:count])
+    shift = torch.from_numpy(rng.integers(1, federation.classes, size=count))
+    return _Planted(
+        x=held_out.x[rows],
+        y=(held_out.y[rows] + shift) % federation.classes,
+        owner=np.arange(count) % clients,
+        included=coins(count, seed=seed_for(seed, "canary coins")),
+    )
+
+
+def _with(federation: Federation, planted: _Planted) -> tuple[Client, ...]:
+    """Return the clients with the canaries that their coins let in."""
+    grown = []
+    for number, client in enumerate(federation.clients):
+        own = torch.from_numpy((planted.owner == number) & planted.included)
+        ids = np.full(int(own.sum()), -1, dtype=np.int64)  # rows of no data set
+        grown.append(
+            Client(
+                name=client.name,
+                x=torch.cat([client.x, planted.x[own]]),
+                y=torch.cat([client.y, planted.y[own]]),
+                ids=np.concatenate([client.ids, ids]),
+            )
+        )
+    return tuple(grown)
+
+
+def _gradient(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Scores:
+    """Return the direction of one record's gradient, of norm 1."""
+    loss = torch.nn.functional.cross_entropy(model(x[None]), y[None])
+    parts = torch.autograd.grad(loss, list(model.parameters()))
+    flat = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
+    return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-12))
+
+
+def _parameters(trial: Trial) -> int:
+    federation = trial.federation
+    model = build(trial.config.model, federation.input_shape, federation.classes, 0)
+    return parameter_count(model)

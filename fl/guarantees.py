@@ -1,0 +1,161 @@
+"""What differential privacy guarantees in this run, and what was measured against it.
+
+The upper bound is the ledger's: what the party that spent most has spent. The lower
+bound is the canaries'. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import dp
+from dp.statement import (
+    CLIENT_MECHANISM,
+    CLIENT_TRUST,
+    EXAMPLE_MECHANISM,
+    EXAMPLE_TRUST,
+    Claim,
+    statement,
+)
+from fl import privacy
+from fl.config import Config
+from fl.drill import CLAIMED, GROUP, NAME, Drilled
+from fl.evidence import Evidence
+from fl.protection import Protection
+from fl.report import DrillRow, LedgerRow, PrivacyRow, Statement
+from fl.run import Account
+
+
+def bounds(
+    protections: Sequence[Protection], evidence: Evidence, config: Config
+) -> tuple[PrivacyRow, ...]:
+    """Return one row per protection: epsilon proven and measured, null if unbounded."""
+    return tuple(_bound(one, evidence, config) for one in protections)
+
+
+def _bound(protection: Protection, evidence: Evidence, config: Config) -> PrivacyRow:
+    accounts = _accounts(protection, evidence)
+    lower = evidence.bounds.get(protection.name)
+    return PrivacyRow(
+        protection=protection.name,
+        unit=protection.unit or privacy.EXAMPLE,
+        relation=privacy.RELATION,
+        delta=config.privacy.delta if accounts else None,
+        epsilon_upper=max((one.epsilon for one in accounts), default=None),
+        accountant=dp.ACCOUNTANT if accounts else None,
+        epsilon_lower=None if lower is None else lower.value,
+        ceiling=None if lower is None else lower.ceiling,
+        confidence=None if lower is None else lower.confidence,
+        n_canaries=0 if lower is None else lower.canaries,
+    )
+
+
+def ledger(
+    protections: Sequence[Protection], evidence: Evidence, config: Config
+) -> tuple[LedgerRow, ...]:
+    """Return what each party spent, in the repetition in which it spent most."""
+    return tuple(
+        LedgerRow(
+            protection=protection.name,
+            party=account.party,
+            unit=account.unit,
+            releases=account.releases,
+            refused=account.refused,
+            epsilon_spent=account.epsilon,
+            epsilon_budget=config.privacy.epsilon,
+            delta=config.privacy.delta,
+        )
+        for protection in protections
+        for account in _most(_accounts(protection, evidence))
+    )
+
+
+def statements(
+    protections: Sequence[Protection], evidence: Evidence, config: Config
+) -> tuple[Statement, ...]:
+    """Return the privacy statement of every protection that has an epsilon."""
+    return tuple(
+        Statement(
+            protection=protection.name,
+            sentences=_sentences(protection, evidence, config),
+        )
+        for protection in protections
+        if protection.unit is not None
+    )
+
+
+def drills(drilled: Sequence[Drilled]) -> tuple[DrillRow, ...]:
+    """Return the drill's two rows."""
+    return tuple(
+        DrillRow(
+            name=NAME,
+            noise="added" if one.noise else "left out",
+            claimed_epsilon=CLAIMED,
+            delta=one.delta,
+            epsilon_lower=one.bound.value,
+            ceiling=one.bound.ceiling,
+            confidence=one.bound.confidence,
+            n_canaries=one.bound.canaries,
+            violated=one.bound.value > CLAIMED,
+            detail=(
+                f"{one.bound.right} of {one.bound.guesses} guesses right about "
+                f"{one.bound.canaries} canary clients, summed by secure aggregation in "
+                f"groups of {GROUP}."
+            ),
+        )
+        for one in drilled
+    )
+
+
+def _accounts(protection: Protection, evidence: Evidence) -> list[Account]:
+    return [
+        account
+        for repeat in evidence.repeats
+        for account in repeat.runs[protection.name].accounts
+    ]
+
+
+def _most(accounts: Sequence[Account]) -> Iterator[Account]:
+    """Yield one account per party: the one that spent most."""
+    for party in sorted({one.party for one in accounts}):
+        own = [one for one in accounts if one.party == party]
+        yield max(own, key=lambda one: (one.epsilon, one.refused))
+
+
+def _sentences(
+    protection: Protection, evidence: Evidence, config: Config
+) -> tuple[str, ...]:
+    accounts = _accounts(protection, evidence)
+    if not accounts:
+        return ("Nothing was released under this mechanism.",)
+    most = max(accounts, key=lambda one: (one.epsilon, one.releases))
+    example, central = protection.example, protection.central
+    common = partial(
+        Claim,
+        unit=most.unit,
+        releases=most.releases,
+        epsilon=most.epsilon,
+        delta=config.privacy.delta,
+        accountant=dp.ACCOUNTANT,
+        simulated=True,
+    )
+    if central is not None:
+        claim = common(
+            mechanism=CLIENT_MECHANISM,
+            trusted=CLIENT_TRUST,
+            noise_multiplier=central.noise_multiplier,
+            clip_norm_l2=central.clip_norm_l2,
+            sampling_rate=central.sampling_rate,
+        )
+    elif example is not None:
+        claim = common(
+            mechanism=EXAMPLE_MECHANISM,
+            trusted=EXAMPLE_TRUST,
+            noise_multiplier=example.noise_multiplier,
+            clip_norm_l2=example.settings.clip_norm_l2,
+            sampling_rate=example.settings.sampling_rate,
+        )
+    else:
+        return ()
+    return statement(claim)

@@ -1,0 +1,111 @@
+"""What is checked and decided before anything is written: the data, the protections.
+
+A protection that was asked for by name and cannot be had is bad input. One of the
+default list is left out, and the page says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fl import models
+from fl.config import Config
+from fl.data import Dataset, RawTable, declared, load
+from fl.errors import ConfigError, DataError
+from fl.federation import federate
+from fl.folder import RunFolder
+from fl.progress import Reporter
+from fl.protection import Protection, UnavailableError, build, counter_for
+from fl.report import Refusal
+from fl.stages import Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """An audit that can be run.
+
+    Attributes:
+        raw: the loaded records.
+        protections: that will be audited.
+        refused: default ones that this federation cannot have.
+        config: the resolved configuration.
+    """
+
+    raw: Dataset | RawTable
+    protections: tuple[Protection, ...]
+    refused: tuple[Refusal, ...]
+    config: Config
+
+    @property
+    def builtin(self) -> bool:
+        """Return whether the records are built in, so that anybody has them."""
+        return self.raw.builtin
+
+    def setting(self, folder: RunFolder, progress: Reporter) -> Setting:
+        """Return what the stages are given."""
+        return Setting(
+            raw=self.raw,
+            protections=self.protections,
+            config=self.config,
+            folder=folder,
+            progress=progress,
+        )
+
+
+def prepare(config: Config) -> Ready:
+    """Load the data and refuse what cannot be run.
+
+    Raises:
+        UserError: the data, the model or a protection asked for by name.
+    """
+    raw = load(config.data, config.seed)
+    protections, refused = _choose(config, raw)
+    if not protections:
+        raise ConfigError(
+            "no protection is left: " + " ".join(one.why for one in refused)
+        )
+    _try_out(raw, protections, config)
+    return Ready(
+        raw=raw, protections=protections, refused=tuple(refused), config=config
+    )
+
+
+def _choose(
+    config: Config, raw: Dataset | RawTable
+) -> tuple[tuple[Protection, ...], list[Refusal]]:
+    asked = "names" in config.protections.model_fields_set
+    chosen, refused = [], []
+    for name in config.protections.names:
+        try:
+            protection = build(name, config, config.federation.clients)
+            if protection.unit is not None and isinstance(raw, RawTable):
+                declared(raw)  # refuses a table that exact sums would have to scale
+        except (UnavailableError, DataError) as error:
+            if asked:
+                raise type(error)(f"{name}: {error}") from error
+            refused.append(Refusal(protection=name, why=str(error)))
+        else:
+            chosen.append(protection)
+    return tuple(chosen), refused
+
+
+def _try_out(
+    raw: Dataset | RawTable, protections: Sequence[Protection], config: Config
+) -> None:
+    """Deal the records out once, which shows most of what cannot be run."""
+    clients, training = config.federation.clients, config.training
+    counter = counter_for(protections[0], protections)
+    trial = federate(raw, config, counter, seed=config.seed)
+    models.build(config.model, trial.input_shape, trial.classes, config.seed)
+    largest = max(client.records for client in trial.clients)
+    if largest > training.weight_max:
+        raise ConfigError(
+            f"a client holds {largest} records but training.weight_max = "
+            f"{training.weight_max}; raise it to {largest} or more."
+        )
+    if len(trial.train_ids) < 2 * clients:
+        raise DataError(
+            f"{len(trial.train_ids)} training records are fewer than two for each of "
+            f"{clients} clients; use more records or lower federation.clients."
+        )

@@ -1,0 +1,108 @@
+"""From a budget to the noise that keeps it: the two mechanisms that a run can use.
+
+``example``: DP-SGD on each client, so that its upload tells little of any one record,
+whoever reads it. ``client``: noise on the clients' sum, added by a server that is
+trusted to add it, so that the released models tell little of any one client. The noise
+is the least that keeps the budget over all planned rounds (PLD accountant).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import dp
+from dp.accounting import coarse_epsilon
+from fl.config import Config
+from fl.federation import Client
+from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
+
+EXAMPLE, CLIENT = "example", "client"
+RELATION = "add or remove one"
+# Below this many clients the noise of client-level privacy drowns the sum.
+FEWEST_CLIENTS = 50
+EVERYBODY = "all clients"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleNoise:
+    """DP-SGD as every client runs it, with its noise.
+
+    Attributes:
+        settings: the public constants.
+        noise_multiplier: standard deviation of the noise over the clip norm.
+        rounds: how many rounds the budget lasts for at one client.
+    """
+
+    settings: ExamplePrivacy
+    noise_multiplier: float
+    rounds: int
+
+    @property
+    def event(self) -> dp.DpEvent:
+        """Return what one noisy step spends."""
+        return dp.sampled_gaussian(self.noise_multiplier, self.settings.sampling_rate)
+
+
+def example_noise(config: Config) -> ExampleNoise:
+    """Return the least noise by which each client keeps its budget."""
+    own, rounds = config.privacy.example, config.training.rounds
+    lasting = min(own.rounds or rounds, rounds)
+    return ExampleNoise(
+        settings=own,
+        noise_multiplier=_multiplier(
+            config.privacy, own.sampling_rate, lasting * own.steps
+        ),
+        rounds=lasting,
+    )
+
+
+def client_noise(config: Config, clients: int) -> dp.GaussianSum:
+    """Return the server's mechanism with the least noise that keeps the budget."""
+    rate = config.federation.participation
+    return dp.GaussianSum(
+        clip_norm_l2=config.privacy.client.clip_norm_l2,
+        noise_multiplier=_multiplier(config.privacy, rate, config.training.rounds),
+        sampling_rate=rate,
+        clients=clients,
+    )
+
+
+def ledger(unit: str, config: Config) -> dp.Ledger:
+    """Return a run's empty ledger, with the configured budget for each party."""
+    privacy = config.privacy
+    return dp.Ledger(dp.Budget(epsilon=privacy.epsilon, delta=privacy.delta), unit=unit)
+
+
+def spent(books: dp.Ledger, event: dp.DpEvent) -> float:
+    """Return a bound on what the party with the most releases of ``event`` has spent.
+
+    Quick and slightly above the ledger's own figure: for the course of a run.
+    """
+    releases = Counter[str]()
+    for entry in books.entries():
+        releases[entry.party] += entry.count
+    if not releases:
+        return 0.0
+    return coarse_epsilon(event, max(releases.values()), books.budget.delta)
+
+
+def admit(
+    books: dp.Ledger, cohort: Sequence[Client], noise: ExampleNoise
+) -> tuple[Client, ...]:
+    """Spend a round's steps at every client; return those whose budget lasts for it."""
+    admitted = []
+    for client in cohort:
+        try:
+            books.spend(client.name, noise.event, noise.settings.steps)
+        except dp.BudgetExceeded:
+            continue  # it sits out; its ledger counts the refusal
+        admitted.append(client)
+    return tuple(admitted)
+
+
+@lru_cache(maxsize=64)
+def _multiplier(privacy: PrivacyConfig, rate: float, count: int) -> float:
+    return dp.noise_multiplier_for(privacy.epsilon, privacy.delta, rate, count)

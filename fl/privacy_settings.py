@@ -1,0 +1,73 @@
+"""The section [privacy]: budgets and the public constants of the noisy mechanisms.
+
+Nothing here may be chosen by looking at the records that it protects: rates, batch
+sizes and clip norms are constants that everybody knows beforehand. The noise is not
+set but computed from the budget (`fl.privacy`).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fl.section import Section
+
+
+class ExamplePrivacy(Section):
+    """DP-SGD on each client; the unit is one record (Abadi et al. 2016)."""
+
+    clip_norm_l2: float = Field(
+        default=1.0, gt=0.0, description="bound on the gradient of one record"
+    )
+    sampling_rate: float = Field(
+        default=0.25,
+        gt=0.0,
+        le=1.0,
+        description="probability that a record is in a step's batch; public, never "
+        "computed from a client's number of records",
+    )
+    batch_size: float = Field(
+        default=16.0,
+        gt=0.0,
+        description="public constant that a step's sum is divided by; about "
+        "sampling_rate times the records one expects at a client",
+    )
+    steps: int = Field(
+        default=1, ge=1, le=1000, description="noisy steps of a client per round"
+    )
+    learning_rate: float = Field(default=0.5, gt=0.0)
+    rounds: int = Field(
+        default=0,
+        ge=0,
+        description="rounds that a client's budget is to last for; then its ledger "
+        "refuses further ones. 0: every round of the training",
+    )
+
+
+class ClientPrivacy(Section):
+    """Noise on the sum, by the server; the unit is one client (McMahan et al. 2018)."""
+
+    clip_norm_l2: float = Field(
+        default=1.0, gt=0.0, description="bound on the L2 norm of a client's update"
+    )
+
+
+class PrivacyConfig(Section):
+    """What differential privacy is to guarantee, over all rounds together."""
+
+    epsilon: float = Field(
+        default=8.0, gt=0.0, le=1000.0, description="budget of each unit"
+    )
+    delta: float = Field(
+        default=1e-5,
+        gt=0.0,
+        lt=0.5,
+        description="probability with which the bound may fail; below one over the "
+        "number of units",
+    )
+    example: ExamplePrivacy = ExamplePrivacy()
+    client: ClientPrivacy = ClientPrivacy()
+    allow_useless: bool = Field(
+        default=False,
+        description="run client-level noise for fewer than 50 clients, where it "
+        "drowns the model; the page says so",
+    )

@@ -1,0 +1,54 @@
+"""Stage four: lower bounds on epsilon by canaries, and the drill that tests them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attacks import one_run_audit
+from fl import canaries
+from fl.canaries import Trial
+from fl.drill import drill
+from fl.evidence import Evidence
+from fl.models import build, parameter_count
+from fl.parallel import each
+from fl.stages.setting import Setting
+
+
+def run(setting: Setting, evidence: Evidence) -> None:
+    """Audit every protection that claims an epsilon; then run the drill."""
+    config = setting.config
+    noised = [one for one in setting.protections if one.unit is not None]
+    if not noised:
+        return
+    trials = [
+        Trial(
+            protection=protection,
+            federation=repeat.federations[protection.name],
+            config=config,
+            seed=repeat.seed,
+        )
+        for protection in noised
+        for repeat in evidence.repeats
+    ]
+    task = setting.progress.task("canaries", len(trials) + 1)
+    guessed: dict[str, list[canaries.Guessed]] = {one.name: [] for one in noised}
+    for trial, result in zip(
+        trials, each(canaries.play, trials, count=len(trials)), strict=True
+    ):
+        guessed[trial.protection.name].append(result)
+        task.advance(trial.protection.name)
+    # Runs on disjoint canaries are one run of a mechanism with the same epsilon.
+    bounds = {
+        name: one_run_audit(
+            np.concatenate([one.scores for one in results]),
+            np.concatenate([one.included for one in results]),
+            delta=config.privacy.delta,
+            confidence=1 - 0.05 / len(noised),
+        )
+        for name, results in guessed.items()
+    }
+    first = next(iter(evidence.repeats[0].federations.values()))
+    model = build(config.model, first.input_shape, first.classes, 0)
+    evidence.drill = drill(config, parameter_count(model))
+    evidence.bounds = bounds
+    task.advance("drill")

@@ -1,0 +1,183 @@
+"""Stage two: reconstruct records from the run's messages and from the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks import InversionAttack
+from fl import crowd, inversion
+from fl.config import Config
+from fl.evidence import Evidence
+from fl.federation import Federation
+from fl.inversion import Assault, Outcome
+from fl.parallel import each
+from fl.protection import Protection
+from fl.shots import Shot, from_crowd, from_run, from_worst_case
+from fl.stages.setting import Setting, effort
+
+# Gradient matching is slow: it looks at this many of the smallest batch sizes of the
+# worst case, and at one victim in so many.
+MATCHED_BATCHES = 1
+MATCHED_EVERY = 2
+CHECKPOINTS = ("untrained", "trained")
+# Rounds that a crowd of one size is attacked in: one in so many of the worst case's.
+CROWD_EVERY = 2
+# Rounds in one piece of work: enough to be worth sending the records to a worker.
+TOGETHER = 8
+
+
+def run(setting: Setting, evidence: Evidence) -> None:
+    """Attack what was sent, as configured and in the worst case, and small crowds."""
+    trials, iterations = effort(setting.config)
+    attacks = inversion.battery(iterations)
+    own = [
+        Assault(shot=shot, attacks=attacks)
+        for repeat in evidence.repeats
+        for protection in setting.protections
+        for shot in from_run(
+            repeat.runs[protection.name],
+            repeat.federations[protection.name],
+            protection,
+            setting.config,
+        )
+    ]
+    task = setting.progress.task("attack the run's messages", len(own))
+    for found in each(inversion.outcomes, own, count=len(own)):
+        evidence.outcomes += found
+        task.advance()
+    worst = list(_worst_case(setting, evidence, attacks, trials))
+    _attack(worst, "attack the worst case", setting, evidence)
+    crowds = list(_crowds(setting, evidence, attacks[:1], trials))
+    if crowds:
+        _attack(crowds, "attack small crowds", setting, evidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rounds:
+    """Some worst-case rounds of one protection: one independent piece of work.
+
+    Attributes:
+        federation: whose clients take part.
+        protection: under which they are played.
+        config: the resolved configuration.
+        checkpoints: named models to start from.
+        batch: records per client.
+        trials: numbers of the rounds.
+        seed: of the repetition.
+        attacks: on every shot; the first alone on those that matching skips.
+        crowd: (dropouts, numbers of colluders) for the crowd table, or None.
+    """
+
+    federation: Federation
+    protection: Protection
+    config: Config
+    checkpoints: tuple[tuple[str, NDArray[np.float32]], ...]
+    batch: int
+    trials: range
+    seed: int
+    attacks: tuple[InversionAttack, ...]
+    crowd: tuple[int, tuple[int, ...]] | None = None
+
+    def shots(self, trial: int) -> Iterator[Shot]:
+        """Play one round from every checkpoint and yield what is seen of it."""
+        if self.crowd is None:
+            return from_worst_case(
+                self.checkpoints,
+                self.federation,
+                self.protection,
+                self.config,
+                batch=self.batch,
+                trial=trial,
+                seed=self.seed,
+            )
+        vanished, colluders = self.crowd
+        return from_crowd(
+            self.checkpoints[-1][1],
+            self.federation,
+            self.protection,
+            self.config,
+            colluders=colluders,
+            dropouts=vanished,
+            trial=trial,
+            seed=self.seed,
+        )
+
+
+def _attack(
+    jobs: Sequence[_Rounds], name: str, setting: Setting, evidence: Evidence
+) -> None:
+    task = setting.progress.task(name, sum(len(job.trials) for job in jobs))
+    for job, found in zip(jobs, each(_play, jobs, count=len(jobs)), strict=True):
+        evidence.outcomes += found
+        for _ in job.trials:
+            task.advance(job.protection.name)
+
+
+def _play(rounds: _Rounds) -> list[Outcome]:
+    """Play the rounds through the protection's messages and attack each."""
+    found = []
+    for trial in rounds.trials:
+        used = rounds.attacks if trial % MATCHED_EVERY == 0 else rounds.attacks[:1]
+        for shot in rounds.shots(trial):
+            found += inversion.outcomes(Assault(shot=shot, attacks=used))
+    return found
+
+
+def _worst_case(
+    setting: Setting,
+    evidence: Evidence,
+    attacks: tuple[InversionAttack, ...],
+    trials: int,
+) -> Iterator[_Rounds]:
+    """Yield worst-case rounds, the same batches for every protection."""
+    first, config = evidence.repeats[0], setting.config
+    start = first.runs[setting.protections[0].name]
+    vectors = (start.snapshots[0].before, start.final)
+    matched = sorted(config.attacks.batches)[:MATCHED_BATCHES]
+    for batch, some, protection in product(
+        config.attacks.batches, _shared_out(trials), setting.protections
+    ):
+        yield _Rounds(
+            federation=first.federations[protection.name],
+            protection=protection,
+            config=config,
+            checkpoints=tuple(zip(CHECKPOINTS, vectors, strict=True)),
+            batch=batch,
+            trials=some,
+            seed=first.seed,
+            attacks=attacks if batch in matched else attacks[:1],
+        )
+
+
+def _crowds(
+    setting: Setting,
+    evidence: Evidence,
+    attacks: tuple[InversionAttack, ...],
+    trials: int,
+) -> Iterator[_Rounds]:
+    """Yield sums of every size of crowd in the table, through secure aggregation."""
+    first, config = evidence.repeats[0], setting.config
+    protection = crowd.crowd_protection(setting.protections)
+    if protection is None:
+        return
+    for size in crowd.sizes(config.federation):
+        yield _Rounds(
+            federation=first.federations[protection.name],
+            protection=protection,
+            config=config,
+            checkpoints=(("trained", first.runs[protection.name].final),),
+            batch=1,
+            trials=range(max(2, trials // CROWD_EVERY)),
+            seed=first.seed,
+            attacks=attacks,
+            crowd=size,
+        )
+
+
+def _shared_out(trials: int) -> Iterable[range]:
+    return [range(at, min(at + TOGETHER, trials)) for at in range(0, trials, TOGETHER)]

@@ -1,0 +1,46 @@
+"""Stage three: who was a member, from every model that somebody gets to see."""
+
+from __future__ import annotations
+
+from fl import membership
+from fl.evidence import Evidence
+from fl.finding import Missing
+from fl.membership import Shadows
+from fl.protection import Protection
+from fl.seeds import seed_for
+from fl.shadows import FederatedTrainer
+from fl.stages.setting import Setting
+
+
+def run(setting: Setting, evidence: Evidence) -> None:
+    """Train shadow models under each kind of noise, then attack every protection."""
+    shadows: dict[str | None, Shadows | Missing] = {}
+    for protection in setting.protections:
+        if protection.unit not in shadows:
+            shadows[protection.unit] = _shadows(setting, evidence, protection)
+    task = setting.progress.task("membership inference", len(setting.protections))
+    for protection in setting.protections:
+        runs = [
+            (repeat.runs[protection.name], repeat.federations[protection.name])
+            for repeat in evidence.repeats
+        ]
+        evidence.rankings += membership.findings(
+            runs, protection, shadows[protection.unit], setting.config
+        )
+        task.advance()
+
+
+def _shadows(
+    setting: Setting, evidence: Evidence, protection: Protection
+) -> Shadows | Missing:
+    """Train shadows like the model that ``protection`` releases."""
+    config = setting.config
+    federation = evidence.repeats[0].federations[protection.name]
+    kind = f" with noise per {protection.unit}" if protection.unit else ""
+    task = setting.progress.task(f"shadow models{kind}", config.attacks.shadows)
+    return membership.train_shadows(
+        FederatedTrainer(federation, protection, config, task),
+        federation,
+        config,
+        seed=seed_for(config.seed, "shadows"),
+    )

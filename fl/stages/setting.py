@@ -1,0 +1,42 @@
+"""What every stage is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fl.config import Config
+from fl.data import Dataset, RawTable
+from fl.folder import RunFolder
+from fl.progress import Reporter
+from fl.protection import Protection
+
+# Effort of the attacks by profile: victims, matching iterations.
+EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One audit: its data, its protections, and where it is written.
+
+    Attributes:
+        raw: the loaded records.
+        protections: in the order of the report.
+        config: the resolved configuration.
+        folder: that the run is written to.
+        progress: told of long work.
+    """
+
+    raw: Dataset | RawTable
+    protections: tuple[Protection, ...]
+    config: Config
+    folder: RunFolder
+    progress: Reporter
+
+
+def effort(config: Config) -> tuple[int, int]:
+    """Return the worst case's victims per view and the iterations of matching."""
+    victims, iterations = EFFORT[config.profile]
+    return (
+        max(2, round(config.attacks.victims * victims)),
+        max(1, round(config.attacks.iterations * iterations)),
+    )
