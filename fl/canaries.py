@@ -72,7 +72,7 @@ def play(trial: Trial) -> Guessed:
 
 def _clients(trial: Trial) -> Guessed:
     """Let canary clients in by their coins; score each by its own coordinate."""
-    protection, config, seed = trial.protection, trial.config, trial.seed
+    protection, config, seed = trial.protection, trial.config, _seed(trial)
     length = _parameters(trial)
     count = min(config.attacks.canaries, length)
     included = coins(count, seed=seed_for(seed, "canary coins"))
@@ -157,7 +157,7 @@ class _Planted:
 
 def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
     """Plant canary records; score each by its gradient in its client's uploads."""
-    protection, config, seed = trial.protection, trial.config, trial.seed
+    protection, config, seed = trial.protection, trial.config, _seed(trial)
     planted = _plant(trial)
     federation = replace(trial.federation, clients=_with(trial.federation, planted))
     model = build(
@@ -188,7 +188,7 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
 
 
 def _plant(trial: Trial) -> _Planted:
-    federation, seed = trial.federation, trial.seed
+    federation, seed = trial.federation, _seed(trial)
     rng = rng_for(seed, "canary records")
     clients = len(federation.clients)
     held_out = federation.held_out
@@ -228,6 +228,11 @@ def _gradient(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Score
     parts = torch.autograd.grad(loss, list(model.parameters()))
     flat = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
     return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-12))
+
+
+def _seed(trial: Trial) -> int:
+    # Not the run's own: a play must not share its noise and its batches.
+    return seed_for(trial.seed, "canaries")
 
 
 def _parameters(trial: Trial) -> int:

@@ -10,7 +10,6 @@ from fl.config import Config
 from fl.evidence import Evidence
 from fl.inversion import MATCHED_RECORDS
 from fl.stages.inversion import MATCHED_BATCHES
-from fl.stages.training import kept_rounds
 
 NOT_COVERED = (
     "A server that lies (malicious_server): keys, cohort and dropout list are taken "
@@ -51,7 +50,14 @@ LEARNT = (
 
 def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
     """Return what the page does not speak of."""
-    rounds = sorted(kept_rounds(config.training.rounds))
+    rounds = sorted(
+        {
+            snapshot.index
+            for repeat in evidence.repeats
+            for run in repeat.runs.values()
+            for snapshot in run.snapshots
+        }
+    )
     said = [
         line.format(
             matched=MATCHED_RECORDS,

@@ -65,7 +65,8 @@ def train_local(
     order = torch.Generator().manual_seed(seed)
     model.train()
     with _one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The CPU generator alone: torch.manual_seed also formats a stack for CUDA.
+        torch.default_generator.manual_seed(seed)
         for _ in range(epochs):
             rows = torch.randperm(len(y), generator=order)
             # One gather per epoch; its slices are views.

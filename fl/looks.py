@@ -45,6 +45,8 @@ def looks(scene: Scene, snapshot: Snapshot, turn: int) -> Iterator[Look]:
     known = {one.name for one in scene.colluders()}
     inside = sorted(snapshot.aggregate.survivors)
     honest = [name for name in inside if name not in known]
+    if not honest:  # nobody's records but the colluders' own are in it
+        return
     victim = honest[turn % len(honest)]
     yield from _uploads(scene, snapshot, victim, colluding=bool(known))
     yield from _sums(scene, snapshot, inside, honest)

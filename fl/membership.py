@@ -121,7 +121,8 @@ def findings(
     rows = attack.rank(LOSS, EVERYBODY, "released model", released, seeds)
     rows += attack.rank(LIRA, EVERYBODY, "released model", released, seeds)
     for view, adversaries, targets in _inside(runs, protection, config):
-        rows += attack.rank(LOSS, adversaries, view, targets, seeds)
+        if targets:  # a last round of colluders alone holds nobody else's records
+            rows += attack.rank(LOSS, adversaries, view, targets, seeds)
     rows.append(_no_worst_case(protection.name, seeds))
     return rows
 
@@ -145,8 +146,12 @@ def _inside(
         targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
         yield "one client's model, opened with the shared key", BOTH[1:], targets
         return
+    known = {id(fed): fed.colluders(config.federation.corrupt) for _, fed in runs}
     targets = [
-        _summed(run, fed, fed.colluders(config.federation.corrupt)) for run, fed in runs
+        _summed(run, fed, known[id(fed)])
+        for run, fed in runs
+        if not run.snapshots[-1].aggregate.survivors
+        <= {client.name for client in known[id(fed)]}
     ]
     yield "the honest clients' sum", BOTH[1:], targets
 
@@ -262,8 +267,8 @@ def _model(target: Target, config: Config) -> torch.nn.Module:
 
 def _no_worst_case(protection: str, seeds: tuple[int, ...]) -> Finding:
     why = (
-        "membership in the worst case needs canary records, which this version does "
-        "not train."
+        "membership in the worst case is measured by the canaries beside epsilon, "
+        "under protections that claim one."
     )
     return Finding(
         protection=protection,

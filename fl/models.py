@@ -114,7 +114,8 @@ def parameter_count(model: nn.Module) -> int:
 def _seeded(seed: int) -> Iterator[None]:
     # nn.init draws from the global generator only; fork and put it back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The CPU generator alone: torch.manual_seed also formats a stack for CUDA.
+        torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -127,7 +127,8 @@ def _batches(leakage: Sequence[LeakageRow]) -> Curve | None:
             and row.adversary == "server"
             and row.value is not None
         )
-        if wanted and found and found[2] == "trained":
+        crowd = "honest updates" in row.view  # sizes of crowds, one batch size each
+        if wanted and found and found[2] == "trained" and not crowd:
             name = f"{row.protection}: {_BATCH.sub('', row.view)}"
             lines.setdefault(name, []).append((int(found[1]), row))
     if not lines:

@@ -251,12 +251,13 @@ def draw_cohort(
 def draw_vanishing(
     cohort: Sequence[Client], config: Config, *, seed: int, index: int
 ) -> dict[str, str]:
-    """Return which clients vanish in this round and at which protocol step."""
-    rng = rng_for(seed, "dropout", index)
-    fate = rng.random(len(cohort))
-    step = rng.integers(len(STEPS), size=len(cohort))
-    return {
-        client.name: STEPS[step[i]]
-        for i, client in enumerate(cohort)
-        if fate[i] < config.federation.dropout
-    }
+    """Return which clients vanish in this round and at which protocol step.
+
+    A client's fate is its own: it does not change with who else is in the cohort.
+    """
+    fates = {}
+    for client in cohort:
+        rng = rng_for(seed, "dropout", index, client.name)
+        if rng.random() < config.federation.dropout:
+            fates[client.name] = STEPS[rng.integers(len(STEPS))]
+    return fates

@@ -152,8 +152,8 @@ def train(
         if books is not None and event is not None:
             spent = privacy.spent(books, event)
         rounds.append(_record(model, federation, sent, spent, index))
-    if failure is not None and all(one.aborted for one in rounds):
-        raise _too_few(failure, config, protection.name) from failure
+    if all(one.aborted for one in rounds):
+        raise _nothing_done(failure, config, protection.name) from failure
     return RunRecord(
         protection=protection.name,
         seed=seed,
@@ -207,11 +207,18 @@ def _close(books: dp.Ledger | None) -> tuple[Account, ...]:
             refused=books.refusals.get(party, 0),
             epsilon=books.epsilon(party),
         )
-        for party in books.parties
+        for party in dict.fromkeys((*books.parties, *books.refusals))
     )
 
 
-def _too_few(error: secagg.AbortError, config: Config, protection: str) -> UserError:
+def _nothing_done(
+    error: secagg.AbortError | None, config: Config, protection: str
+) -> UserError:
+    if error is None:
+        return UserError(
+            f"no round under {protection} fits the budget; raise privacy.epsilon or "
+            f"plan fewer rounds."
+        )
     planned = config.federation.drop
     return UserError(
         f"no round under {protection} could be finished: the last was aborted at "

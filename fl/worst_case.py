@@ -8,6 +8,7 @@ planned colluders are in the cohort. Same seed, same batches, whatever the prote
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -75,9 +76,11 @@ def probe(
         client.name: _draw(client, batch, seed_for(seed, "probe", batch, trial))
         for client in cohort
     }
+    # Noise of its own in every probe, from every checkpoint, whatever the run drew.
+    step = seed_for(seed, "probe step", batch, zlib.crc32(checkpoint.tobytes()))
     updates = {
         name: local_update(
-            model, checkpoint, client, noised, one_step, seed=seed, index=trial
+            model, checkpoint, client, noised, one_step, seed=step, index=trial
         )
         for name, client in chosen.items()
     }
@@ -88,8 +91,8 @@ def probe(
         noised,
         one_step,
         vanish={client.name: "masked_input" for client in cohort[:dropouts]},
-        seed=seed,
-        name=("probe", batch, trial),
+        seed=step,
+        name=("probe", trial),
     )
     return Probe(
         snapshot=snapshot, batches=chosen, training=training, protection=noised

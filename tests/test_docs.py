@@ -6,8 +6,10 @@ made-up files of the same shape; nothing else is changed.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fl.cli import run
+from fl.pdf import PdfError, find_browser
 from tests.fl.synthetic import write_hospitals, write_mnist
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +29,7 @@ SMALL = (
     "--set=attacks.victims=2",
     "--set=attacks.iterations=2",
     "--set=attacks.batches=[1]",
+    "--set=attacks.canaries=20",
     "--quiet",
 )
 LONG = ("audit", "attack", "train")
@@ -68,9 +72,21 @@ def test_make_targets_in_the_pages_exist(line: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run, for the commands that read one."""
+    place = tmp_path_factory.mktemp("finished") / "run"
+    few = "--set=protections.names=['none', 'dp-sgd']"
+    assert run(["audit", "--out", str(place), few, *SMALL]) == 0
+    return place
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_in_the_pages_run(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     folders = {
         "/srv/heart": write_hospitals(tmp_path),
@@ -82,6 +98,14 @@ def test_commands_in_the_pages_run(
     arguments = [
         str(ROOT / word) if word.startswith("examples/") else word for word in arguments
     ]
+    for word in arguments:
+        if word.startswith("runs/"):
+            shutil.copytree(request.getfixturevalue("finished"), tmp_path / word)
+    if "--pdf" in arguments and "CI" not in os.environ:
+        try:
+            find_browser()
+        except PdfError as absent:
+            pytest.skip(str(absent))
     if arguments[0] in LONG and "--dry-run" not in arguments:
         arguments += SMALL
     monkeypatch.chdir(tmp_path)

@@ -96,8 +96,8 @@ def _check_header(file: str, header: tuple[str, ...]) -> None:
     # A first line that holds a number is a record, whose cells no error may quote.
     if any(number_in(cell) is not None for cell in header):
         raise DataError(
-            f"{file}, line 1: it holds a number, so it does not look like column names; "
-            f"the first line must name the columns."
+            f"{file}, line 1: it holds a number, so it does not look like column "
+            f"names; the first line must name the columns."
         )
     for position, name in enumerate(header):
         if not name:

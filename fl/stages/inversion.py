@@ -20,13 +20,15 @@ from fl.protection import Protection
 from fl.shots import Shot, from_crowd, from_run, from_worst_case
 from fl.stages.setting import Setting, effort
 
-# Gradient matching is slow: it looks at this many of the smallest batch sizes of the
-# worst case, and at one victim in so many.
+# Gradient matching is slow: of the worst case it looks at this many of the smallest
+# batch sizes, at one victim in so many, and at the trained model.
 MATCHED_BATCHES = 1
 MATCHED_EVERY = 2
+MATCHED_MODEL = ", trained model"
 CHECKPOINTS = ("untrained", "trained")
-# Rounds that a crowd of one size is attacked in: one in so many of the worst case's.
-CROWD_EVERY = 2
+# A crowd of one size is attacked in as many rounds as any other view of the worst case,
+# or, where crowds are large and rounds dear, in one of so many of them.
+LARGE_CROWD, CROWD_EVERY = 10, 2
 # Rounds in one piece of work: enough to be worth sending the records to a worker.
 TOGETHER = 8
 
@@ -122,8 +124,9 @@ def _play(rounds: _Rounds) -> list[Outcome]:
     """Play the rounds through the protection's messages and attack each."""
     found = []
     for trial in rounds.trials:
-        used = rounds.attacks if trial % MATCHED_EVERY == 0 else rounds.attacks[:1]
         for shot in rounds.shots(trial):
+            slow = trial % MATCHED_EVERY == 0 and shot.view.endswith(MATCHED_MODEL)
+            used = rounds.attacks if slow else rounds.attacks[:1]
             found += inversion.outcomes(Assault(shot=shot, attacks=used))
     return found
 
@@ -165,6 +168,8 @@ def _crowds(
     protection = crowd.crowd_protection(setting.protections)
     if protection is None:
         return
+    large = config.federation.cohort >= LARGE_CROWD
+    rounds = max(2, trials // CROWD_EVERY) if large else trials
     for size in crowd.sizes(config.federation):
         yield _Rounds(
             federation=first.federations[protection.name],
@@ -172,7 +177,7 @@ def _crowds(
             config=config,
             checkpoints=(("trained", first.runs[protection.name].final),),
             batch=1,
-            trials=range(max(2, trials // CROWD_EVERY)),
+            trials=range(rounds),
             seed=first.seed,
             attacks=attacks,
             crowd=size,

@@ -22,7 +22,7 @@ from fl import preparation
 from fl.audit import AuditResult
 from fl.config import Config, load_config
 from fl.progress import Silent, Task
-from fl.protection import Protection
+from fl.protection import NAMES, Protection
 from fl.report import LeakageRow, Report, Scenario, Verdict, from_json
 from fl.report.schema import SCHEMA_ID
 
@@ -32,7 +32,7 @@ SMALL = (
     "training.rounds=4",
     "repeats=2",
     "attacks.victims=6",
-    "attacks.iterations=40",
+    "attacks.iterations=20",
     "attacks.batches=[1, 8]",
 )
 
@@ -48,7 +48,9 @@ def _run(folder: Path, *sets: str) -> AuditResult:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
-    return _run(tmp_path_factory.mktemp("audit"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        return _run(tmp_path_factory.mktemp("audit"))
 
 
 def _rows(report: Report, **wanted: str) -> list[LeakageRow]:
@@ -146,7 +148,7 @@ def test_the_verdicts_of_the_page_hold_together(done: AuditResult) -> None:
 
 
 def _without_times(value: object) -> object:
-    timed = re.compile(r"seconds|_s$|started_utc|cpu")
+    timed = re.compile(r"seconds|_s$|started_utc|cpu|^cores$")
     if isinstance(value, dict):
         return {k: _without_times(v) for k, v in value.items() if not timed.search(k)}
     if isinstance(value, list):
@@ -154,15 +156,88 @@ def _without_times(value: object) -> object:
     return value
 
 
-def test_the_same_seed_gives_the_same_report_apart_from_times(
-    done: AuditResult, tmp_path: Path
+MATRIX = (
+    "federation.clients=8",
+    "federation.corrupt=1",
+    "federation.drop=2",
+    "training.rounds=3",
+    "privacy.allow_useless=true",
+    "privacy.example.sampling_rate=1.0",
+    "model.hidden=[16]",
+    "repeats=1",
+    "profile=quick",
+    "attacks.victims=4",
+    "attacks.iterations=2",
+    "attacks.batches=[1]",
+    "attacks.canaries=20",
+)
+
+
+def _whole(folder: Path) -> AuditResult:
+    config = load_config(os.devnull, MATRIX)
+    return audits.run(config, out=folder / "run", force=False, progress=Silent())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
+    """All six protections, as nobody asked for by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        return _whole(tmp_path_factory.mktemp("matrix"))
+
+
+def test_the_whole_matrix_has_a_row_in_every_cell(whole: AuditResult) -> None:
+    report = whole.report
+    schema = json.loads((ROOT / "fl/report/report.schema.json").read_text())
+    jsonschema.validate(json.loads((whole.folder / "report.json").read_text()), schema)
+    cells = {(r.protection, r.adversary, r.scenario) for r in report.leakage}
+    assert cells == {
+        (protection, adversary, scenario)
+        for protection in NAMES
+        for adversary in ("server", "server+A", "client", "outsider")
+        for scenario in Scenario
+    }
+    measured = {
+        (r.protection, r.adversary) for r in report.leakage if r.value is not None
+    }
+    assert len(measured) == 6 * 4
+    assert [gate.name for gate in report.gates if not gate.passed] == []
+    assert report.refused == ()
+    for table in (report.utility, report.privacy, report.cost):
+        assert {row.protection for row in table} == set(NAMES)
+
+
+def test_every_noise_is_accounted_for_and_measured(whole: AuditResult) -> None:
+    report = whole.report
+    noised = {"dp-sgd", "central-dp", "secagg+central-dp"}
+    for row in report.privacy:
+        assert (row.epsilon_upper is not None) == (row.protection in noised)
+        assert (row.epsilon_lower is not None) == (row.protection in noised)
+        if row.epsilon_upper is not None and row.epsilon_lower is not None:
+            assert row.epsilon_lower <= row.epsilon_upper <= 8.0
+            assert row.n_canaries >= 16
+            # Three bounds share one error of 5 %.
+            assert row.confidence == pytest.approx(1 - 0.05 / 3)
+    assert {row.protection for row in report.ledger} == noised
+    assert {one.protection for one in report.statements} == noised
+    assert {(row.noise, row.violated) for row in report.drill} >= {("left out", True)}
+
+
+def test_the_same_seed_is_the_same_run_in_worker_processes_and_in_one(
+    whole: AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = _run(tmp_path)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    again = _whole(tmp_path)
     first, second = (
         _without_times(json.loads((one.folder / "report.json").read_text()))
-        for one in (done, again)
+        for one in (whole, again)
     )
-    assert first == second
+    assert isinstance(first, dict) and isinstance(second, dict)
+    for part in first:
+        assert first[part] == second[part], part
+    for path in whole.folder.glob("model-*.npz"):
+        with np.load(path) as one, np.load(again.folder / path.name) as other:
+            np.testing.assert_array_equal(one["parameters"], other["parameters"])
 
 
 class _Unmasked:

@@ -337,7 +337,7 @@ def test_curves_show_the_rows_and_the_runs(
         and r.attack == LinearInversion.name
         and r.metric.startswith("PSNR")
     }
-    measured = [s for s in inversion.series if s.role == "measured"]
+    measured = [s for s in inversion.series if s.role == "measured" and len(s.x) > 1]
     assert len(measured) == 3
     for series in measured:
         protection, _, view = series.name.partition(": ")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 import secagg
 from fl.doctor import examine
-from fl.protection import NAMES, plan
+from fl.protection import NAMES, in_the_clear, plan
 from fl.report.records import refused_word
 from tests.fl import tiny
 
@@ -28,13 +30,19 @@ def test_the_plan_is_the_configured_one() -> None:
     assert encoder.weight_max == 77
 
 
-def test_only_masks_claim_to_hide_an_upload_and_name_the_colluders() -> None:
+def test_only_masks_and_ciphers_claim_to_hide_an_upload_and_say_from_whom() -> None:
     settings = tiny.config("federation.clients=9", "federation.corrupt=4")
     assert tiny.protection("none", settings).hides_one_upload is None
     rule = tiny.protection("secagg", settings).hides_one_upload
     assert rule is not None
     assert "at most 4 colluding clients" in rule
     assert "assumes" in rule
+    encrypted = tiny.protection("he", settings).hides_one_upload
+    assert encrypted is not None
+    assert "no client hands it over" in encrypted
+    for name in ("dp-sgd", "central-dp"):
+        assert tiny.protection(name, settings).hides_one_upload is None
+    assert tiny.protection("secagg+central-dp", settings).hides_one_upload == rule
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,6 +76,68 @@ def test_counts_go_under_the_same_masks_as_updates() -> None:
     for name, own in counts.items():
         assert not np.allclose(uploads[name].vector, own, atol=0.5)
         assert uploads[name].weight is None
+
+
+UNITS = {
+    "none": None,
+    "secagg": None,
+    "he": None,
+    "dp-sgd": "example",
+    "central-dp": "client",
+    "secagg+central-dp": "client",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_protection_has_its_unit_its_weights_and_its_event(name: str) -> None:
+    found = tiny.protection(name, tiny.config())
+    assert found.unit == UNITS[name]
+    assert (found.event is None) == (found.unit is None)
+    assert found.weight(17) == (17 if found.unit is None else 1)
+    assert (found.counter is None) == (found.unit is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_the_clear_only_the_secrecy_is_lost(name: str) -> None:
+    found = tiny.protection(name, tiny.config())
+    bare = in_the_clear(found)
+    assert bare.hides_one_upload is None and bare.shared_key is None
+    assert (bare.example, bare.central) == (found.example, found.central)
+    assert (bare.clip_norm_l2, bare.sum_error) == (
+        found.clip_norm_l2,
+        found.sum_error,
+    )
+    assert isinstance(bare.aggregator(3), secagg.PlainSum)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_protection_can_be_sent_to_a_worker(name: str) -> None:
+    found = tiny.protection(name, tiny.config())
+    again = pickle.loads(pickle.dumps(found))
+    assert (again.name, again.unit, again.example) == (
+        found.name,
+        found.unit,
+        found.example,
+    )
+    assert again.aggregator(5).name == found.aggregator(5).name
+
+
+def test_encrypted_counts_come_back_exactly() -> None:
+    found = tiny.protection("he", tiny.config())
+    assert found.counter is not None
+    counts = {f"c{i}": np.full(3, 5.0 + i, np.float32) for i in range(5)}
+    aggregate = found.counter.aggregate(
+        counts,
+        dict.fromkeys(counts, 1),
+        context=bytes(32),
+        session=b"counts",
+        seed=bytes(32),
+    )
+    total = aggregate.mean.astype(float) * aggregate.weight
+    np.testing.assert_array_equal(np.round(total), np.full(3, 35.0))
+    assert np.abs(total - 35).max() < 0.5
+    for upload in aggregate.transcript.uploads().values():
+        assert not np.allclose(upload.vector, 5, atol=5)
 
 
 def test_the_doctor_aggregates_for_real() -> None:

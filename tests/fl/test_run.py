@@ -65,9 +65,7 @@ def test_an_update_does_not_depend_on_who_else_trains() -> None:
     wanted = tiny.trained(settings, "none")[0].snapshots[1].updates
     plain = tiny.protection("none", settings)
     for client in reversed(fed.clients):
-        update = local_update(
-            model, before, client, plain, settings, seed=0, index=1
-        )
+        update = local_update(model, before, client, plain, settings, seed=0, index=1)
         np.testing.assert_array_equal(update, wanted[client.name])
         bound = dp.clip_l2(update, settings.training.clip_norm_l2)
         assert not bound.was_clipped
@@ -101,7 +99,8 @@ def test_the_rate_of_dropouts_is_the_configured_one() -> None:
     settings = tiny.config(*LOSSY)
     fed = tiny.federation(settings)
     lost = [
-        len(draw_vanishing(fed.clients, settings, seed=1, index=index)) for index in range(400)
+        len(draw_vanishing(fed.clients, settings, seed=1, index=index))
+        for index in range(400)
     ]
     # 2000 chances of 0.15, whose deviation is 0.008.
     assert abs(np.mean(lost) / 5 - 0.15) < 0.04
@@ -112,7 +111,11 @@ def test_more_dropouts_than_planned_name_the_cure() -> None:
     unlucky = next(
         seed
         for seed in range(100)
-        if len(draw_vanishing(tiny.federation(settings).clients, settings, seed=seed, index=0))
+        if len(
+            draw_vanishing(
+                tiny.federation(settings).clients, settings, seed=seed, index=0
+            )
+        )
         > settings.federation.drop
     )
     with pytest.raises(UserError) as caught:
@@ -153,9 +156,7 @@ def test_a_kept_round_that_was_aborted_is_made_up_for_by_the_next() -> None:
         return len(draw_vanishing(fed.clients, settings, seed=seed, index=index)) > 1
 
     seed = next(s for s in range(100) if aborts(s, 0) and not aborts(s, 1))
-    run = train(
-        fed, tiny.protection("secagg", settings), settings, seed=seed, keep={0}
-    )
+    run = train(fed, tiny.protection("secagg", settings), settings, seed=seed, keep={0})
     assert [snapshot.index for snapshot in run.snapshots] == [1]
 
 

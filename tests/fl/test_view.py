@@ -92,12 +92,16 @@ def test_a_colluder_whose_upload_never_came_is_not_taken_off() -> None:
     run, fed = tiny.trained(settings, "none")
     snapshot = run.snapshots[0]
     (colluder,) = _colluders(fed, settings)
-    aggregate = tiny.protection("none", settings).aggregator(5).aggregate(
-        snapshot.updates,
-        snapshot.weights,
-        context=bytes(32),
-        session=b"without the colluder",
-        vanish={colluder: "masked_input"},
+    aggregate = (
+        tiny.protection("none", settings)
+        .aggregator(5)
+        .aggregate(
+            snapshot.updates,
+            snapshot.weights,
+            context=bytes(32),
+            session=b"without the colluder",
+            vanish={colluder: "masked_input"},
+        )
     )
     found, weight, names = mean_without(
         replace(snapshot, aggregate=aggregate), [colluder]

@@ -116,3 +116,71 @@ def test_nothing_of_the_checkpoint_is_changed() -> None:
     plain = tiny.protection("none", settings)
     probe(fed, plain, settings, checkpoint, batch=1, trial=0, seed=0)
     np.testing.assert_array_equal(checkpoint, kept)
+
+
+MIXED = (
+    "federation.clients=8",
+    "federation.participation=0.75",
+    "federation.corrupt=2",
+)
+
+
+def _cohort(settings: Config, *, trial: int, dropouts: int = 0) -> Probe:
+    fed = tiny.federation(settings)
+    return probe(
+        fed,
+        tiny.protection("secagg", settings),
+        settings,
+        _checkpoint(settings, fed),
+        batch=1,
+        trial=trial,
+        seed=0,
+        dropouts=dropouts,
+    )
+
+
+def test_the_cohort_is_as_large_as_usual_and_holds_all_colluders() -> None:
+    settings = tiny.config(*MIXED)
+    colluders = {c.name for c in tiny.federation(settings).colluders(2)}
+    honest = set()
+    for trial in range(6):
+        inside = set(_cohort(settings, trial=trial).batches)
+        assert len(inside) == settings.federation.cohort == 6
+        assert colluders < inside
+        honest |= inside - colluders
+    assert len(honest) == 6, "the honest ones take turns"
+
+
+def test_none_but_honest_clients_vanish_for_a_smaller_crowd() -> None:
+    settings = tiny.config(*MIXED)
+    colluders = {c.name for c in tiny.federation(settings).colluders(2)}
+    for trial in range(4):
+        done = _cohort(settings, trial=trial, dropouts=1)
+        gone = set(done.batches) - done.snapshot.aggregate.survivors
+        assert len(gone) == 1
+        assert not gone & colluders
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_one_noised_step_has_the_noise_of_the_run_on_just_this_batch(
+    batch: int,
+) -> None:
+    settings = tiny.config(
+        "model.hidden=[400]",
+        "privacy.example.steps=3",
+        "privacy.example.clip_norm_l2=0.01",
+        "privacy.example.learning_rate=0.7",
+    )
+    fed = tiny.federation(settings)
+    run = tiny.protection("dp-sgd", settings)
+    start = _checkpoint(settings, fed)
+    done = probe(fed, run, settings, start, batch=batch, trial=0, seed=0)
+    assert run.example is not None and done.protection.example is not None
+    used = done.protection.example
+    assert used.noise_multiplier == run.example.noise_multiplier
+    assert (used.settings.steps, used.settings.sampling_rate) == (1, 1.0)
+    wanted = 0.7 / batch * run.example.noise_multiplier * 0.01
+    for update in done.snapshot.updates.values():
+        # Clipped gradients are so short that nearly all of it is noise.
+        assert update.std() == pytest.approx(wanted, rel=0.1)
+    assert set(done.snapshot.weights.values()) == {1}

@@ -1,0 +1,205 @@
+"""Canaries find noise that is missing, and accuse no mechanism that adds it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import dp
+import fl.round
+from attacks import EpsilonBound, one_run_audit
+from dp.sgd import train_private
+from fl.canaries import Guessed, Trial, _plant, _with, loudest, play
+from fl.config import Config
+from fl.data import Dataset, load
+from fl.protection import Protection
+from tests.fl import tiny
+
+CENTRAL = ("central-dp", "secagg+central-dp")
+LITTLE = (
+    "privacy.epsilon=1.0",
+    "attacks.canaries=120",
+    "training.rounds=2",
+    "model.hidden=[32]",
+)
+
+
+class Noiseless(dp.GaussianSum):
+    """The planted fault: everything as it should be, but for the noise."""
+
+    def release(
+        self,
+        total: NDArray[np.float64] | None,
+        *,
+        length: int,
+        sum_error: float,
+        seed: bytes | None,
+    ) -> NDArray[np.float64]:
+        exact = np.zeros(length) if total is None else total
+        return np.asarray(exact / self.denominator)
+
+
+def _trial(
+    name: str, settings: Config, *, seed: int = 0, protection: Protection | None = None
+) -> Trial:
+    return Trial(
+        protection=protection or tiny.protection(name, settings),
+        federation=tiny.federation(settings, raw=tiny.dataset(records=400)),
+        config=settings,
+        seed=seed,
+    )
+
+
+def _bound(guessed: Guessed) -> EpsilonBound:
+    return one_run_audit(guessed.scores, guessed.included, delta=1e-5)
+
+
+def _forgetful(protection: Protection) -> Protection:
+    central = protection.central
+    assert central is not None
+    noiseless = Noiseless(
+        clip_norm_l2=central.clip_norm_l2,
+        noise_multiplier=central.noise_multiplier,
+        sampling_rate=central.sampling_rate,
+        clients=central.clients,
+    )
+    return replace(protection, central=noiseless)
+
+
+# Half of them join, and the plan must hold a sum of so many.
+MANY = ("federation.clients=130", *LITTLE)
+
+
+@pytest.mark.parametrize("name", CENTRAL)
+def test_a_server_that_forgets_its_noise_is_caught(name: str) -> None:
+    settings = tiny.config(*MANY)
+    sound = tiny.protection(name, settings)
+    bounds = [
+        _bound(play(_trial(name, settings, protection=one)))
+        for one in (sound, _forgetful(sound))
+    ]
+    assert bounds[0].value <= 1.0 < bounds[1].value
+    assert bounds[1].value == bounds[1].ceiling
+    assert bounds[0].canaries == bounds[1].canaries == 120
+
+
+def test_a_client_that_forgets_its_noise_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = tiny.config(
+        "model.kind=logreg",
+        "federation.clients=100",
+        "privacy.epsilon=0.5",
+        "attacks.canaries=100",
+        "training.rounds=4",
+    )
+    images = load(settings.data, 0)
+    assert isinstance(images, Dataset)
+    trial = replace(
+        _trial("dp-sgd", settings),
+        federation=tiny.federation(settings, raw=images),
+    )
+    sound = _bound(play(trial))
+
+    def noiseless(*given: object, **named: object) -> NDArray[np.float32]:
+        return train_private(*given, **{**named, "noise_multiplier": 1e-9})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fl.round, "train_private", noiseless)
+    faulty = _bound(play(trial))
+    assert sound.value <= 0.5
+    assert faulty.value > 0.5
+    assert faulty.right / faulty.guesses > sound.right / sound.guesses
+
+
+def test_noise_for_one_round_is_caught_over_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A fault of composition: every round gets the noise that only one may have.
+    settings = tiny.config(*MANY, "training.rounds=60", "privacy.epsilon=0.5")
+    alone = tiny.config(*MANY, "training.rounds=1", "privacy.epsilon=0.5")
+    once = tiny.protection("central-dp", alone)
+    faulty = _bound(play(_trial("central-dp", settings, protection=once)))
+    sound = _bound(play(_trial("central-dp", settings)))
+    assert sound.value <= 0.5 < faulty.value
+
+
+@pytest.mark.parametrize("name", ["none", "secagg", "he"])
+def test_what_claims_no_epsilon_is_not_audited(name: str) -> None:
+    with pytest.raises(ValueError, match="claims no epsilon"):
+        play(_trial(name, tiny.config()))
+
+
+@pytest.mark.parametrize("name", ["dp-sgd", *CENTRAL])
+def test_one_seed_is_one_play_and_another_seed_another(name: str) -> None:
+    settings = tiny.config("federation.clients=30", "training.rounds=2")
+    first, again, other = (
+        play(_trial(name, settings, seed=seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first.scores, again.scores)
+    np.testing.assert_array_equal(first.included, again.included)
+    assert not np.array_equal(first.included, other.included)
+    assert not np.array_equal(first.scores, other.scores)
+    assert np.isfinite(first.scores).all()
+
+
+def test_a_canary_clients_score_is_its_own_coordinate_of_the_releases() -> None:
+    # All join and nobody vanishes, so without noise the coin alone shows.
+    settings = tiny.config("federation.clients=30", "training.rounds=3")
+    sound = tiny.protection("central-dp", settings)
+    guessed = play(_trial("central-dp", settings, protection=_forgetful(sound)))
+    clip, clients = settings.privacy.client.clip_norm_l2, 30
+    wanted = np.where(guessed.included, 3 * clip / clients, 0.0)
+    np.testing.assert_allclose(guessed.scores, wanted, rtol=1e-6)
+
+
+def test_canaries_join_and_vanish_as_often_as_clients_do() -> None:
+    settings = tiny.config(
+        "federation.clients=130",
+        "federation.participation=0.5",
+        "federation.dropout=0.005",
+        "attacks.canaries=120",
+        "training.rounds=60",
+        "model.hidden=[32]",
+    )
+    sound = tiny.protection("central-dp", settings)
+    guessed = play(_trial("central-dp", settings, protection=_forgetful(sound)))
+    each = settings.privacy.client.clip_norm_l2 / (0.5 * 130)
+    rounds = guessed.scores[guessed.included] / each
+    assert (guessed.scores[~guessed.included] == 0).all()
+    # About 60 canaries x 60 coins: the mean of their counts deviates by 0.5.
+    assert rounds.mean() == pytest.approx(30, abs=2.5)
+    assert rounds.std() == pytest.approx(60**0.5 / 2, rel=0.35)
+
+
+def test_the_loudest_update_is_clipped_like_any_other() -> None:
+    vector = loudest(7, 20, 0.3)
+    assert np.flatnonzero(vector).tolist() == [7]
+    assert 0.2999 < float(np.linalg.norm(vector.astype(float))) <= 0.3
+
+
+def test_just_the_records_whose_coin_says_so_are_planted() -> None:
+    settings = tiny.config("attacks.canaries=50")
+    trial = _trial("dp-sgd", settings)
+    planted = _plant(trial)
+    before = {client.name: client for client in trial.federation.clients}
+    assert len(planted.owner) == 50
+    for number, client in enumerate(_with(trial.federation, planted)):
+        own = (planted.owner == number) & planted.included
+        records = before[client.name].records
+        assert client.records == records + own.sum()
+        np.testing.assert_array_equal(client.x[records:], planted.x[own])
+        np.testing.assert_array_equal(client.y[records:], planted.y[own])
+        np.testing.assert_array_equal(client.x[:records], before[client.name].x)
+    # Real held-out records under wrong labels, none of them twice.
+    held_out = trial.federation.held_out
+    known = {
+        tuple(x.tolist()): int(y) for x, y in zip(held_out.x, held_out.y, strict=True)
+    }
+    rows = [tuple(x.tolist()) for x in planted.x]
+    assert len(set(rows)) == 50
+    for row, label in zip(rows, planted.y.tolist(), strict=True):
+        assert known[row] != label
+        assert 0 <= label < 3
