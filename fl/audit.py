@@ -27,10 +27,10 @@ from fl.gates import gates
 from fl.gather import FAMILIES, gather
 from fl.manifest import manifest
 from fl.pictures import galleries
+from fl.plans import plan
 from fl.plots import curves
 from fl.preparation import prepare
 from fl.progress import Reporter, Silent
-from fl.protection import plan
 from fl.report import Claim, Refusal, Report, UtilityRow, from_json, write
 from fl.stages import Setting
 from fl.stages.setting import effort

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from attacks import Adversary, EpsilonBound
-from fl import inversion
 from fl.drill import Drilled
 from fl.federation import Federation
 from fl.finding import Finding, Missing
+from fl.outcomes import Outcome, collect
 from fl.protection import Protection
 from fl.run import RunRecord
 from fl.shots import AS_CONFIGURED, WORST_CASE
@@ -43,7 +43,7 @@ class Evidence:
     """
 
     repeats: list[Repeat] = field(default_factory=list)
-    outcomes: list[inversion.Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     rankings: list[Finding] = field(default_factory=list)
     bounds: dict[str, EpsilonBound] = field(default_factory=dict)
     drill: tuple[Drilled, ...] = ()
@@ -51,7 +51,7 @@ class Evidence:
 
     def findings(self, protections: Sequence[Protection]) -> list[Finding]:
         """Return all findings, and for every empty cell of the page why it is empty."""
-        found = inversion.findings(self.outcomes) + self.rankings
+        found = collect(self.outcomes) + self.rankings
         seeds = tuple(repeat.seed for repeat in self.repeats)
         return found + [
             missing

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks import Adversary, Certificate, CosineTV, LinearInversion, nulls, quality
-from fl.inversion import Outcome
+from fl.outcomes import Outcome
 from fl.report import Gallery
 from fl.seeds import seed_for
 from fl.shots import Shot

@@ -16,6 +16,7 @@ from functools import lru_cache
 import dp
 from dp.accounting import coarse_epsilon
 from fl.config import Config
+from fl.errors import ConfigError
 from fl.federation import Client
 from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
 
@@ -105,4 +106,7 @@ def admit(
 
 @lru_cache(maxsize=64)
 def _multiplier(privacy: PrivacyConfig, rate: float, count: int) -> float:
-    return dp.noise_multiplier_for(privacy.epsilon, privacy.delta, rate, count)
+    try:
+        return dp.noise_multiplier_for(privacy.epsilon, privacy.delta, rate, count)
+    except dp.ParameterError as error:
+        raise ConfigError(f"[privacy] asks for what cannot be: {error}") from error

@@ -16,13 +16,10 @@ import secagg
 from fl import privacy
 from fl.config import Config
 from fl.errors import ConfigError
+from fl.plans import COUNTS, encoder_for, masked, plain, plan, same
 from fl.privacy import ExampleNoise
 from fl.settings import HONEST_MIN
 from secagg.he import EncryptedSum, require_tenseal
-
-# Vectors of counts: norm below 2^20 and resolution 2^-11, so that the counts of fewer
-# than 1000 clients come back exactly; every client weighs the same.
-COUNTS = secagg.Encoder(clip_norm_l2=2.0**20, value_bits=32, weight_max=1)
 
 HIDES_MASKED = (
     "pairwise and self masks make one upload indistinguishable from uniform in the "
@@ -108,7 +105,7 @@ def in_the_clear(protection: Protection) -> Protection:
     """Return the same training and noise, with the updates summed in the clear."""
     return replace(
         protection,
-        aggregator=_plain,
+        aggregator=plain,
         smallest=1,
         hides_one_upload=None,
         shared_key=None,
@@ -128,34 +125,10 @@ def counter_for(
     return protection.counter
 
 
-def plan(config: Config, cohort: int) -> secagg.Plan:
-    """Return the secure-aggregation plan that the configuration asks for."""
-    return _plan(config, config.training.clip_norm_l2, cohort)
-
-
-def _plan(
-    config: Config, clip: float, cohort: int, encoder: secagg.Encoder | None = None
-) -> secagg.Plan:
-    return secagg.plan(
-        clients=cohort,
-        corrupt=config.federation.corrupt,
-        drop=config.federation.drop,
-        encoder=encoder or _encoder(config, clip),
-    )
-
-
-def _encoder(config: Config, clip: float) -> secagg.Encoder:
-    return secagg.Encoder(
-        clip_norm_l2=clip,
-        value_bits=config.training.value_bits,
-        weight_max=config.training.weight_max,
-    )
-
-
 def _none(config: Config, clients: int) -> Protection:
     return Protection(
         name="none",
-        aggregator=_plain,
+        aggregator=plain,
         smallest=1,
         counter=secagg.PlainSum(),
         hides_one_upload=None,
@@ -169,11 +142,9 @@ def _secagg(config: Config, clients: int) -> Protection:
     agreed = plan(config, federation.cohort)
     return Protection(
         name="secagg",
-        aggregator=partial(_masked, config, config.training.clip_norm_l2),
+        aggregator=partial(masked, config, config.training.clip_norm_l2),
         smallest=federation.drop + federation.corrupt + HONEST_MIN,
-        counter=secagg.PairwiseMask(
-            replace(_plan(config, 1.0, clients), encoder=COUNTS)
-        ),
+        counter=secagg.PairwiseMask(replace(plan(config, clients), encoder=COUNTS)),
         hides_one_upload=HIDES_MASKED.format(corrupt=federation.corrupt),
         clip_norm_l2=config.training.clip_norm_l2,
         proves=f"{agreed} It does not bound what the sum itself reveals.",
@@ -186,10 +157,10 @@ def _he(config: Config, clients: int) -> Protection:
     except secagg.ParameterError as error:
         raise UnavailableError(str(error)) from error
     clip = config.training.clip_norm_l2
-    encrypted = EncryptedSum(encoder=_encoder(config, clip), clients=clients)
+    encrypted = EncryptedSum(encoder=encoder_for(config, clip), clients=clients)
     return Protection(
         name="he",
-        aggregator=partial(_same, encrypted),
+        aggregator=partial(same, encrypted),
         smallest=1,
         counter=EncryptedSum(encoder=COUNTS, clients=clients),
         hides_one_upload=HIDES_ENCRYPTED,
@@ -208,7 +179,7 @@ def _dp_sgd(config: Config, clients: int) -> Protection:
     noise = privacy.example_noise(config)
     return Protection(
         name="dp-sgd",
-        aggregator=_plain,
+        aggregator=plain,
         smallest=1,
         counter=None,
         hides_one_upload=None,
@@ -227,7 +198,7 @@ def _central_dp(config: Config, clients: int) -> Protection:
     noise = privacy.client_noise(config, clients)
     return Protection(
         name="central-dp",
-        aggregator=_plain,
+        aggregator=plain,
         smallest=1,
         counter=None,
         hides_one_upload=None,
@@ -245,18 +216,18 @@ def _central_dp(config: Config, clients: int) -> Protection:
 
 def _secagg_central_dp(config: Config, clients: int) -> Protection:
     noised = _central_dp(config, clients)
-    masked = _secagg(config, clients)
+    hiding = _secagg(config, clients)
     return Protection(
         name="secagg+central-dp",
-        aggregator=partial(_masked, config, noised.clip_norm_l2),
-        smallest=masked.smallest,
+        aggregator=partial(masked, config, noised.clip_norm_l2),
+        smallest=hiding.smallest,
         counter=None,
-        hides_one_upload=masked.hides_one_upload,
+        hides_one_upload=hiding.hides_one_upload,
         central=noised.central,
-        sum_error=2 * clients * _encoder(config, noised.clip_norm_l2).max_error,
+        sum_error=2 * clients * encoder_for(config, noised.clip_norm_l2).max_error,
         clip_norm_l2=noised.clip_norm_l2,
         proves=(
-            f"{masked.proves} The server sees that sum before it adds noise; the bound "
+            f"{hiding.proves} The server sees that sum before it adds noise; the bound "
             "on epsilon below holds for whoever sees released models only."
         ),
     )
@@ -270,18 +241,6 @@ def _refuse_few(config: Config, clients: int) -> None:
             "the model; use dp-sgd, whose unit is one record, or --allow-useless to "
             "see for yourself."
         )
-
-
-def _plain(cohort: int) -> secagg.Aggregator:
-    return secagg.PlainSum()
-
-
-def _masked(config: Config, clip: float, cohort: int) -> secagg.Aggregator:
-    return secagg.PairwiseMask(_plan(config, clip, cohort))
-
-
-def _same(aggregator: secagg.Aggregator, cohort: int) -> secagg.Aggregator:
-    return aggregator
 
 
 _TABLE: dict[str, Callable[[Config, int], Protection]] = {

@@ -20,6 +20,7 @@ import dp
 import secagg
 from dp.sgd import train_private
 from fl.config import Config
+from fl.errors import ModelError
 from fl.federation import Client, Federation
 from fl.local import train_local
 from fl.models import load_vector, to_vector
@@ -211,19 +212,22 @@ def _noised(
     model: torch.nn.Module, client: Client, noise: ExampleNoise, seed: int
 ) -> NDArray[np.float32]:
     own = noise.settings
-    return train_private(
-        model,
-        client.x,
-        client.y,
-        steps=own.steps,
-        sampling_rate=own.sampling_rate,
-        batch_size=own.batch_size,
-        clip_norm_l2=own.clip_norm_l2,
-        noise_multiplier=noise.noise_multiplier,
-        learning_rate=own.learning_rate,
-        seed=seed,
-        noise_seed=bytes_for(seed, "noise"),
-    )
+    try:
+        return train_private(
+            model,
+            client.x,
+            client.y,
+            steps=own.steps,
+            sampling_rate=own.sampling_rate,
+            batch_size=own.batch_size,
+            clip_norm_l2=own.clip_norm_l2,
+            noise_multiplier=noise.noise_multiplier,
+            learning_rate=own.learning_rate,
+            seed=seed,
+            noise_seed=bytes_for(seed, "noise"),
+        )
+    except dp.ParameterError as error:
+        raise ModelError(f"dp-sgd cannot train this model: {error}") from error
 
 
 def context_of(before: NDArray[np.float32], config: Config) -> bytes:

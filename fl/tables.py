@@ -14,7 +14,7 @@ from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence, Repeat
 from fl.models import build, parameter_count
-from fl.protection import plan
+from fl.plans import plan
 from fl.report import (
     Baselines,
     CostRow,

@@ -14,7 +14,8 @@ from fl import crowd, inversion
 from fl.config import Config
 from fl.evidence import Evidence
 from fl.federation import Federation
-from fl.inversion import Assault, Outcome
+from fl.inversion import Assault
+from fl.outcomes import Outcome
 from fl.parallel import each
 from fl.protection import Protection
 from fl.shots import Shot, from_crowd, from_run, from_worst_case

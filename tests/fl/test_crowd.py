@@ -12,8 +12,9 @@ from fl import crowd
 from fl.config import Config
 from fl.evidence import Evidence, Repeat
 from fl.folder import RunFolder
-from fl.inversion import Assault, findings, outcomes
+from fl.inversion import Assault, outcomes
 from fl.models import build, to_vector
+from fl.outcomes import collect
 from fl.progress import Silent
 from fl.report import LeakageRow, Verdict
 from fl.settings import FederationConfig
@@ -165,7 +166,7 @@ def test_what_the_table_shows_is_what_the_matrix_shows(
         for vanished, counts in crowd.sizes(federation)
         for shot in _shots(settings, vanished, counts)
     ]
-    found = findings([one for job in jobs for one in outcomes(job)])
+    found = collect([one for job in jobs for one in outcomes(job)])
     leakage = decide(found, seed=0)
     measured = {row.view: row for row in leakage}
     for row in crowd.rows(federation, leakage):

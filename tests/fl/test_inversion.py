@@ -26,14 +26,12 @@ from fl.inversion import (
     LABELS,
     MATCHED_RECORDS,
     Assault,
-    Attempt,
-    Outcome,
     applies,
     assault,
     battery,
-    findings,
 )
 from fl.models import build, to_vector
+from fl.outcomes import Attempt, Outcome, collect
 from fl.report import Verdict
 from fl.shots import AS_CONFIGURED, Shot, from_run, from_worst_case
 from fl.verdict import decide
@@ -124,7 +122,7 @@ def test_a_refusal_counts_as_a_failure_worth_no_more_than_its_null() -> None:
         attempt = _one(shot, _Fixed(lambda _, s=shot, g=gives_up: None if g else s.x))
         assert bool(attempt.refused) == gives_up
         outcomes.append(Outcome(shot=shot, attempt=attempt))
-    server = [f for f in findings(outcomes) if f.adversary is Adversary.SERVER]
+    server = [f for f in collect(outcomes) if f.adversary is Adversary.SERVER]
     (finding,) = server
     assert finding.n_failed == 3
     paired, exact = finding.measures
@@ -139,7 +137,7 @@ def test_a_refusal_counts_as_a_failure_worth_no_more_than_its_null() -> None:
 
 def test_an_attack_that_never_applies_is_not_measured_and_says_why(shot: Shot) -> None:
     outcome = Outcome(shot=shot, attempt=_one(shot, _Fixed(lambda _: None)))
-    (measure,) = findings([outcome])[0].measures
+    (measure,) = collect([outcome])[0].measures
     assert measure == Missing(metric="PSNR (dB)", why="gave up.")
 
 
@@ -150,7 +148,7 @@ def test_one_finding_per_adversary_view_and_attack() -> None:
         for shot in _shots("secagg", settings, trials=3)
         for attempt in assault(Assault(shot=shot, attacks=(LinearInversion(),)))
     ]
-    found = findings(outcomes)
+    found = collect(outcomes)
     keys = {(f.adversary, f.view, f.attack) for f in found}
     # Two at the masked upload, three at the sum, one at what colluders leave of it.
     assert len(keys) == len(found) == 6 * 2
@@ -253,7 +251,7 @@ def test_noise_is_no_leak_where_one_class_is_rare() -> None:
         if shot.prevented
         for attempt in assault(Assault(shot=shot, attacks=()))
     ]
-    rows = decide(findings(outcomes), seed=0)
+    rows = decide(collect(outcomes), seed=0)
     assert {row.n for row in rows} == {64}
     assert {row.verdict for row in rows} == {Verdict.PREVENTED}
 
@@ -269,7 +267,7 @@ def test_rounds_over_the_same_records_are_one_victim() -> None:
     assert len({shot.number for shot in shots}) == settings.training.rounds
     sizes = {
         finding.view: len(finding.measures[0].values)
-        for finding in findings(outcomes)
+        for finding in collect(outcomes)
         if finding.attack == LinearInversion.name
     }
     assert sizes == {

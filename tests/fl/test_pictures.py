@@ -9,8 +9,9 @@ import pytest
 
 from attacks import Certificate, LinearInversion, quality
 from fl.data import Dataset, load
-from fl.inversion import Assault, Outcome, assault
+from fl.inversion import Assault, assault
 from fl.models import build, to_vector
+from fl.outcomes import Outcome
 from fl.pictures import SHOWN, galleries
 from fl.shots import from_worst_case
 from tests.fl import tiny

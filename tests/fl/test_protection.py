@@ -9,7 +9,8 @@ import pytest
 
 import secagg
 from fl.doctor import examine
-from fl.protection import NAMES, in_the_clear, plan
+from fl.plans import plan
+from fl.protection import NAMES, in_the_clear
 from fl.report.records import refused_word
 from tests.fl import tiny
 
