@@ -41,14 +41,16 @@ _SPREAD: Final = {
     "client": "All that a client holds counts as one unit.",
 }
 NOT_COVERED: Final = (
-    "the numbers of clients and of examples, which are taken as public",
+    "the numbers of clients and of examples, the set of classes and the names of "
+    "sites, which are taken as public",
     "the choice of hyper-parameters by looking at these data",
     "metrics and scores computed from these data without noise",
     "floating point: the bound is for real-valued noise",
 )
 SIMULATED: Final = (
-    "sampling and noise by a seeded generator of a simulation: whoever knows the seed "
-    "can undo them"
+    "this run itself, a simulation: its sampling and noise came from a seed, and "
+    "whoever knows the seed can undo them; the bound is that of a run with fresh "
+    "randomness"
 )
 
 

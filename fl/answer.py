@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fl.looks import OPENED
 from fl.phrases import (
     bought_by,
     called,
@@ -164,13 +165,15 @@ def _rules(
         name
         for name in held
         if any(
-            row.verdict is Verdict.RECOVERED
+            row.verdict in (Verdict.RECOVERED, Verdict.LEAKS)
             for row in leakage
-            if row.protection == name and row.adversary.startswith("server+")
+            if row.protection == name and OPENED in row.view
         )
     ]
-    but = f", but not from clients {under(opened)}" if opened else ""
-    return [f"rules hide single uploads {under(held)}{but}"]
+    said = [f"proofs hide single uploads {under(held)}"]
+    if opened:
+        said.append(f"{under(opened)} one client with the server opens them all")
+    return said
 
 
 def _what_remains(
@@ -184,8 +187,25 @@ def _what_remains(
         again = _TELLS[Verdict.LEAKS] in parts[0]
         does = _TELLS | ({Verdict.NOT_DETECTED: _AGAIN} if again else {})
         parts.append(_members("a client", "client", names, leakage, does))
+    parts += _clients_worst(names, leakage)
     text = "; ".join([*parts, *_bounds(privacy), _traffic(cost)])
     return f"{_violations(privacy)}{text}."
+
+
+def _clients_worst(names: Sequence[str], leakage: Sequence[LeakageRow]) -> list[str]:
+    """Say under which protections a client learns from others in the worst case."""
+    bad = [
+        name
+        for name in names
+        if any(
+            row.protection == name
+            and row.adversary == "client"
+            and row.scenario is Scenario.WORST_CASE
+            and row.verdict in (Verdict.RECOVERED, Verdict.LEAKS)
+            for row in leakage
+        )
+    ]
+    return [f"in the worst case it beats chance {under(bad)}"] if bad else []
 
 
 def _violations(privacy: Sequence[PrivacyRow]) -> str:

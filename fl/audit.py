@@ -27,7 +27,7 @@ from fl.gates import gates
 from fl.gather import FAMILIES, gather
 from fl.manifest import manifest
 from fl.pictures import galleries
-from fl.plans import plan
+from fl.plans import promise
 from fl.plots import curves
 from fl.preparation import prepare
 from fl.progress import Reporter, Silent
@@ -135,10 +135,9 @@ def describe(config: Config) -> Iterator[str]:
     """Say what an audit would do, having checked all that can be checked."""
     ready = prepare(config)
     raw, federation = ready.raw, config.federation
-    agreed = plan(config, federation.cohort)
     training, (trials, _) = config.training, effort(config)
     yield f"data: {raw.provenance}, {len(raw)} records, {raw.classes} classes"
-    yield f"plan: {agreed}"
+    yield f"plan: {promise(config)}"
     yield (
         f"training: {config.repeats} seeds x {len(ready.protections)} protections x "
         f"{training.rounds} rounds on {federation.clients} clients, "
@@ -193,7 +192,9 @@ def _write(
     drill = guarantees.drills(evidence.drill)
     report = Report(
         schema="blindsum.report/1",
-        answer=answer(described, utility, leakage, cost, baselines, privacy),
+        answer=_stopped(
+            answer(described, utility, leakage, cost, baselines, privacy), evidence
+        ),
         federation=described,
         utility=utility,
         privacy=privacy,
@@ -223,6 +224,20 @@ def _write(
         private=not raw.builtin,
     )
     return report
+
+
+def _stopped(
+    sentences: tuple[str, str, str], evidence: Evidence
+) -> tuple[str, str, str]:
+    """Say first of all that a run was cut short."""
+    if not evidence.stopped:
+        return sentences
+    seeds = len(evidence.repeats)
+    first = (
+        f"STOPPED by Ctrl-C during {evidence.stopped}, with {seeds} "
+        f"{'seed' if seeds == 1 else 'seeds'} trained: what follows is incomplete."
+    )
+    return (f"{first} {sentences[0]}", *sentences[1:])
 
 
 def _save_models(evidence: Evidence, folder: RunFolder, *, mode: int) -> None:

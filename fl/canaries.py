@@ -77,6 +77,7 @@ def _clients(trial: Trial) -> Guessed:
     count = min(config.attacks.canaries, length)
     included = coins(count, seed=seed_for(seed, "canary coins"))
     places = own_coordinates(count, length)
+    protection = _for_all(protection, count)
     scores = np.zeros(count)
     for index in range(config.training.rounds):
         joined = rng_for(seed, "canary cohort", index).random(count)
@@ -86,6 +87,21 @@ def _clients(trial: Trial) -> Guessed:
         )
         scores += change[places]
     return Guessed(scores=scores, included=included)
+
+
+def _for_all(protection: Protection, canaries: int) -> Protection:
+    """Let the mechanism divide by the number of canaries, where they are more.
+
+    Its noise on the sum stays what it is; only the public denominator grows.
+    """
+    central = protection.central
+    if central is None or canaries <= central.clients:
+        return protection
+    return replace(
+        protection,
+        central=replace(central, clients=canaries),
+        sum_error=protection.sum_error * canaries / central.clients,
+    )
 
 
 def release_of(

@@ -22,6 +22,7 @@ try:  # typer carries its own click since 0.21; before, it leant on the package
 except ImportError:
     from click import ClickException as UsageFault  # type: ignore[no-redef,unused-ignore]
 
+import dp
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
@@ -241,7 +242,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments``; return its exit status."""
     try:
         status = app(list(arguments) or ["--help"], standalone_mode=False)
-    except (UserError, secagg.ParameterError) as error:
+    except (UserError, secagg.ParameterError, dp.ParameterError) as error:
         return _complain(str(error))
     except UsageFault as error:
         return _complain(error.format_message())
@@ -254,6 +255,7 @@ def run(arguments: Sequence[str]) -> int:
 def _finish(result: audits.AuditResult) -> None:
     print(f"Page: {result.folder / 'report.html'}")
     if result.interrupted:
+        _complain("stopped by Ctrl-C; the page says what was not measured.")
         raise typer.Exit(INTERRUPTED)
     if not all(gate.passed for gate in result.report.gates):
         raise typer.Exit(GATE_FAILED)

@@ -238,7 +238,8 @@ def _sentence(error: ErrorDetails, where: str, from_sets: set[tuple[str, ...]]) 
 def _nearest(loc: tuple[str, ...]) -> str:
     """Name the valid key that is nearest to an unknown one."""
     sections = dict(_sections())
-    siblings = sections.get(loc[0], []) if len(loc) > 1 else list(Config.model_fields)
+    inside = ".".join(loc[:-1])
+    siblings = sections.get(inside, []) if inside else list(Config.model_fields)
     # The right key in the wrong section is a better guess than a similar spelling.
     for section, keys in sections.items():
         if loc[-1] in keys:
@@ -249,12 +250,16 @@ def _nearest(loc: tuple[str, ...]) -> str:
     return f"the keys there are {', '.join(siblings)}."
 
 
-def _sections() -> Iterator[tuple[str, list[str]]]:
-    for name, field in Config.model_fields.items():
-        model = field.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
+def _sections(
+    model: type[BaseModel] = Config, within: str = ""
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield every section, those inside of others too, with its keys."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
             aliases = [alias for (section, alias) in SYNONYMS if section == name]
-            yield name, [*model.model_fields, *aliases]
+            yield f"{within}{name}", [*inner.model_fields, *aliases]
+            yield from _sections(inner, f"{within}{name}.")
 
 
 def _join(problems: Sequence[str]) -> str:

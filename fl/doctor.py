@@ -1,6 +1,6 @@
 """``blindsum doctor``: what is installed, what is missing, what works on this machine.
 
-It runs one small secure aggregation for real and checks the sum; it changes nothing.
+It runs one small sum of each kind for real and checks it; it changes nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import secagg
+from fl.pdf import PdfError, find_browser
+from secagg.he import EncryptedSum
 
 OPTIONAL = {
     "tenseal": "homomorphic encryption: pip install 'blindsum[he]'",
@@ -45,7 +47,10 @@ def examine() -> Iterator[Check]:
     for name, cure in OPTIONAL.items():
         yield _optional(name, cure)
     yield Check("cores", True, str(os.cpu_count()))
+    yield _browser()
     yield _aggregate()
+    if importlib.util.find_spec("tenseal") is not None:
+        yield _encrypt()
 
 
 def _package(name: str) -> Check:
@@ -59,6 +64,29 @@ def _optional(name: str, cure: str) -> Check:
     if importlib.util.find_spec(name) is None:
         return Check(name, True, f"not installed ({cure})")
     return Check(name, True, importlib.metadata.version(name))
+
+
+def _browser() -> Check:
+    try:
+        return Check("browser", True, find_browser())
+    except PdfError:
+        return Check("browser", True, "none (needed for report --pdf only)")
+
+
+def _encrypt() -> Check:
+    updates = {f"client-{i}": np.full(8, i / 4, np.float32) for i in range(3)}
+    out = EncryptedSum(encoder=secagg.Encoder(), clients=3).aggregate(
+        updates,
+        dict.fromkeys(updates, 1),
+        context=secagg.context(b"doctor"),
+        session=b"doctor",
+    )
+    error = float(np.abs(out.mean - 0.25).max())
+    return Check(
+        "encrypted sum",
+        error <= out.max_error,
+        f"3 clients, error {error:.1e} (bound {out.max_error:.1e})",
+    )
 
 
 def _aggregate() -> Check:

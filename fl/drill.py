@@ -27,6 +27,8 @@ NAME = "secagg+central-dp on canary clients"
 GROUP = 40
 CORRUPT, DROP = 2, 3
 CONFIDENCE = 0.975  # two statements, together 95 %
+# The drill tests the instrument, not the run: its numbers are its own.
+CANARIES, DELTA = 200, 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,13 @@ def drill(config: Config, length: int) -> tuple[Drilled, Drilled]:
     """Run the drill with its noise and without; the sound one comes first.
 
     Args:
-        config: of the run; its clip norm, delta and number of canaries are used.
+        config: of the run; its clip norm and precision are used.
         length: number of parameters of the run's model.
     """
-    clip, delta = config.privacy.client.clip_norm_l2, config.privacy.delta
-    sigma = dp.noise_multiplier_for(CLAIMED, delta, 1.0, 1)
+    clip = config.privacy.client.clip_norm_l2
+    sigma = dp.noise_multiplier_for(CLAIMED, DELTA, 1.0, 1)
+    nobody_vanishes = config.federation.model_copy(update={"dropout": 0.0})
+    config = config.model_copy(update={"federation": nobody_vanishes})
     make = partial(
         _protection, clip=clip, noise_multiplier=sigma, bits=config.training.value_bits
     )
@@ -80,7 +84,7 @@ def _run(
 
     Groups are disjoint, so that all of it is one mechanism with the same epsilon.
     """
-    included = coins(config.attacks.canaries, seed=seed_for(seed, "coins"))
+    included = coins(CANARIES, seed=seed_for(seed, "coins"))
     scores = np.zeros(len(included))
     for start in range(0, len(included), GROUP):
         group = included[start : start + GROUP]
@@ -89,10 +93,8 @@ def _run(
             places[group], length, protection, config, seed=seed, index=start
         )
         scores[start : start + GROUP] = change[places]
-    bound = one_run_audit(
-        scores, included, delta=config.privacy.delta, confidence=CONFIDENCE
-    )
-    return Drilled(noise=noise, delta=config.privacy.delta, bound=bound)
+    bound = one_run_audit(scores, included, delta=DELTA, confidence=CONFIDENCE)
+    return Drilled(noise=noise, delta=DELTA, bound=bound)
 
 
 def _protection(

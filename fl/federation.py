@@ -145,6 +145,26 @@ class Federation:
         own = sites[self.held_out.ids] == self.dataset.site_names.index(client)
         return self.held_out.ids[own] if own.any() else self.held_out.ids
 
+    def held_out_like(self, rows: Indices, among: Indices) -> Indices:
+        """Return those of ``among`` that have the classes of ``rows``, in proportion.
+
+        Who asks whether a record was a member must not be answered by its label: a
+        client's few records are a mix of their own. All of ``among`` if it lacks one
+        of the classes.
+        """
+        labels = self.dataset.labels
+        wanted = np.bincount(labels[rows], minlength=self.classes)
+        there = np.bincount(labels[among], minlength=self.classes)
+        share = min(there[wanted > 0] / wanted[wanted > 0])
+        if share == 0:
+            return among
+        return np.concatenate(
+            [
+                among[labels[among] == one][: max(1, int(share * wanted[one]))]
+                for one in np.flatnonzero(wanted)
+            ]
+        )
+
     def redealt(self, rows: Indices, config: Config, seed: int) -> Federation:
         """Return a federation like this one in which ``rows`` are dealt out anew.
 

@@ -25,9 +25,11 @@ from attacks import (
     resamples_for,
 )
 from fl.finding import Exact, Paired, Ranking
+from fl.report.records import POWERLESS
 from fl.seeds import seed_for
 
 POWER = 0.8
+NO_POWER = f"{POWERLESS} with n = {{n}}."
 # 40 rankings at their first level would take 32000 resamples each, most of a minute.
 # `Resampled` goes on as a normal tail from there: 3.4 instead of 2.7 deviations.
 MOST_RESAMPLES = 3000
@@ -75,6 +77,10 @@ def judge_paired(measure: Paired, confidence: float) -> Judged:
         support=(least - most, most - least),
     )
     low = max(least, min(value, null + excess.low))
+    smallest = min_detectable(excess, power=POWER)
+    # The page recomputes `low > null`, which must not differ by rounding.
+    found = excess.low > 0 and low > null
+    powerless = not found and smallest > most - null
     return Judged(
         value=value,
         low=low,
@@ -82,10 +88,9 @@ def judge_paired(measure: Paired, confidence: float) -> Judged:
         null=null,
         confidence=confidence,
         n=len(measure.values),
-        # The page recomputes `low > null`, which must not differ by rounding.
-        found=excess.low > 0 and low > null,
-        # No effect is larger than from the null to the end of the scale.
-        smallest=min(min_detectable(excess, power=POWER), most - null),
+        found=found,
+        smallest=smallest,
+        why=NO_POWER.format(n=len(measure.values)) if powerless else "",
     )
 
 

@@ -3,7 +3,7 @@
 Without protection the server reads uploads; masks and ciphertexts leave it the sum,
 less what colluders know; a key that all clients share opens everything to a server that
 one of them sides with; noise of the server's own stands between it and everybody else.
-Clients see the change of the released model.
+Clients see the change of the released model, and know what they put into it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from fl.view import Scene, of_one_upload, of_opened_upload, of_release, of_sum
 
 PLAIN_UPLOAD, NOISED_UPLOAD = "one upload", "one noised upload"
 MASKED_UPLOAD, ENCRYPTED_UPLOAD = "one masked upload", "one encrypted upload"
-OPENED_UPLOAD = "one upload, opened with the shared key"
+OPENED = "opened with the shared key"
+OPENED_UPLOAD = f"one upload, {OPENED}"
 # Whatever the server sees, the server with its colluders sees too.
 BOTH = (Adversary.SERVER, Adversary.SERVER_PLUS)
 
@@ -77,16 +78,13 @@ def _sums(
     """Yield the sum as the server, its colluders and the other clients see it."""
     protection = scene.protection
     hidden = protection.hides_one_upload is not None
-    noised = protection.central is not None
     if hidden:
-        same = () if noised else (Adversary.CLIENT,)
+        yield Look(observation=of_sum(scene, snapshot), names=inside, adversaries=BOTH)
+    *others, own = inside
+    if others:
         yield Look(
-            observation=of_sum(scene, snapshot), names=inside, adversaries=BOTH + same
-        )
-    if noised or not hidden:
-        yield Look(
-            observation=of_release(scene, snapshot),
-            names=inside,
+            observation=of_release(scene, snapshot, own=own),
+            names=others,
             adversaries=(Adversary.CLIENT,),
         )
     if hidden and protection.shared_key is None and len(honest) < len(inside):

@@ -10,8 +10,10 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +23,10 @@ from fl.data import Dataset, RawTable
 from fl.report import DataSource, Machine, Manifest
 
 PACKAGES = (
-    "numpy cryptography pycryptodome msgspec torch scikit-learn scipy pydantic"
+    "numpy cryptography pycryptodome msgspec torch opacus dp-accounting scikit-learn "
+    "scipy pydantic"
 ).split()
+OPTIONAL = ("tenseal",)
 
 
 def manifest(
@@ -35,7 +39,7 @@ def manifest(
         commit=commit(),
         seed=config.seed,
         seeds={f"repeat {i}": config.seed + i for i in range(config.repeats)},
-        config=config.model_dump(mode="json"),
+        config=_shown(config),
         started_utc=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(seconds, 1),
         machine=machine(),
@@ -45,8 +49,26 @@ def manifest(
             provenance=raw.provenance,
             sha256=data_hash(raw),
         ),
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        packages=_versions(),
     )
+
+
+def _shown(config: Config) -> dict[str, Any]:
+    """Return the configuration without the folders of the machine it ran on."""
+    found: dict[str, Any] = config.model_dump(mode="json")
+    for section, key in (("data", "folder"), ("output", "out")):
+        found[section][key] = Path(found[section][key]).name or found[section][key]
+    if found["data"]["sites"]:
+        del found["data"]["source"]  # the sites take its place
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def data_hash(raw: Dataset | RawTable) -> str:

@@ -30,7 +30,7 @@ from fl.config import Config
 from fl.federation import Client, Federation
 from fl.finding import Finding, Group, Measure, Missing, Ranking
 from fl.local import evaluate, predict_logits
-from fl.looks import BOTH
+from fl.looks import BOTH, OPENED
 from fl.models import build, load_vector
 from fl.protection import Protection
 from fl.run import RunRecord
@@ -144,7 +144,7 @@ def _inside(
         return
     if protection.shared_key is not None:
         targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
-        yield "one client's model, opened with the shared key", BOTH[1:], targets
+        yield f"one client's model, {OPENED}", BOTH[1:], targets
         return
     known = {id(fed): fed.colluders(config.federation.corrupt) for _, fed in runs}
     targets = [
@@ -236,7 +236,9 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
         Target(
             parameters=last.before + uploads[client.name].vector,
             members=client.ids,
-            nonmembers=federation.held_out_of(client.name),
+            nonmembers=federation.held_out_like(
+                client.ids, federation.held_out_of(client.name)
+            ),
             federation=federation,
         )
         for client in federation.clients
@@ -249,11 +251,13 @@ def _summed(
 ) -> Target:
     last = run.snapshots[-1]
     change, _, names = mean_without(last, {client.name for client in colluders})
-    inside = [client.ids for client in federation.clients if client.name in names]
+    inside = np.concatenate(
+        [client.ids for client in federation.clients if client.name in names]
+    )
     return Target(
         parameters=last.before + change,
-        members=np.concatenate(inside),
-        nonmembers=federation.held_out.ids,
+        members=inside,
+        nonmembers=federation.held_out_like(inside, federation.held_out.ids),
         federation=federation,
     )
 

@@ -8,6 +8,7 @@ border, within one machine and one user.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -40,7 +41,14 @@ def each(
     pool = joblib.Parallel(
         n_jobs=cores, return_as="generator", batch_size=1, mmap_mode="c"
     )
-    yield from pool(joblib.delayed(_alone)(function, item) for item in items)
+    home = os.getpid()
+    yield from pool(joblib.delayed(_away)(function, item, home) for item in items)
+
+
+def _away(function: Callable[[Item], Result], item: Item, home: int) -> Result:
+    if os.getpid() != home:  # Ctrl-C is for the one who gives out the work
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return _alone(function, item)
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secagg
 from fl.config import Config
+from fl.settings import HONEST_MIN
 
 # Vectors of counts: norm below 2^20 and resolution 2^-11, so that the counts of fewer
 # than 1000 clients come back exactly; every client weighs the same.
@@ -14,38 +15,57 @@ COUNTS = secagg.Encoder(clip_norm_l2=2.0**20, value_bits=32, weight_max=1)
 
 
 def plan(
-    config: Config,
-    cohort: int,
-    *,
-    clip: float | None = None,
-    encoder: secagg.Encoder | None = None,
+    config: Config, cohort: int, *, encoder: secagg.Encoder | None = None
 ) -> secagg.Plan:
     """Return the secure-aggregation plan that the configuration asks for.
 
     Args:
         config: says who may collude and vanish.
         cohort: how many clients take part.
-        clip: bound on an update's norm; None for that of the training.
         encoder: None for the one of updates.
 
     Raises:
         secagg.ParameterError: there is no such plan.
     """
-    bound = config.training.clip_norm_l2 if clip is None else clip
     return secagg.plan(
         clients=cohort,
         corrupt=config.federation.corrupt,
         drop=config.federation.drop,
-        encoder=encoder or encoder_for(config, bound),
+        encoder=encoder or encoder_for(config, config.training.clip_norm_l2),
     )
 
 
-def encoder_for(config: Config, clip: float) -> secagg.Encoder:
-    """Return how updates of norm up to ``clip`` become integers."""
+def smallest_cohort(config: Config) -> int:
+    """Return the fewest clients that a round of secure aggregation is held with."""
+    federation = config.federation
+    if federation.participation == 1:
+        return federation.clients
+    return federation.drop + federation.corrupt + HONEST_MIN
+
+
+def promise(config: Config) -> str:
+    """Say what the plan guarantees in every round, whoever joins."""
+    fewest = plan(config, smallest_cohort(config))
+    if config.federation.participation == 1:
+        return str(fewest)
+    return (
+        f"About {config.federation.cohort} clients join a round, never fewer than "
+        f"{fewest.clients}; with so few: {fewest}"
+    )
+
+
+def encoder_for(config: Config, clip: float, *, weights: bool = True) -> secagg.Encoder:
+    """Return how updates of norm up to ``clip`` become integers.
+
+    Args:
+        config: says how finely, and which weights clients may claim.
+        clip: bound on the norm.
+        weights: False where every client weighs one.
+    """
     return secagg.Encoder(
         clip_norm_l2=clip,
         value_bits=config.training.value_bits,
-        weight_max=config.training.weight_max,
+        weight_max=config.training.weight_max if weights else 1,
     )
 
 
@@ -54,9 +74,9 @@ def plain(cohort: int) -> secagg.Aggregator:
     return secagg.PlainSum()
 
 
-def masked(config: Config, clip: float, cohort: int) -> secagg.Aggregator:
+def masked(config: Config, encoder: secagg.Encoder, cohort: int) -> secagg.Aggregator:
     """Return secure aggregation for a cohort of this size."""
-    return secagg.PairwiseMask(plan(config, cohort, clip=clip))
+    return secagg.PairwiseMask(plan(config, cohort, encoder=encoder))
 
 
 def same(aggregator: secagg.Aggregator, cohort: int) -> secagg.Aggregator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fl import models
+from fl import models, privacy
 from fl.config import Config
 from fl.data import Dataset, RawTable, declared, load
 from fl.errors import ConfigError, DataError
@@ -104,6 +104,14 @@ def _try_out(
             f"a client holds {largest} records but training.weight_max = "
             f"{training.weight_max}; raise it to {largest} or more."
         )
+    units = {privacy.EXAMPLE: len(trial.train_ids), privacy.CLIENT: clients}
+    for one in protections:
+        if one.unit is not None and config.privacy.delta >= 1 / units[one.unit]:
+            raise ConfigError(
+                f"privacy.delta = {config.privacy.delta} lets {one.name} expose one "
+                f"whole {one.unit} of {units[one.unit]}; set it well below "
+                f"{1 / units[one.unit]:.2g}."
+            )
     if len(trial.train_ids) < 2 * clients:
         raise DataError(
             f"{len(trial.train_ids)} training records are fewer than two for each of "

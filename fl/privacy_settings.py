@@ -60,7 +60,7 @@ class PrivacyConfig(Section):
     delta: float = Field(
         default=1e-5,
         gt=0.0,
-        lt=0.5,
+        lt=0.01,
         description="probability with which the bound may fail; below one over the "
         "number of units",
     )

@@ -16,7 +16,7 @@ import secagg
 from fl import privacy
 from fl.config import Config
 from fl.errors import ConfigError
-from fl.plans import COUNTS, encoder_for, masked, plain, plan, same
+from fl.plans import COUNTS, encoder_for, masked, plain, plan, promise, same
 from fl.privacy import ExampleNoise
 from fl.settings import HONEST_MIN
 from secagg.he import EncryptedSum, require_tenseal
@@ -27,9 +27,9 @@ HIDES_MASKED = (
     "clients, X25519 and AES-256."
 )
 HIDES_ENCRYPTED = (
-    "BFV ciphertexts under a key that the server does not have; assumes that no client "
-    "hands it over, ring learning with errors at 128 bits, and clients that answer no "
-    "question about decryption."
+    "BFV ciphertexts under a key that the server does not have; assumes a server that "
+    "follows the protocol, that no client hands the key over, ring learning with "
+    "errors at 128 bits, and clients that answer no question about decryption."
 )
 
 
@@ -139,15 +139,16 @@ def _none(config: Config, clients: int) -> Protection:
 
 def _secagg(config: Config, clients: int) -> Protection:
     federation = config.federation
-    agreed = plan(config, federation.cohort)
     return Protection(
         name="secagg",
-        aggregator=partial(masked, config, config.training.clip_norm_l2),
-        smallest=federation.drop + federation.corrupt + HONEST_MIN,
+        aggregator=partial(
+            masked, config, encoder_for(config, config.training.clip_norm_l2)
+        ),
+        smallest=_fewest(config),
         counter=secagg.PairwiseMask(replace(plan(config, clients), encoder=COUNTS)),
         hides_one_upload=HIDES_MASKED.format(corrupt=federation.corrupt),
         clip_norm_l2=config.training.clip_norm_l2,
-        proves=f"{agreed} It does not bound what the sum itself reveals.",
+        proves=f"{promise(config)} It does not bound what the sum itself reveals.",
     )
 
 
@@ -161,7 +162,7 @@ def _he(config: Config, clients: int) -> Protection:
     return Protection(
         name="he",
         aggregator=partial(same, encrypted),
-        smallest=1,
+        smallest=_fewest(config),
         counter=EncryptedSum(encoder=COUNTS, clients=clients),
         hides_one_upload=HIDES_ENCRYPTED,
         shared_key=encrypted,
@@ -169,8 +170,9 @@ def _he(config: Config, clients: int) -> Protection:
         proves=(
             "The server adds ciphertexts that it cannot open (BFV through TenSEAL, the "
             "whole update every round); all clients share one key, so any one of them "
-            "together with the server reads everybody's updates. It does not bound "
-            "what the decrypted sum itself reveals."
+            "together with the server reads everybody's updates. A round is held with "
+            f"{_fewest(config)} clients or more, but nothing stops it if most of them "
+            "then vanish. It does not bound what the decrypted sum itself reveals."
         ),
     )
 
@@ -217,20 +219,30 @@ def _central_dp(config: Config, clients: int) -> Protection:
 def _secagg_central_dp(config: Config, clients: int) -> Protection:
     noised = _central_dp(config, clients)
     hiding = _secagg(config, clients)
+    encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
     return Protection(
         name="secagg+central-dp",
-        aggregator=partial(masked, config, noised.clip_norm_l2),
+        aggregator=partial(masked, config, encoder),
         smallest=hiding.smallest,
         counter=None,
         hides_one_upload=hiding.hides_one_upload,
         central=noised.central,
-        sum_error=2 * clients * encoder_for(config, noised.clip_norm_l2).max_error,
+        # Once for the sum, twice for taking the zeros of absent clients out of it.
+        sum_error=3 * clients * encoder.max_error,
         clip_norm_l2=noised.clip_norm_l2,
         proves=(
-            f"{hiding.proves} The server sees that sum before it adds noise; the bound "
-            "on epsilon below holds for whoever sees released models only."
+            "The server sees the sum of a round before it adds noise, and no single "
+            "masked upload. A round that too few join or finish is filled up with the "
+            "zeros of absent clients and not aborted, which would tell who had joined; "
+            "so a sum may hold few honest updates, in the extreme one. The bound on "
+            "epsilon below holds for whoever sees released models only; it assumes "
+            "that a client which fell silent after its upload answers again."
         ),
     )
+
+
+def _fewest(config: Config) -> int:
+    return config.federation.drop + config.federation.corrupt + HONEST_MIN
 
 
 def _refuse_few(config: Config, clients: int) -> None:

@@ -145,7 +145,7 @@ class AttacksConfig(Section):
     canaries: int = Field(
         default=200,
         ge=20,
-        le=2000,
+        le=1500,
         description="made-up members by which the noise of a mechanism is measured",
     )
 

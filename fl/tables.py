@@ -14,7 +14,7 @@ from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence, Repeat
 from fl.models import build, parameter_count
-from fl.plans import plan
+from fl.plans import plan, promise, smallest_cohort
 from fl.report import (
     Baselines,
     CostRow,
@@ -32,7 +32,7 @@ def federation(
     """Return who took part, on what, under which plan."""
     first = next(iter(evidence.repeats[0].federations.values()))
     model = build(config.model, first.input_shape, first.classes, 0)
-    agreed = plan(config, config.federation.cohort)
+    agreed = plan(config, smallest_cohort(config))
     return Federation(
         clients=len(first.clients),
         corrupt=agreed.corrupt,
@@ -48,7 +48,8 @@ def federation(
         model=config.model.kind,
         parameters=parameter_count(model),
         data=config.name,
-        plan_sentence=str(agreed),
+        plan_sentence=promise(config),
+        cohort=config.federation.cohort,
     )
 
 

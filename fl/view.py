@@ -71,7 +71,8 @@ class Scene:
         """Return the learning rate of a client's steps."""
         if self.protection.example is not None:
             return self.protection.example.settings.learning_rate
-        return self.training.learning_rate
+        # Heavy-ball momentum moves so much further in the long run.
+        return self.training.learning_rate / (1 - self.training.momentum)
 
 
 def of_one_upload(
@@ -117,17 +118,26 @@ def of_sum(
     )
 
 
-def of_release(scene: Scene, snapshot: Snapshot) -> Observation:
-    """Return what two successive released models show to whoever gets both."""
-    clients = len(snapshot.aggregate.survivors)
+def of_release(scene: Scene, snapshot: Snapshot, *, own: str) -> Observation:
+    """Return what two successive released models show to a client of the cohort.
+
+    It takes off what it put in itself; noise that the server added stays.
+    """
+    central = scene.protection.central
+    others = snapshot.aggregate.survivors - {own}
+    if central is None:
+        change, _, _ = mean_without(snapshot, {own})
+    else:
+        share = snapshot.updates[own].astype(np.float64) / central.denominator
+        change = snapshot.released.astype(np.float64) - share
     return _observation(
         scene,
         snapshot,
-        snapshot.released,
+        change,
         records=scene.records,
         adversary=Adversary.CLIENT,
         view="change of the released model",
-        clients=clients,
+        clients=len(others),
     )
 
 

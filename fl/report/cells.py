@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fl.report import wording
 from fl.report.judgement import Judgement, judgements
 from fl.report.matrix import Cell, bands
-from fl.report.records import LeakageRow, Verdict
+from fl.report.records import POWERLESS, LeakageRow, Verdict
 from fl.report.schema import Report
 from fl.report.strip import Scale, Strip, scale, strip
 
@@ -123,6 +123,15 @@ def head_views(report: Report) -> tuple[HeadView, ...]:
     )
 
 
+def detectable(row: LeakageRow) -> str:
+    """Write the smallest effect that would have been found; empty where one was."""
+    if row.min_detectable is None:
+        return ""
+    if row.why.startswith(POWERLESS):
+        return "none on this scale"
+    return wording.measure(row.min_detectable, row.metric)
+
+
 def facts(row: LeakageRow) -> tuple[tuple[str, str], ...]:
     """List what stands behind one attack's verdict as (name, text)."""
     known = [
@@ -132,9 +141,7 @@ def facts(row: LeakageRow) -> tuple[tuple[str, str], ...]:
         ("null", "" if row.null is None else wording.measure(row.null, row.metric)),
         (
             "smallest detectable",
-            ""
-            if row.min_detectable is None
-            else wording.measure(row.min_detectable, row.metric),
+            detectable(row),
         ),
         ("n", str(row.n) if row.n else ""),
         ("failed", str(row.n_failed) if row.n else ""),

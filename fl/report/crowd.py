@@ -79,7 +79,8 @@ def _cell(row: CrowdRow | None) -> CrowdCell:
         verdict=row.verdict.value,
         figure=f"{wording.metric_name(row.metric)} "
         f"{wording.measure(row.value, row.metric)}",
-        span=wording.interval(row.low, row.high, row.metric),
+        span=wording.interval(row.low, row.high, row.metric)
+        + f" null {wording.measure(row.null, row.metric)}",
     )
 
 

@@ -69,6 +69,7 @@ def _setting(report: Report) -> list[str]:
     fed = report.federation
     rows = [
         ("clients", str(fed.clients)),
+        ("clients expected in a round", wording.number(fed.cohort)),
         ("may collude", str(fed.corrupt)),
         ("may vanish", str(fed.drop)),
         ("threshold", wording.number(fed.threshold)),

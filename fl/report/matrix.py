@@ -32,10 +32,10 @@ class Cell:
 
     @property
     def tally(self) -> str:
-        """Count the cell's attacks by their worst verdict, in words."""
-        worst: dict[str, Verdict] = {}
-        for row in self.rows:
-            worst.setdefault(row.attack, row.verdict)  # rows come worst first
+        """Count the cell's attacks on each view by their worst verdict, in words."""
+        worst: dict[tuple[str, str], Verdict] = {}
+        for row in self.rows:  # rows come worst first
+            worst.setdefault((row.attack, row.view), row.verdict)
         if len(worst) == 1:
             rows = len(self.rows)
             return "1 attack" if rows == 1 else f"1 attack, {rows} measurements"

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from fl.report import bounds, plot, wording
 from fl.report.accuracy import accuracy_rows
-from fl.report.cells import EVERY_HEAD, band_views, every_row, head_views
+from fl.report.cells import EVERY_HEAD, band_views, detectable, every_row, head_views
 from fl.report.crowd import MEASURED_HEAD, crowd_grid
 from fl.report.judgement import reasons
 from fl.report.pictures import Gallery, data_uri
@@ -73,6 +73,8 @@ def page(
         "none_mark": wording.NONE,
         "failed": [g for g in report.gates if not g.passed],
         "meanings": list(wording.MEANING.items()),
+        "glossary": list(wording.GLOSSARY.items()),
+        "profile": str(report.manifest.config.get("profile", "")),
         "bands": band_views(report),
         "heads": head_views(report),
         "crowd_grid": crowd_grid(report),
@@ -152,6 +154,7 @@ def _environment() -> Environment:
         "measure": wording.measure,
         "metric_name": wording.metric_name,
         "sees": wording.adversary_sees,
+        "detectable": detectable,
         "size": wording.size,
         "duration": wording.duration,
         "level": wording.level,
@@ -244,6 +247,7 @@ def _contents(report: Report, context: Mapping[str, object]) -> list[tuple[str, 
         ("curves", "Curves", context["leakage_plots"]),
         ("cost", "Costs", True),
         ("proven", "Proven", True),
+        ("words", "Words", True),
         ("not-covered", "Not covered", True),
         ("manifest", "Run it again", True),
     ]

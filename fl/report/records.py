@@ -28,6 +28,10 @@ REFUSED_WORDS = ("safe", "private", "compliant")
 _REFUSED = re.compile(rf"\b({'|'.join(REFUSED_WORDS)})\b", re.IGNORECASE)
 
 
+# How the reason begins where even the largest effect would have gone unseen.
+POWERLESS = "No effect on this scale would have been found"
+
+
 class Verdict(StrEnum):
     """What one attack established, from the worst to the least known."""
 

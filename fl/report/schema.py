@@ -65,7 +65,8 @@ class Federation(Record):
     """Who took part, on what, under which plan.
 
     `plan_sentence` is the plan's own guarantee in words; `threshold` and
-    `honest_min` are null where no secure aggregation was planned.
+    `honest_min` are null where no secure aggregation was planned. `cohort` is how many
+    clients are expected in a round.
     """
 
     clients: Annotated[int, Field(ge=1)]
@@ -83,6 +84,7 @@ class Federation(Record):
     parameters: Count
     data: Name
     plan_sentence: Name
+    cohort: Annotated[int, Field(ge=1)] | None = None
 
 
 class Gate(Record):

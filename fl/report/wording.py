@@ -19,6 +19,20 @@ MEANING: dict[Verdict, str] = {
     "not by an attack that failed.",
     Verdict.NOT_MEASURED: "Nobody looked. It says nothing either way.",
 }
+GLOSSARY: dict[str, str] = {
+    "example": "One record of the data: one image, one row of a table.",
+    "client": "One party that holds records: a hospital, a phone.",
+    "null": "What the same attack yields where there is nothing to find: the score of "
+    "other real records, or of guessing.",
+    "linear, DLG, cosine": "Attacks that compute records back from an update.",
+    "label counts": "An attack that says how many records of each class there were.",
+    "loss threshold, LiRA": "Attacks that say whether a record was in the training.",
+    "PSNR, SSIM": "How near a reconstruction is to the record; higher is nearer. Above "
+    "about 30 dB an image is recognised.",
+    "AUC": "How well members are told from others: 0.5 is guessing, 1 is always right.",
+    "TPR at a FPR": "The share of members that are found while so few others are "
+    "wrongly accused.",
+}
 SCENARIO: dict[Scenario, tuple[str, str]] = {
     Scenario.AS_CONFIGURED: (
         "As configured",

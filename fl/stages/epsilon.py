@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from attacks import one_run_audit
+from attacks import EpsilonBound, one_run_audit
+from attacks.canary import SHARES
 from fl import canaries
 from fl.canaries import Trial
 from fl.drill import drill
@@ -39,12 +42,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
         task.advance(trial.protection.name)
     # Runs on disjoint canaries are one run of a mechanism with the same epsilon.
     bounds = {
-        name: one_run_audit(
-            np.concatenate([one.scores for one in results]),
-            np.concatenate([one.included for one in results]),
-            delta=config.privacy.delta,
-            confidence=1 - 0.05 / len(noised),
-        )
+        name: _bound(results, config.privacy.delta, 1 - 0.05 / len(noised))
         for name, results in guessed.items()
     }
     first = next(iter(evidence.repeats[0].federations.values()))
@@ -52,3 +50,17 @@ def run(setting: Setting, evidence: Evidence) -> None:
     evidence.drill = drill(config, parameter_count(model))
     evidence.bounds = bounds
     task.advance("drill")
+
+
+def _bound(
+    results: Sequence[canaries.Guessed], delta: float, confidence: float
+) -> EpsilonBound:
+    """Bound epsilon by all plays together, by the shares that guess any canary."""
+    scores = np.concatenate([one.scores for one in results])
+    return one_run_audit(
+        scores,
+        np.concatenate([one.included for one in results]),
+        delta=delta,
+        confidence=confidence,
+        shares=[one for one in SHARES if round(one * len(scores)) >= 2],
+    )

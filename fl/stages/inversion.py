@@ -15,9 +15,11 @@ from fl.config import Config
 from fl.evidence import Evidence
 from fl.federation import Federation
 from fl.inversion import Assault
+from fl.models import build, to_vector
 from fl.outcomes import Outcome
 from fl.parallel import each
 from fl.protection import Protection
+from fl.seeds import seed_for
 from fl.shots import Shot, from_crowd, from_run, from_worst_case
 from fl.stages.setting import Setting, effort
 
@@ -140,8 +142,15 @@ def _worst_case(
 ) -> Iterator[_Rounds]:
     """Yield worst-case rounds, the same batches for every protection."""
     first, config = evidence.repeats[0], setting.config
-    start = first.runs[setting.protections[0].name]
-    vectors = (start.snapshots[0].before, start.final)
+    start = setting.protections[0].name
+    federation = first.federations[start]
+    fresh = build(
+        config.model,
+        federation.input_shape,
+        federation.classes,
+        seed_for(first.seed, "model"),
+    )
+    vectors = (to_vector(fresh), first.runs[start].final)
     matched = sorted(config.attacks.batches)[:MATCHED_BATCHES]
     for batch, some, protection in product(
         config.attacks.batches, _shared_out(trials), setting.protections

@@ -191,7 +191,7 @@ def test_only_what_the_server_sees_is_said_of_the_server() -> None:
 
 
 def test_a_rule_that_held_is_said_and_one_that_was_contradicted_is_not() -> None:
-    claim = "rules hide single uploads under secagg"
+    claim = "proofs hide single uploads under secagg"
     held = _row(Verdict.PREVENTED, name="secagg", view="one masked upload")
     assert claim in _says(held, names=("secagg",))[1]
     broken = _row(
@@ -208,10 +208,18 @@ def test_a_rule_that_held_is_said_and_one_that_was_contradicted_is_not() -> None
 
 def test_what_colluding_clients_open_is_no_part_of_the_rule() -> None:
     held = _row(Verdict.PREVENTED, name="he", view="one encrypted upload")
-    opened = _row(Verdict.RECOVERED, name="he", adversary="server+A")
+    view = "one upload, opened with the shared key"
+    opened = _row(Verdict.RECOVERED, name="he", adversary="server+A", view=view)
     assert _says(held, opened, names=("he",))[1].endswith(
-        "rules hide single uploads under he, but not from clients under he."
+        "proofs hide single uploads under he; under he one client with the server "
+        "opens them all."
     )
+
+
+def test_a_sum_that_colluders_break_is_not_said_of_single_uploads() -> None:
+    held = _row(Verdict.PREVENTED, name="secagg", view="one masked upload")
+    broken = _row(Verdict.RECOVERED, name="secagg", adversary="server+A", view="sum")
+    assert "opens them all" not in _says(held, broken, names=("secagg",))[1]
 
 
 def test_prevention_alone_never_says_that_nothing_is_learnt() -> None:

@@ -203,3 +203,27 @@ def test_just_the_records_whose_coin_says_so_are_planted() -> None:
     for row, label in zip(rows, planted.y.tolist(), strict=True):
         assert known[row] != label
         assert 0 <= label < 3
+
+
+def test_many_canaries_play_where_few_clients_are() -> None:
+    # 200 canary clients in a mechanism for four: their sum is longer than any that
+    # four clients could send, and the noise must stay what it is.
+    settings = tiny.config(
+        "federation.clients=4",
+        "federation.corrupt=1",
+        "federation.drop=1",
+        "attacks.canaries=200",
+        "model.hidden=[32]",
+        "privacy.allow_useless=true",
+    )
+    fed = tiny.federation(settings)
+    for name in ("central-dp", "secagg+central-dp"):
+        trial = Trial(
+            protection=tiny.protection(name, settings),
+            federation=fed,
+            config=settings,
+            seed=0,
+        )
+        guessed = play(trial)
+        assert len(guessed.scores) == 200
+        assert np.isfinite(guessed.scores).all()

@@ -282,3 +282,10 @@ def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         config.seed = 4
     assert issubclass(ConfigError, UserError)
+
+
+def test_a_misspelt_key_of_an_inner_section_names_its_neighbours(
+    tmp_path: Path,
+) -> None:
+    message = refusal(toml(tmp_path, ""), "privacy.example.clipnorm=1")
+    assert "privacy.example.clip_norm_l2" in message

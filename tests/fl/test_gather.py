@@ -96,8 +96,8 @@ def test_the_worst_case_attacks_as_many_victims_as_it_says(
     views = {(o.shot.protection, o.shot.view) for o in linear}
     crowds = {("secagg", crowd_view(honest)) for honest in (5, 4, 3)}
     assert crowds <= views
-    # 2 batch sizes x 2 checkpoints, of 2 views in the clear and 3 under masks.
-    assert len(views - crowds) == 2 * 2 * 5
+    # 2 batch sizes x 2 checkpoints, of 2 views in the clear and 4 under masks.
+    assert len(views - crowds) == 2 * 2 * 6
     for protection, view in views - crowds:
         sample = [
             o for o in linear if (o.shot.protection, o.shot.view) == (protection, view)

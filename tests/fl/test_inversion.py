@@ -150,14 +150,17 @@ def test_one_finding_per_adversary_view_and_attack() -> None:
     ]
     found = collect(outcomes)
     keys = {(f.adversary, f.view, f.attack) for f in found}
-    # Two at the masked upload, three at the sum, one at what colluders leave of it.
+    # Two at the masked upload, two at the sum, one at what colluders leave of it, and
+    # one client at what its own share leaves of the released change.
     assert len(keys) == len(found) == 6 * 2
     assert {
         len(f.measures[0].values) for f in found if isinstance(f.measures[0], Paired)
     } == {3}
     seconds = [o.attempt.seconds for o in outcomes]
-    mine = sum(f.seconds for f in found if f.adversary is Adversary.SERVER_PLUS)
-    assert mine == pytest.approx(sum(seconds))
+    seen = {Adversary.SERVER_PLUS, Adversary.CLIENT}
+    assert sum(f.seconds for f in found if f.adversary in seen) == pytest.approx(
+        sum(seconds)
+    )
 
 
 def test_truth_and_nulls_are_equally_many_and_share_no_value() -> None:
@@ -273,5 +276,6 @@ def test_rounds_over_the_same_records_are_one_victim() -> None:
     assert sizes == {
         "one masked upload": 3,
         "sum of the cohort": 1,
+        "change of the released model": 1,
         "the honest clients' sum": 1,
     }

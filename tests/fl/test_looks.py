@@ -28,30 +28,32 @@ OPENED = "one upload, opened with the shared key"
 TABLE: dict[str, dict[str, tuple[set[Adversary], bool, int]]] = {
     "none": {
         "one upload": ({SERVER, PLUS}, False, 1),
-        RELEASED: ({CLIENT}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
     },
     "secagg": {
         "one masked upload": ({SERVER, PLUS}, True, 1),
-        SUM: ({SERVER, PLUS, CLIENT}, False, 5),
+        SUM: ({SERVER, PLUS}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
         OTHERS: ({PLUS}, False, 4),
     },
     "he": {
         "one encrypted upload": ({SERVER}, True, 1),
         OPENED: ({PLUS}, False, 1),
-        SUM: ({SERVER, PLUS, CLIENT}, False, 5),
+        SUM: ({SERVER, PLUS}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
     },
     "dp-sgd": {
         "one noised upload": ({SERVER, PLUS}, False, 1),
-        RELEASED: ({CLIENT}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
     },
     "central-dp": {
         "one upload": ({SERVER, PLUS}, False, 1),
-        RELEASED: ({CLIENT}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
     },
     "secagg+central-dp": {
         "one masked upload": ({SERVER, PLUS}, True, 1),
         SUM: ({SERVER, PLUS}, False, 5),
-        RELEASED: ({CLIENT}, False, 5),
+        RELEASED: ({CLIENT}, False, 4),
         OTHERS: ({PLUS}, False, 4),
     },
 }

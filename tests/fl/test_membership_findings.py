@@ -135,8 +135,23 @@ def test_members_are_the_trainers_records_and_the_rest_is_held_out(
         if client.name not in {one.name for one in fed.colluders(1)}
     ]
     assert [set(group.records[group.members].tolist()) for group in own] == honest
-    held_out = [set(fed.held_out.ids.tolist()) for _, fed in runs for _ in range(4)]
-    assert [set(g.records[~g.members].tolist()) for g in own] == held_out
+    sets = [set(fed.held_out.ids.tolist()) for _, fed in runs for _ in range(4)]
+    for group, held_out in zip(own, sets, strict=True):
+        assert set(group.records[~group.members].tolist()) <= held_out
+
+
+def test_a_clients_non_members_have_the_mix_of_classes_of_its_members() -> None:
+    # Labels alone must not tell who was a member: a skewed client stands out else.
+    settings = tiny.config("federation.partition=dirichlet", "federation.alpha=0.5")
+    run, fed = tiny.trained(settings, "none", raw=tiny.dataset(records=600))
+    found = _findings([(run, fed)], settings, "none", _no_shadows())
+    labels = fed.dataset.labels
+    for group in _ranking(found, LOSS, "one client's model").groups:
+        mixes = [
+            np.bincount(labels[group.records[side]], minlength=3) / side.sum()
+            for side in (group.members, ~group.members)
+        ]
+        assert np.abs(mixes[0] - mixes[1]).max() < 0.1
 
 
 def test_scores_do_not_depend_on_who_was_a_member(

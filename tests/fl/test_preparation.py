@@ -148,3 +148,17 @@ def test_the_audited_table_is_scaled_by_its_bounds_alone(table: str) -> None:
     assert learnt is not None
     assert learnt.median.tolist() == [0.5, 2.0]
     assert learnt.sums == 0
+
+
+@pytest.mark.parametrize(
+    ("sets", "named"),
+    [
+        (("privacy.delta=0.009", "protections.names=['dp-sgd']"), "dp-sgd"),
+        (("privacy.delta=0.009", "protections.names=['central-dp']"), "central-dp"),
+    ],
+)
+def test_a_delta_that_lets_a_whole_unit_out_is_refused(
+    sets: tuple[str, ...], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"privacy.delta = 0.009 lets {named}"):
+        prepare(load_config(None, [*sets, "federation.clients=150"]))

@@ -40,7 +40,7 @@ def test_only_masks_and_ciphers_claim_to_hide_an_upload_and_say_from_whom() -> N
     assert "assumes" in rule
     encrypted = tiny.protection("he", settings).hides_one_upload
     assert encrypted is not None
-    assert "no client hands it over" in encrypted
+    assert "no client hands the key over" in encrypted
     for name in ("dp-sgd", "central-dp"):
         assert tiny.protection(name, settings).hides_one_upload is None
     assert tiny.protection("secagg+central-dp", settings).hides_one_upload == rule
