@@ -49,6 +49,9 @@ _HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
+# Activations of one client's step up to which vmap was faster than the loop for small
+# convolutional nets: 1.2 to 2 times at 1 MiB and below, 0.9 times at 3 MiB.
+WORTH_STACKING = 2 * 2**20
 # Float32 sums in another order, relative to the largest gradient.
 _TOLERANCE = 1e-4
 
@@ -61,26 +64,32 @@ class Engine:
     why: str
 
 
-def engine_for(model: nn.Module, input_shape: tuple[int, ...]) -> Engine:
+def engine_for(
+    model: nn.Module, input_shape: tuple[int, ...], *, batch_size: int = 1
+) -> Engine:
     """Return how the training of ``model`` is stacked over clients.
 
-    Guarantee: it depends on the model alone, never on anybody's records. The model and
-    torch's global generator are left as they were.
+    Guarantee: it depends on the model and the sizes alone, never on what anybody's
+    records are. The model and torch's global generator are left as they were.
 
     Args:
         model: on the CPU.
         input_shape: of one record.
+        batch_size: records per step of the client that has most.
     """
     reason = _refused(model)
     if reason is not None:
         return Engine("loop", reason)
     if linear.layers_of(model) is not None:
         return Engine("linear", "Flatten, Linear and ReLU only")
-    if _known(model):
-        return Engine("vmap", "a sequence of known layers")
-    reason = _tried(model, input_shape)
+    known = _known(model)
+    reason = None if known else _tried(model, input_shape)
     if reason is not None:
         return Engine("loop", reason)
+    if batch_size * saved_bytes(model, input_shape) > WORTH_STACKING:
+        return Engine("loop", "one step is so large that stacking would slow it down")
+    if known:
+        return Engine("vmap", "a sequence of known layers")
     return Engine("vmap", "tried: stacked it gives the gradients that it gives alone")
 
 
@@ -95,6 +104,26 @@ def gradients_of(model: nn.Module, engine: Engine) -> Gradients:
     if layers is not None:
         return partial(linear.gradients, layers)
     return _by_vmap(model)
+
+
+def saved_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Return the bytes that the backward pass of one record keeps, less parameters."""
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    kept = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        if tensor.data_ptr() not in own:
+            kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
+        model(torch.zeros(1, *input_shape))
+    return kept
 
 
 def _by_vmap(model: nn.Module) -> Gradients:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.local.batches import draw, steps_of
-from fl.local.engine import Gradients, engine_for, gradients_of
+from fl.local.engine import Gradients, engine_for, gradients_of, saved_bytes
 from fl.local.loop import diverged, sgd_step, train_local
 from fl.local.thread import one_thread
 from fl.models import load_vector, parameter_count, to_vector
@@ -64,7 +64,11 @@ def train_stacked(
     found = np.empty((len(members), parameter_count(model)), dtype=np.float32)
     if not members:
         return found
-    engine = engine_for(model, tuple(members[0][0].shape[1:]))
+    engine = engine_for(
+        model,
+        tuple(members[0][0].shape[1:]),
+        batch_size=min(batch_size, max(len(y) for _, y, _ in members)),
+    )
     settings = {"learning_rate": learning_rate, "momentum": momentum}
     if engine.name == "loop":
         return _one_by_one(model, members, epochs, batch_size, **settings)
@@ -169,27 +173,13 @@ def _bytes_of(model: nn.Module, member: Member, epochs: int, batch_size: int) ->
     """Estimate what one client of a stack takes: data, parameters, activations."""
     x, _, _ = member
     width = min(batch_size, len(x))
-    own = {parameter.data_ptr() for parameter in model.parameters()}
-    kept = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        if tensor.data_ptr() not in own:
-            kept += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-    ):
-        model(x[:1])
+    kept = saved_bytes(model, tuple(x.shape[1:]))
     plan = 8 * width * steps_of(len(x), epochs, batch_size)
     # Activations and their gradients; parameters, their change, gradient, velocity.
     return (
         x.numel() * x.element_size()
         + plan
-        + 2 * kept * width
+        + 2 * width * kept
         + 16 * parameter_count(model)
     )
 
