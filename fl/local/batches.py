@@ -75,10 +75,10 @@ def draw(
     """Draw the batches of every client as `train_local` draws them from its seed.
 
     Args:
-        sizes: records per client, >= 1, in descending order.
+        sizes: records per client, in descending order.
         seeds: of the orders, one per client.
         epochs: passes over the records.
-        batch_size: records per step.
+        batch_size: records per step, at most.
     """
     width = min(batch_size, sizes[0])
     steps = steps_of(sizes[0], epochs, batch_size)
@@ -87,6 +87,8 @@ def draw(
     order = torch.Generator()
     first = 0
     for client, (size, seed) in enumerate(zip(sizes, seeds, strict=True)):
+        if not size:
+            break  # takes no step, nor does anyone after it
         order.manual_seed(seed)
         each = steps_of(size, 1, batch_size)
         table = rows[client, : epochs * each].reshape(epochs, each * width)

@@ -1,7 +1,7 @@
 """How a model's training is stacked over clients, and why that way.
 
     linear   hand-batched matrix products: Flatten, Linear, ReLU
-    vmap     torch.func.vmap over the gradient: any pure function of the records
+    vmap     torch.func.vmap over the forward pass: any pure function of the records
     loop     one client after the other: what cannot be stacked
 
 A model of unknown make is tried on made-up records first: stacked and filled up it must
@@ -18,7 +18,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fl.local import linear
@@ -129,17 +129,24 @@ def saved_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 def _by_vmap(model: nn.Module) -> Gradients:
     names = [name for name, _ in model.named_parameters()]
 
-    def loss(parameters: tuple[Tensor, ...], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
-        out = functional_call(model, dict(zip(names, parameters, strict=True)), (x,))
-        return (cross_entropy(out, y, reduction="none") * w).sum()
+    def logits(parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        named = dict(zip(names, parameters, strict=True))
+        return cast(Tensor, functional_call(model, named, (x,)))
 
     # A model that draws at random raises; two clients must not share a draw.
-    stacked = vmap(grad(loss), randomness="error")
+    stacked = vmap(logits, randomness="error")
 
     def gradients(
         parameters: Sequence[Tensor], x: Tensor, y: Tensor, weights: Tensor
     ) -> Sequence[Tensor]:
-        return cast(Sequence[Tensor], stacked(tuple(parameters), x, y, weights))
+        # One derivative of the clients' sum: no client's loss has another's parameters.
+        # (torch.func.grad would do as well, but loads a compiler for half a second.)
+        leaves = [p.detach().requires_grad_() for p in parameters]
+        with torch.enable_grad():
+            out = stacked(tuple(leaves), x)
+            losses = cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none")
+            loss = (losses * weights.flatten()).sum()
+            return torch.autograd.grad(loss, leaves)
 
     return gradients
 

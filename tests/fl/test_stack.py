@@ -308,6 +308,25 @@ def test_one_client_that_diverges_is_refused_with_the_cure(make: object) -> None
         stacked(model, clients, learning_rate=1e30, epochs=5)
 
 
+@pytest.mark.parametrize("sizes", [[0], [3, 0, 9, 0]])
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_client_without_records_changes_nothing(kind: str, sizes: list[int]) -> None:
+    config, shape = MODELS[kind]
+    model = build(config, shape, CLASSES, 0)
+    clients = members(sizes, shape)
+    found = stacked(model, clients)
+    assert np.abs(found - one_by_one(model, clients)).max() < 1e-5
+    assert not found[np.array(sizes) == 0].any()
+
+
+def test_a_step_too_large_to_gain_is_left_to_the_loop() -> None:
+    model = build(ModelConfig(kind="cnn"), (1, 28, 28), CLASSES, 0)
+    assert engine_for(model, (1, 28, 28), batch_size=8).name == "vmap"
+    large = engine_for(model, (1, 28, 28), batch_size=64)
+    assert large.name == "loop"
+    assert "slow" in large.why
+
+
 def test_no_clients_have_no_changes() -> None:
     model = build(ModelConfig(hidden=(9,)), (6,), CLASSES, 0)
     assert stacked(model, []).shape == (0, len(to_vector(model)))
