@@ -22,6 +22,7 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fl.local import linear
+from fl.local.thread import one_thread
 
 Gradients = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], Sequence[Tensor]]
 
@@ -64,6 +65,7 @@ class Engine:
     why: str
 
 
+@one_thread()
 def engine_for(
     model: nn.Module, input_shape: tuple[int, ...], *, batch_size: int = 1
 ) -> Engine:

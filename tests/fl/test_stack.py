@@ -253,6 +253,17 @@ def test_the_gradient_by_hand_is_the_derivative() -> None:
                 assert steep == pytest.approx(float(slope[client][place]), abs=1e-6)
 
 
+def test_a_relu_at_zero_passes_no_gradient_on() -> None:
+    model = build(ModelConfig(hidden=(9, 5)), (6,), CLASSES, 0)
+    with torch.no_grad():
+        for layer in (model[1], model[3]):
+            layer.bias.zero_()
+    clients = [(torch.zeros_like(x), y, seed) for x, y, seed in members([5, 8])]
+    found = stacked(model, clients)
+    assert np.abs(found - one_by_one(model, clients)).max() < 1e-5
+    assert np.abs(found).max() > 1e-3
+
+
 def test_small_chunks_change_nothing() -> None:
     for kind in ("mlp", "cnn"):
         config, shape = MODELS[kind]
@@ -280,6 +291,30 @@ def test_equal_arguments_train_equally_whatever_the_threads() -> None:
             torch.set_num_threads(threads)
         assert np.array_equal(changes[0], changes[1])
         assert np.array_equal(changes[1], changes[2])
+
+
+class Counting(Pure):
+    """Notes how many threads its forward may use."""
+
+    seen: set[int]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add(torch.get_num_threads())
+        return super().forward(x)
+
+
+def test_training_takes_one_thread() -> None:
+    model = Counting()
+    model.seen = set()
+    assert engine_for(model, (6,)).name == "vmap"
+    threads = torch.get_num_threads()
+    model.seen.clear()
+    try:
+        torch.set_num_threads(2)
+        stacked(model, members([4, 5]))
+    finally:
+        torch.set_num_threads(threads)
+    assert model.seen == {1}
 
 
 @pytest.mark.parametrize("training", [True, False])
