@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import round as round_
+from benchmarks import simulate
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
-TABLE: dict[str, Callable[[bool], Figures]] = {"round": round_.measure}
+TABLE: dict[str, Callable[[bool], Figures]] = {
+    "round": round_.measure,
+    "simulate": simulate.measure,
+}
 
 
 def main() -> int:

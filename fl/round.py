@@ -22,7 +22,7 @@ from dp.sgd import train_private
 from fl.config import Config
 from fl.errors import ModelError
 from fl.federation import Client, Federation
-from fl.local import train_local
+from fl.local import train_stacked
 from fl.models import load_vector, to_vector
 from fl.privacy import ExampleNoise
 from fl.protection import Protection
@@ -74,12 +74,9 @@ def run_one(
             where the server adds noise, only if nobody is in the sum.
     """
     before = to_vector(model)
-    updates = {
-        client.name: local_update(
-            model, before, client, protection, config, seed=seed, index=index
-        )
-        for client in cohort
-    }
+    updates = local_updates(
+        model, before, cohort, protection, config, seed=seed, index=index
+    )
     snapshot = aggregate(
         updates,
         {client.name: protection.weight(client.records) for client in cohort},
@@ -177,35 +174,44 @@ def released(
     return noised.astype(np.float32)
 
 
-def local_update(
+def local_updates(
     model: torch.nn.Module,
     before: NDArray[np.float32],
-    client: Client,
+    clients: Sequence[Client],
     protection: Protection,
     config: Config,
     *,
     seed: int,
     index: int,
-) -> NDArray[np.float32]:
-    """Return the clipped change that ``client`` makes to the model, as float32."""
+) -> dict[str, NDArray[np.float32]]:
+    """Return the clipped change that each client makes to ``before``, as float32.
+
+    Who else trains moves a change by float32 rounding at most. The model is left at
+    ``before``.
+    """
     load_vector(model, before)
-    name = seed_for(seed, "batches", index, client.name)
+    seeds = [seed_for(seed, "batches", index, client.name) for client in clients]
     if protection.example is not None:
-        change = _noised(model, client, protection.example, name)
+        changes = []
+        for client, own in zip(clients, seeds, strict=True):
+            changes.append(_noised(model, client, protection.example, own))
+            load_vector(model, before)
     else:
         training = config.training
-        change = train_local(
-            model,
-            client.x,
-            client.y,
-            epochs=training.local_epochs,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            momentum=training.momentum,
-            seed=name,
+        changes = list(
+            train_stacked(
+                model,
+                [(one.x, one.y, own) for one, own in zip(clients, seeds, strict=True)],
+                epochs=training.local_epochs,
+                batch_size=training.batch_size,
+                learning_rate=training.learning_rate,
+                momentum=training.momentum,
+            )
         )
-    load_vector(model, before)
-    return dp.clip_l2(change, protection.clip_norm_l2).vector
+    return {
+        client.name: dp.clip_l2(change, protection.clip_norm_l2).vector
+        for client, change in zip(clients, changes, strict=True)
+    }
 
 
 def _noised(

@@ -8,7 +8,7 @@ repetitions is resampled as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from attacks import clopper_pearson
 from fl.config import Config
-from fl.federation import Client, Federation
-from fl.local import train_local
-from fl.models import build
+from fl.federation import Federation
+from fl.local import train_local, train_stacked
+from fl.models import build, load_vector, to_vector
 from fl.seeds import seed_for
 
 CONFIDENCE = 0.95
@@ -99,40 +99,54 @@ def accuracy(
 
 def baselines(federation: Federation, config: Config, *, seed: int) -> Baseline:
     """Train the pooled and some local-only models of one repetition."""
-    everyone = Client(
-        name="pooled",
-        x=torch.cat([client.x for client in federation.clients]),
-        y=torch.cat([client.y for client in federation.clients]),
-        ids=federation.train_ids,
-    )
-    step = -(-len(federation.clients) // LOCAL_ONLY)
-    return Baseline(
-        pooled=_alone(everyone, federation, config, seed),
-        local_only=tuple(
-            _alone(client, federation, config, seed)
-            for client in federation.clients[::step]
-        ),
-    )
-
-
-def _alone(
-    client: Client, federation: Federation, config: Config, seed: int
-) -> NDArray[np.bool_]:
-    training = config.training
     model = build(
         config.model,
         federation.input_shape,
         federation.classes,
         seed_for(seed, "model"),
     )
-    train_local(
+    return Baseline(
+        local_only=tuple(_local_only(model, federation, config, seed)),
+        pooled=_pooled(model, federation, config, seed),
+    )
+
+
+def _local_only(
+    model: torch.nn.Module, federation: Federation, config: Config, seed: int
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield what clients' own models get right; leave ``model`` as it was."""
+    training, before = config.training, to_vector(model)
+    step = -(-len(federation.clients) // LOCAL_ONLY)
+    changes = train_stacked(
         model,
-        client.x,
-        client.y,
+        [
+            (client.x, client.y, seed_for(seed, "baseline", client.name))
+            for client in federation.clients[::step]
+        ],
         epochs=training.rounds * training.local_epochs,
         batch_size=training.batch_size,
         learning_rate=training.learning_rate,
         momentum=training.momentum,
-        seed=seed_for(seed, "baseline", client.name),
+    )
+    for change in changes:
+        load_vector(model, before + change)
+        yield federation.held_out.correct(model)
+    load_vector(model, before)
+
+
+def _pooled(
+    model: torch.nn.Module, federation: Federation, config: Config, seed: int
+) -> NDArray[np.bool_]:
+    """Train ``model`` on all records in one place; return what it gets right."""
+    training = config.training
+    train_local(
+        model,
+        torch.cat([client.x for client in federation.clients]),
+        torch.cat([client.y for client in federation.clients]),
+        epochs=training.rounds * training.local_epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        momentum=training.momentum,
+        seed=seed_for(seed, "baseline", "pooled"),
     )
     return federation.held_out.correct(model)

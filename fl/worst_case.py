@@ -19,7 +19,7 @@ from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
 from fl.models import build
 from fl.protection import Protection
-from fl.round import Snapshot, aggregate, local_update
+from fl.round import Snapshot, aggregate, local_updates
 from fl.seeds import rng_for, seed_for
 
 
@@ -78,12 +78,15 @@ def probe(
     }
     # Noise of its own in every probe, from every checkpoint, whatever the run drew.
     step = seed_for(seed, "probe step", batch, zlib.crc32(checkpoint.tobytes()))
-    updates = {
-        name: local_update(
-            model, checkpoint, client, noised, one_step, seed=step, index=trial
-        )
-        for name, client in chosen.items()
-    }
+    updates = local_updates(
+        model,
+        checkpoint,
+        list(chosen.values()),
+        noised,
+        one_step,
+        seed=step,
+        index=trial,
+    )
     snapshot = aggregate(
         updates,
         {name: protection.weight(client.records) for name, client in chosen.items()},

@@ -17,7 +17,7 @@ from fl import privacy
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.models import build, load_vector
-from fl.round import draw_cohort, local_update
+from fl.round import draw_cohort, local_updates
 from fl.run import Account, RunRecord
 from tests.fl import tiny
 
@@ -191,9 +191,9 @@ def test_a_clients_noise_has_the_deviation_that_its_ledger_counts() -> None:
     wanted = 0.7 / 10 * protection.example.noise_multiplier * 0.3
     noises = []
     for client in fed.clients[:2]:
-        update = local_update(
-            model, before, client, protection, settings, seed=0, index=0
-        )
+        update = local_updates(
+            model, before, [client], protection, settings, seed=0, index=0
+        )[client.name]
         load_vector(model, before)
         exact = -0.7 / 10 * _clipped_sum(client, model, 0.3)
         noises.append(update - exact)
