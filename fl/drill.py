@@ -40,7 +40,7 @@ class Drilled:
     bound: EpsilonBound
 
 
-class _Forgetful(dp.GaussianSum):
+class Forgetful(dp.GaussianSum):
     """The planted fault: the mechanism without its noise."""
 
     def release(
@@ -73,7 +73,7 @@ def drill(config: Config, length: int) -> tuple[Drilled, Drilled]:
     seed, size = seed_for(config.seed, "drill"), max(length, GROUP)
     return (
         _run(make(dp.GaussianSum), config, size, seed, noise=True),
-        _run(make(_Forgetful), config, size, seed, noise=False),
+        _run(make(Forgetful), config, size, seed, noise=False),
     )
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import dp
 import fl.round
 from attacks import EpsilonBound, one_run_audit
 from dp.sgd import train_private
 from fl.canaries import Guessed, Trial, _plant, _with, loudest, play
 from fl.config import Config
 from fl.data import Dataset, load
+from fl.drill import Forgetful
 from fl.protection import Protection
 from tests.fl import tiny
 
@@ -25,21 +25,6 @@ LITTLE = (
     "training.rounds=2",
     "model.hidden=[32]",
 )
-
-
-class Noiseless(dp.GaussianSum):
-    """The planted fault: everything as it should be, but for the noise."""
-
-    def release(
-        self,
-        total: NDArray[np.float64] | None,
-        *,
-        length: int,
-        sum_error: float,
-        seed: bytes | None,
-    ) -> NDArray[np.float64]:
-        exact = np.zeros(length) if total is None else total
-        return np.asarray(exact / self.denominator)
 
 
 def _trial(
@@ -60,7 +45,7 @@ def _bound(guessed: Guessed) -> EpsilonBound:
 def _forgetful(protection: Protection) -> Protection:
     central = protection.central
     assert central is not None
-    noiseless = Noiseless(
+    noiseless = Forgetful(
         clip_norm_l2=central.clip_norm_l2,
         noise_multiplier=central.noise_multiplier,
         sampling_rate=central.sampling_rate,
