@@ -73,7 +73,7 @@ def play(trial: Trial) -> Guessed:
 def _clients(trial: Trial) -> Guessed:
     """Let canary clients in by their coins; score each by its own coordinate."""
     protection, config, seed = trial.protection, trial.config, _seed(trial)
-    length = _parameters(trial)
+    length = parameters(trial)
     count = min(config.attacks.canaries, length)
     included = coins(count, seed=seed_for(seed, "canary coins"))
     places = own_coordinates(count, length)
@@ -251,7 +251,8 @@ def _seed(trial: Trial) -> int:
     return seed_for(trial.seed, "canaries")
 
 
-def _parameters(trial: Trial) -> int:
+def parameters(trial: Trial) -> int:
+    """Return how long an update of the trial's model is."""
     federation = trial.federation
     model = build(trial.config.model, federation.input_shape, federation.classes, 0)
     return parameter_count(model)

@@ -20,6 +20,7 @@ from fl.canaries import release_of
 from fl.config import Config
 from fl.protection import Protection
 from fl.seeds import seed_for
+from fl.settings import HONEST_MIN
 
 CLAIMED = 1.0
 NAME = "secagg+central-dp on canary clients"
@@ -53,7 +54,7 @@ class Forgetful(dp.GaussianSum):
     ) -> NDArray[np.float64]:
         """Return the bare mean, which is what nobody may ever do."""
         bare = np.zeros(length) if total is None else total
-        return np.asarray(bare / (self.sampling_rate * self.clients))
+        return np.asarray(bare / self.denominator)
 
 
 def drill(config: Config, length: int) -> tuple[Drilled, Drilled]:
@@ -104,7 +105,7 @@ def _protection(
     return Protection(
         name=NAME,
         aggregator=partial(_masked, encoder),
-        smallest=CORRUPT + DROP + 2,
+        smallest=CORRUPT + DROP + HONEST_MIN,
         counter=None,
         hides_one_upload=None,
         central=mechanism(

@@ -231,7 +231,7 @@ def _group(target: Target, scores: NDArray[np.float64]) -> Group:
 def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Target]:
     last = run.snapshots[-1]
     uploads = last.opened or last.aggregate.transcript.uploads()
-    colluders = federation.colluders(config.federation.corrupt)
+    colluders = {one.name for one in federation.colluders(config.federation.corrupt)}
     return [
         Target(
             parameters=last.before + uploads[client.name].vector,
@@ -242,7 +242,7 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
             federation=federation,
         )
         for client in federation.clients
-        if client.name in uploads and client.name not in {one.name for one in colluders}
+        if client.name in uploads and client.name not in colluders
     ]
 
 

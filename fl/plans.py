@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secagg
 from fl.config import Config
-from fl.settings import HONEST_MIN
 
 # Vectors of counts: norm below 2^20 and resolution 2^-11, so that the counts of fewer
 # than 1000 clients come back exactly; every client weighs the same.
@@ -38,9 +37,7 @@ def plan(
 def smallest_cohort(config: Config) -> int:
     """Return the fewest clients that a round of secure aggregation is held with."""
     federation = config.federation
-    if federation.participation == 1:
-        return federation.clients
-    return federation.drop + federation.corrupt + HONEST_MIN
+    return federation.clients if federation.participation == 1 else federation.fewest
 
 
 def promise(config: Config) -> str:

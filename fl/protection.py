@@ -18,7 +18,6 @@ from fl.config import Config
 from fl.errors import ConfigError
 from fl.plans import COUNTS, encoder_for, masked, plain, plan, promise, same
 from fl.privacy import ExampleNoise
-from fl.settings import HONEST_MIN
 from secagg.he import EncryptedSum, require_tenseal
 
 HIDES_MASKED = (
@@ -144,7 +143,7 @@ def _secagg(config: Config, clients: int) -> Protection:
         aggregator=partial(
             masked, config, encoder_for(config, config.training.clip_norm_l2)
         ),
-        smallest=_fewest(config),
+        smallest=config.federation.fewest,
         counter=secagg.PairwiseMask(replace(plan(config, clients), encoder=COUNTS)),
         hides_one_upload=HIDES_MASKED.format(corrupt=federation.corrupt),
         clip_norm_l2=config.training.clip_norm_l2,
@@ -162,7 +161,7 @@ def _he(config: Config, clients: int) -> Protection:
     return Protection(
         name="he",
         aggregator=partial(same, encrypted),
-        smallest=_fewest(config),
+        smallest=config.federation.fewest,
         counter=EncryptedSum(encoder=COUNTS, clients=clients),
         hides_one_upload=HIDES_ENCRYPTED,
         shared_key=encrypted,
@@ -171,8 +170,8 @@ def _he(config: Config, clients: int) -> Protection:
             "The server adds ciphertexts that it cannot open (BFV through TenSEAL, the "
             "whole update every round); all clients share one key, so any one of them "
             "together with the server reads everybody's updates. A round is held with "
-            f"{_fewest(config)} clients or more, but nothing stops it if most of them "
-            "then vanish. It does not bound what the decrypted sum itself reveals."
+            f"{config.federation.fewest} clients or more, but nothing stops it if most "
+            "of them then vanish. It does not bound what the decrypted sum itself reveals."
         ),
     )
 
@@ -239,10 +238,6 @@ def _secagg_central_dp(config: Config, clients: int) -> Protection:
             "that a client which fell silent after its upload answers again."
         ),
     )
-
-
-def _fewest(config: Config) -> int:
-    return config.federation.drop + config.federation.corrupt + HONEST_MIN
 
 
 def _refuse_few(config: Config, clients: int) -> None:

@@ -64,6 +64,11 @@ class FederationConfig(Section):
         """Return how many clients are expected in a round, rounded down."""
         return int(self.clients * self.participation)
 
+    @property
+    def fewest(self) -> int:
+        """Return the fewest clients whose sum a plan of this federation can serve."""
+        return self.drop + self.corrupt + HONEST_MIN
+
 
 class ModelConfig(Section):
     """What is trained."""
@@ -229,10 +234,10 @@ def _crowd_problems(federation: FederationConfig) -> list[str]:
     """Check that the planned crowd is one that secure aggregation can serve."""
     problems = []
     n, corrupt, drop = federation.cohort, federation.corrupt, federation.drop
-    who, need = "clients", drop + corrupt + HONEST_MIN
+    who, need = "clients", federation.fewest
     if n < federation.clients:
         who, need = "clients x participation", ceil(need / federation.participation)
-    if n - drop - corrupt < HONEST_MIN:
+    if n < federation.fewest:
         problems.append(
             f"{who} = {n} less drop = {drop} less corrupt = {corrupt} leaves fewer "
             f"than {HONEST_MIN} honest inputs in a sum; lower drop + corrupt to "

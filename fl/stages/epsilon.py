@@ -12,7 +12,6 @@ from fl import canaries
 from fl.canaries import Trial
 from fl.drill import drill
 from fl.evidence import Evidence
-from fl.models import build, parameter_count
 from fl.parallel import each
 from fl.stages.setting import Setting
 
@@ -45,9 +44,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
         name: _bound(results, config.privacy.delta, 1 - 0.05 / len(noised))
         for name, results in guessed.items()
     }
-    first = next(iter(evidence.repeats[0].federations.values()))
-    model = build(config.model, first.input_shape, first.classes, 0)
-    evidence.drill = drill(config, parameter_count(model))
+    evidence.drill = drill(config, canaries.parameters(trials[0]))
     evidence.bounds = bounds
     task.advance("drill")
 
