@@ -171,7 +171,8 @@ def _he(config: Config, clients: int) -> Protection:
             "whole update every round); all clients share one key, so any one of them "
             "together with the server reads everybody's updates. A round is held with "
             f"{config.federation.fewest} clients or more, but nothing stops it if most "
-            "of them then vanish. It does not bound what the decrypted sum itself reveals."
+            "of them then vanish. It does not bound what the decrypted sum itself "
+            "reveals."
         ),
     )
 
