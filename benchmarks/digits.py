@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from fl.config import load_config
 from fl.data import Dataset, load
-from fl.local import Member, train_local, train_stacked
+from fl.local import Member, Recipe, Rule, train_stacked
+from fl.local.batches import draw
 from fl.models import build, load_vector, to_vector
 from fl.settings import ModelConfig
 
@@ -35,41 +37,36 @@ def members() -> list[Member]:
     rows = np.random.default_rng(0).permutation(len(raw.labels))
     x, y = torch.from_numpy(raw.features), torch.from_numpy(raw.labels)
     shares = rows[: CLIENTS * RECORDS].reshape(CLIENTS, RECORDS)
-    return [(x[share], y[share], client) for client, share in enumerate(shares)]
-
-
-def by_loop(
-    model: torch.nn.Module, clients: Sequence[Member], epochs: int
-) -> np.ndarray:
-    """Train one client after the other; return (clients, parameters)."""
-    before, changes = to_vector(model), []
-    for x, y, seed in clients:
-        load_vector(model, before)
-        changes.append(
-            train_local(
-                model,
-                x,
-                y,
-                epochs=epochs,
-                batch_size=BATCH,
-                learning_rate=LEARNING_RATE,
-                momentum=0.0,
-                seed=seed,
-            )
-        )
-    load_vector(model, before)
-    return np.stack(changes)
+    return [Member(x[share], y[share], client) for client, share in enumerate(shares)]
 
 
 def by_stack(
     model: torch.nn.Module, clients: Sequence[Member], epochs: int
 ) -> np.ndarray:
     """Train all clients as one batch; return (clients, parameters)."""
+    rule = Rule(learning_rate=LEARNING_RATE)
     return train_stacked(
-        model,
-        clients,
-        epochs=epochs,
-        batch_size=BATCH,
-        learning_rate=LEARNING_RATE,
-        momentum=0.0,
+        model, clients, Recipe(epochs=epochs, batch_size=BATCH, rule=rule)
     )
+
+
+def by_loop(
+    model: torch.nn.Module, clients: Sequence[Member], epochs: int
+) -> np.ndarray:
+    """Train one client after the other, plainly; return (clients, parameters)."""
+    before, changes = to_vector(model), []
+    parameters = list(model.parameters())
+    model.train()
+    for x, y, key, _ in clients:
+        load_vector(model, before)
+        batches = draw([len(y)], [key], epochs=epochs, batch_size=BATCH)
+        for step in range(batches.steps):
+            rows = batches.at(step).rows
+            loss = cross_entropy(model(x[rows]), y[rows])
+            slopes = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    parameter.sub_(slope, alpha=LEARNING_RATE)
+        changes.append(to_vector(model) - before)
+    load_vector(model, before)
+    return np.stack(changes)

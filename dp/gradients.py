@@ -1,7 +1,7 @@
-"""Opacus' per-example gradients and optimiser, with public constants and our noise.
+"""Opacus' per-example gradients, for one client and any model that Opacus knows.
 
-What `dp.sgd` takes from Opacus, and how it is put back: hooks are removed, and nothing
-that holds records stays on the model.
+The hooks are put on the model and taken off again, and nothing that holds records
+stays behind. What clips, sums and adds noise is `dp.sgd`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dp.errors import ParameterError
 
-Draw: TypeAlias = Callable[[int], NDArray[np.float64]]
-"""Number of the step -> noise for all trained parameters, flat."""
-
-# Opacus clips in float32; aiming this much lower keeps each exact norm within C.
-MARGIN = 1.0 - 2.0**-16
 # What Opacus leaves on parameters and layers; some of it holds records.
 ON_PARAMETERS = (
     "grad_sample",
@@ -36,74 +29,44 @@ ON_PARAMETERS = (
 ON_LAYERS = ("activations", "max_batch_len")
 
 
-class PublicOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' optimiser with our noise; the normaliser is what it was given."""
+@dataclass(frozen=True, slots=True)
+class OpacusGradients:
+    """One client's gradients, (records, parameters); a `dp.sgd.PerExampleGradients`."""
 
-    def __init__(
-        self,
-        inner: torch.optim.Optimizer,
-        *,
-        draw: Draw,
-        clip_norm_l2: float,
-        batch_size: float,
-    ) -> None:
-        super().__init__(
-            inner,
-            noise_multiplier=0.0,  # not read: add_noise is ours
-            max_grad_norm=clip_norm_l2 * MARGIN,
-            expected_batch_size=batch_size,
-        )
-        self._draw = draw
-        self._step = 0
+    flat: Tensor
 
-    def clip_and_accumulate(self) -> None:
-        """Clip each record's gradient and add them up."""
-        # Any map of one record's gradient may come before clipping. Without this one,
-        # a single NaN or infinity would make the sum NaN: unbounded, and visible.
-        for parameter in self.params:
-            parameter.grad_sample.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-        super().clip_and_accumulate()
+    def norms(self) -> Tensor:
+        """Return (1, records) float64."""
+        norms: Tensor = torch.linalg.vector_norm(self.flat, dim=1, dtype=torch.float64)
+        return norms.unsqueeze(0)
 
-    def add_noise(self) -> None:
-        """Add our noise to the sum, also where the sample was empty."""
-        noise = torch.from_numpy(self._draw(self._step)).to(torch.float32)
-        self._step += 1
-        sizes = [parameter.numel() for parameter in self.params]
-        parts = torch.split(noise, sizes)
-        for parameter, part in zip(self.params, parts, strict=True):
-            parameter.grad = parameter.summed_grad + part.view_as(parameter)
+    def weighted_sums(self, factors: Tensor) -> Tensor:
+        """Return (1, parameters) float32."""
+        return factors.to(self.flat.dtype) @ self.flat
 
 
-def fill_gradients(
-    wrapped: nn.Module, trained: list[nn.Parameter], x: Tensor, y: Tensor
-) -> None:
-    """Leave (records, *shape) gradients in each parameter's `grad_sample`."""
-    if len(y) == 0:
-        for parameter in trained:
-            parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))  # type: ignore[attr-defined]
-        return
-    loss = cross_entropy(wrapped(x), y, reduction="sum")
-    loss.backward()  # type: ignore[no-untyped-call]
-    for parameter in trained:
-        got = getattr(parameter, "grad_sample", None)
-        if not isinstance(got, Tensor) or len(got) != len(y):
-            raise ParameterError(
-                f"A parameter of shape {tuple(parameter.shape)} has no gradient for "
-                "each record; use every parameter in the forward pass, in a layer "
-                "that Opacus knows, or freeze it."
-            )
+OfRecords: TypeAlias = Callable[[Tensor, Tensor], OpacusGradients]
+"""Records (N, *input_shape) and labels (N,) -> their gradients; N >= 1."""
 
 
 @contextmanager
-def per_example(model: nn.Module) -> Iterator[nn.Module]:
-    """Hook the model for per-example gradients; leave nothing behind."""
+def per_example(model: nn.Module) -> Iterator[OfRecords]:
+    """Hook the model; yield what computes gradients at its present parameters.
+
+    Args:
+        model: all its parameters are to be trained; left without hooks.
+
+    Raises:
+        ParameterError: the caller's: Opacus cannot handle a layer, or a parameter has
+            no gradient for each record.
+    """
     wrapped: Any = None
     try:
         try:
             wrapped = GradSampleModule(model, loss_reduction="sum")
         except (NotImplementedError, ValueError) as error:
             raise ParameterError(f"Opacus cannot train this model: {error}.") from error
-        yield wrapped
+        yield lambda x, y: _gradients(wrapped, list(model.parameters()), x, y)
     finally:
         if wrapped is not None:
             wrapped.remove_hooks()
@@ -114,15 +77,33 @@ def per_example(model: nn.Module) -> Iterator[nn.Module]:
             _forget(layer, ON_LAYERS)
 
 
+def _gradients(
+    wrapped: nn.Module, parameters: list[nn.Parameter], x: Tensor, y: Tensor
+) -> OpacusGradients:
+    with torch.enable_grad(), warnings.catch_warnings():
+        # torch notes that the first layer's input needs no gradient.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        loss = cross_entropy(wrapped(x), y, reduction="sum")
+        loss.backward()  # type: ignore[no-untyped-call]
+    parts = []
+    for parameter in parameters:
+        got = getattr(parameter, "grad_sample", None)
+        if not isinstance(got, Tensor) or len(got) != len(y):
+            raise ParameterError(
+                f"A parameter of shape {tuple(parameter.shape)} has no gradient for "
+                "each record; use every parameter in the forward pass, in a layer "
+                "that Opacus knows, or freeze it."
+            )
+        parts.append(got.flatten(1))
+        parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
+    flat = torch.cat(parts, dim=1)
+    # Any map of one record's gradient may come before clipping. Without this one, a
+    # single NaN or infinity would make the sum NaN: unbounded, and visible.
+    finite = torch.isfinite(flat).all(dim=1, keepdim=True)
+    return OpacusGradients(torch.where(finite, flat, 0.0))
+
+
 def _forget(owner: object, names: tuple[str, ...]) -> None:
     for name in names:
         if name in vars(owner):
             delattr(owner, name)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence torch's note that the first layer's input needs no gradient."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
-        yield

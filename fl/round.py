@@ -16,18 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import dp
 import secagg
-from dp.sgd import train_private
 from fl.config import Config
-from fl.errors import ModelError
 from fl.federation import Client, Federation
-from fl.local import train_stacked
 from fl.models import load_vector, to_vector
-from fl.privacy import ExampleNoise
 from fl.protection import Protection
-from fl.seeds import bytes_for, rng_for, seed_for
+from fl.seeds import bytes_for, rng_for
 from fl.summing import collect, collect_all
+from fl.updates import local_updates
 from secagg.transcript import Upload
 
 STEPS = ("advertise_keys", "share_keys", "masked_input", "unmask")
@@ -172,68 +168,6 @@ def released(
         seed=bytes_for(seed, "noise", *name),
     )
     return noised.astype(np.float32)
-
-
-def local_updates(
-    model: torch.nn.Module,
-    before: NDArray[np.float32],
-    clients: Sequence[Client],
-    protection: Protection,
-    config: Config,
-    *,
-    seed: int,
-    index: int,
-) -> dict[str, NDArray[np.float32]]:
-    """Return the clipped change that each client makes to ``before``, as float32.
-
-    Who else trains moves a change by float32 rounding at most. The model is left at
-    ``before``.
-    """
-    load_vector(model, before)
-    seeds = [seed_for(seed, "batches", index, client.name) for client in clients]
-    if protection.example is not None:
-        changes = []
-        for client, own in zip(clients, seeds, strict=True):
-            changes.append(_noised(model, client, protection.example, own))
-            load_vector(model, before)
-    else:
-        training = config.training
-        changes = list(
-            train_stacked(
-                model,
-                [(one.x, one.y, own) for one, own in zip(clients, seeds, strict=True)],
-                epochs=training.local_epochs,
-                batch_size=training.batch_size,
-                learning_rate=training.learning_rate,
-                momentum=training.momentum,
-            )
-        )
-    return {
-        client.name: dp.clip_l2(change, protection.clip_norm_l2).vector
-        for client, change in zip(clients, changes, strict=True)
-    }
-
-
-def _noised(
-    model: torch.nn.Module, client: Client, noise: ExampleNoise, seed: int
-) -> NDArray[np.float32]:
-    own = noise.settings
-    try:
-        return train_private(
-            model,
-            client.x,
-            client.y,
-            steps=own.steps,
-            sampling_rate=own.sampling_rate,
-            batch_size=own.batch_size,
-            clip_norm_l2=own.clip_norm_l2,
-            noise_multiplier=noise.noise_multiplier,
-            learning_rate=own.learning_rate,
-            seed=seed,
-            noise_seed=bytes_for(seed, "noise"),
-        )
-    except dp.ParameterError as error:
-        raise ModelError(f"dp-sgd cannot train this model: {error}") from error
 
 
 def context_of(before: NDArray[np.float32], config: Config) -> bytes:

@@ -97,7 +97,26 @@ class TrainingConfig(Section):
     )
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=0.5, gt=0.0)
-    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    optimizer: Literal["sgd", "adam"] = Field(
+        default="sgd", description="of the local steps; starts afresh every round"
+    )
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="of sgd")
+    weight_decay: float = Field(
+        default=0.0, ge=0.0, description="times the parameters, added to each gradient"
+    )
+    proximal: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="mu of FedProx: pulls local steps back to the released model",
+    )
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        default="constant",
+        description="of the learning rate over the rounds: down half a cosine to a "
+        "hundredth, or halved at each quarter",
+    )
+    warmup: int = Field(
+        default=0, ge=0, description="rounds over which the learning rate climbs"
+    )
     clip_norm_l2: float = Field(
         default=16.0,
         gt=0.0,

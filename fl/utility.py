@@ -9,7 +9,7 @@ repetitions is resampled as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from attacks import clopper_pearson
 from fl.config import Config
 from fl.federation import Federation
-from fl.local import train_local, train_stacked
+from fl.local import Member, Recipe, recipe_for, train_stacked
 from fl.models import build, load_vector, to_vector
 from fl.seeds import seed_for
 
@@ -115,19 +115,13 @@ def _local_only(
     model: torch.nn.Module, federation: Federation, config: Config, seed: int
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield what clients' own models get right; leave ``model`` as it was."""
-    training, before = config.training, to_vector(model)
     step = -(-len(federation.clients) // LOCAL_ONLY)
-    changes = train_stacked(
-        model,
-        [
-            (client.x, client.y, seed_for(seed, "baseline", client.name))
-            for client in federation.clients[::step]
-        ],
-        epochs=training.rounds * training.local_epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        momentum=training.momentum,
-    )
+    members = [
+        Member(client.x, client.y, seed_for(seed, "baseline", client.name))
+        for client in federation.clients[::step]
+    ]
+    before = to_vector(model)
+    changes = train_stacked(model, members, _recipe(config))
     for change in changes:
         load_vector(model, before + change)
         yield federation.held_out.correct(model)
@@ -138,15 +132,22 @@ def _pooled(
     model: torch.nn.Module, federation: Federation, config: Config, seed: int
 ) -> NDArray[np.bool_]:
     """Train ``model`` on all records in one place; return what it gets right."""
-    training = config.training
-    train_local(
-        model,
+    everything = Member(
         torch.cat([client.x for client in federation.clients]),
         torch.cat([client.y for client in federation.clients]),
-        epochs=training.rounds * training.local_epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        momentum=training.momentum,
-        seed=seed_for(seed, "baseline", "pooled"),
+        seed_for(seed, "baseline", "pooled"),
     )
+    (change,) = train_stacked(model, [everything], _recipe(config))
+    load_vector(model, to_vector(model) + change)
     return federation.held_out.correct(model)
+
+
+def _recipe(config: Config) -> Recipe:
+    """Return all passes of a federated run as one training, without FedProx.
+
+    The learning rate is that of the middle round.
+    """
+    training = config.training
+    one_round = recipe_for(training, training.rounds // 2)
+    epochs = training.rounds * training.local_epochs
+    return replace(one_round, epochs=epochs, proximal=0.0)

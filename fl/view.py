@@ -19,6 +19,7 @@ import secagg
 from attacks import Adversary, Observation
 from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
+from fl.local import learning_rate_at
 from fl.models import build, load_vector, named_like
 from fl.protection import Protection
 from fl.round import Snapshot
@@ -67,12 +68,15 @@ class Scene:
         per_epoch = max(1, math.ceil(records / self.training.batch_size))
         return self.training.local_epochs * per_epoch
 
-    def rate(self) -> float:
-        """Return the learning rate of a client's steps."""
+    def rate(self, index: int) -> float:
+        """Return the learning rate of a client's steps in round ``index``.
+
+        Under Adam a change is no multiple of a gradient; the server reads it as one.
+        """
         if self.protection.example is not None:
             return self.protection.example.settings.learning_rate
         # Heavy-ball momentum moves so much further in the long run.
-        return self.training.learning_rate / (1 - self.training.momentum)
+        return learning_rate_at(self.training, index) / (1 - self.training.momentum)
 
 
 def of_one_upload(
@@ -195,7 +199,7 @@ def _observation(
     steps = scene.steps(records)
     model = scene.model(snapshot.before)
     gradient = {
-        name: -value / (scene.rate() * steps)
+        name: -value / (scene.rate(snapshot.index) * steps)
         for name, value in named_like(model, change).items()
     }
     return Observation(

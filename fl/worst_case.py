@@ -19,8 +19,20 @@ from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
 from fl.models import build
 from fl.protection import Protection
-from fl.round import Snapshot, aggregate, local_updates
+from fl.round import Snapshot, aggregate
 from fl.seeds import rng_for, seed_for
+from fl.updates import local_updates
+
+# What shows most: a plain step at the full learning rate.
+ONE_STEP = {
+    "local_epochs": 1,
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "proximal": 0.0,
+    "schedule": "constant",
+    "warmup": 0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +75,7 @@ def probe(
         seed: of the repetition.
         dropouts: honest clients that vanish just before they upload.
     """
-    training = config.training.model_copy(
-        update={"local_epochs": 1, "batch_size": batch, "momentum": 0.0}
-    )
+    training = config.training.model_copy(update=ONE_STEP | {"batch_size": batch})
     one_step = config.model_copy(update={"training": training})
     noised = _for_one_step(protection, batch)
     model = build(

@@ -1,23 +1,31 @@
-"""Local training: what a client does with its own records, alone or many at once.
+"""Local training: what clients do with their own records, many at once.
 
-    train_local(model, x, y, ...)      # one client, in place: the plain loop
-    train_stacked(model, members, ...) # many clients from one model, as one batch
-    engine_for(model, input_shape)     # which way the stack trains, and why
+    train_stacked(model, members, recipe)   # all clients of a round as one batch
+    train_private(model, members, ...)      # the same by DP-SGD
+    engine_for(model, input_shape)          # which way the stack trains, and why
 
-Both compute the same changes. Nothing here clips, encodes or adds noise.
+Nothing here encodes or masks.
 """
 
 from fl.local.engine import Engine, engine_for
-from fl.local.loop import train_local
+from fl.local.optimiser import Rule
 from fl.local.predict import evaluate, predict_logits
-from fl.local.stack import Member, train_stacked
+from fl.local.private import PrivateRecipe, train_private
+from fl.local.recipe import Recipe, learning_rate_at, recipe_for
+from fl.local.stack import Member
+from fl.local.training import train_stacked
 
 __all__ = [
     "Engine",
     "Member",
+    "PrivateRecipe",
+    "Recipe",
+    "Rule",
     "engine_for",
     "evaluate",
+    "learning_rate_at",
     "predict_logits",
-    "train_local",
+    "recipe_for",
+    "train_private",
     "train_stacked",
 ]

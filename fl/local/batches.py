@@ -1,8 +1,8 @@
-"""Which records every client of a stack steps on, and when: the loop's own batches.
+"""Which records every client of a stack steps on, and when.
 
 Clients of different size share one table. A batch that is shorter than the table is
-wide is filled up with a record of the same client that counts for nothing, so that
-whatever is finite for the client's own records is finite for the filling.
+wide is filled up with records that count for nothing. A client's draws depend on its
+own key and its number of records, never on who else is in the stack.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from fl.local.counter import uniform, words
+
+# What a client's draws are for.
+ORDERS, COINS = 0, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
-    """All steps of a stack whose clients are sorted, most steps first.
+    """All steps of a stack whose clients are sorted, most records first.
 
     Attributes:
         rows: (clients, steps, width) int64.
@@ -70,34 +75,74 @@ def steps_of(records: int, epochs: int, batch_size: int) -> int:
 
 
 def draw(
-    sizes: Sequence[int], seeds: Sequence[int], *, epochs: int, batch_size: int
+    sizes: Sequence[int], keys: Sequence[int], *, epochs: int, batch_size: int
 ) -> Batches:
-    """Draw the batches of every client as `train_local` draws them from its seed.
+    """Draw the batches of every client: each epoch a random order of its records.
 
     Args:
-        sizes: records per client, in descending order.
-        seeds: of the orders, one per client.
+        sizes: records per client, >= 0, in descending order.
+        keys: of the orders, one per client, in [0, 2^64).
         epochs: passes over the records.
         batch_size: records per step, at most.
     """
-    width = min(batch_size, sizes[0])
-    steps = steps_of(sizes[0], epochs, batch_size)
-    rows = np.empty((len(sizes), steps, width), dtype=np.int64)
-    counts = np.zeros((len(sizes), steps), dtype=np.int64)
-    order = torch.Generator()
-    first = 0
-    for client, (size, seed) in enumerate(zip(sizes, seeds, strict=True)):
-        if not size:
-            break  # takes no step, nor does anyone after it
-        order.manual_seed(seed)
-        each = steps_of(size, 1, batch_size)
-        table = rows[client, : epochs * each].reshape(epochs, each * width)
-        for epoch in range(epochs):
-            drawn = torch.randperm(size, generator=order).numpy() + first
-            table[epoch, :size] = drawn
-            table[epoch, size:] = drawn[-1]
-        short = counts[client, : epochs * each].reshape(epochs, each)
-        short[:] = width
-        short[:, -1] = size - (each - 1) * width
-        first += size
-    return Batches(rows=rows, counts=counts)
+    size = np.asarray(sizes)[:, None, None]
+    largest, clients = sizes[0], len(sizes)
+    if not largest:
+        return Batches(
+            rows=np.empty((clients, 0, 0), int), counts=np.empty((clients, 0), int)
+        )
+    width = min(batch_size, largest)
+    drawn = words(np.asarray(keys, dtype=np.uint64), ORDERS, epochs, largest)
+    # Those beyond a client's records come last, and are then replaced by its first.
+    drawn |= np.where(np.arange(largest) < size, 0, ~np.uint64(0)).astype(np.uint64)
+    order = np.argsort(drawn, axis=2, kind="stable")
+    order = np.where(np.arange(largest) < size, order, order[:, :, :1])
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])[:, None, None]
+    each = -(-largest // width)
+    rows = np.empty((clients, epochs, each * width), dtype=np.int64)
+    rows[:, :, :largest] = order + first
+    rows[:, :, largest:] = rows[:, :, :1]
+    left = size[:, :, 0] - width * np.arange(each)
+    counts = np.broadcast_to(np.clip(left, 0, width)[:, None], (clients, epochs, each))
+    return _in_a_row(rows.reshape(clients, epochs, each, width), counts)
+
+
+def draw_coins(
+    sizes: Sequence[int], keys: Sequence[int], *, steps: int, rate: float
+) -> list[NDArray[np.bool_]]:
+    """Toss each record's coin for every step (Poisson sampling).
+
+    Args:
+        sizes: records per client, >= 0, in any order.
+        keys: of the coins, one per client, in [0, 2^64); as secret as the records.
+        steps: how many.
+        rate: with which a coin comes up.
+
+    Returns:
+        Per client (steps, records) bool.
+    """
+    drawn = words(
+        np.asarray(keys, dtype=np.uint64), COINS, steps, max(sizes, default=0)
+    )
+    up = uniform(drawn) < rate
+    return [one[:, :size] for one, size in zip(up, sizes, strict=True)]
+
+
+def _in_a_row(rows: NDArray[np.int64], counts: NDArray[np.int64]) -> Batches:
+    """Put each client's own steps side by side, without the gaps between its epochs.
+
+    Args:
+        rows: (clients, epochs, steps per epoch, width).
+        counts: (clients, epochs, steps per epoch); 0 where a client has no such step.
+    """
+    clients, epochs, each, width = rows.shape
+    steps = epochs * each
+    flat, table = counts.reshape(clients, steps), rows.reshape(clients, steps, width)
+    if flat.all():
+        return Batches(rows=table, counts=np.ascontiguousarray(flat))
+    # A stable sort by "has no such step" keeps the order of those it has.
+    order = np.argsort(flat == 0, axis=1, kind="stable")
+    return Batches(
+        rows=np.take_along_axis(table, order[:, :, None], axis=1),
+        counts=np.take_along_axis(flat, order, axis=1),
+    )

@@ -1,8 +1,8 @@
 """How a model's training is stacked over clients, and why that way.
 
-    linear   hand-batched matrix products: Flatten, Linear, ReLU
-    vmap     torch.func.vmap over the forward pass: any pure function of the records
-    loop     one client after the other: what cannot be stacked
+    by hand   matrix products over all clients, for the layers of `fl.local.layers`
+    vmap      torch.func.vmap over the forward pass: any pure function of the records
+    loop      one client after the other: what cannot be stacked
 
 A model of unknown make is tried on made-up records first: stacked and filled up it must
 give the gradients that it gives alone. A model that raises there, draws at random or
@@ -14,17 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
 
-from fl.local import linear
+from fl.local import autodiff, byhand
+from fl.local.autodiff import by_vmap, lent
+from fl.local.examples import StackedExamples
+from fl.local.layers import layers_of, takes_images
+from fl.local.slopes import Slope
 from fl.local.thread import one_thread
 
-Gradients = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], Sequence[Tensor]]
+Slopes = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], Sequence[Slope]]
+Examples = Callable[[Sequence[Tensor], Tensor, Tensor], StackedExamples]
 
 # Sequences of these are stacked without a trial: a record's output depends on that
 # record alone, and vmap knows them all.
@@ -61,7 +64,7 @@ _TOLERANCE = 1e-4
 class Engine:
     """How a model is stacked, and the reason in a few words."""
 
-    name: Literal["linear", "vmap", "loop"]
+    name: Literal["by hand", "vmap", "loop"]
     why: str
 
 
@@ -82,8 +85,9 @@ def engine_for(
     reason = _refused(model)
     if reason is not None:
         return Engine("loop", reason)
-    if linear.layers_of(model) is not None:
-        return Engine("linear", "Flatten, Linear and ReLU only")
+    layers = layers_of(model)
+    if layers is not None and (len(input_shape) == 3 or not takes_images(layers)):
+        return Engine("by hand", "a sequence of layers that are batched by hand")
     known = _known(model)
     reason = None if known else _tried(model, input_shape)
     if reason is not None:
@@ -95,19 +99,41 @@ def engine_for(
     return Engine("vmap", "tried: stacked it gives the gradients that it gives alone")
 
 
-def gradients_of(model: nn.Module, engine: Engine) -> Gradients:
-    """Return the function (parameters, x, y, weights) -> gradients of a stack.
+def slopes_of(model: nn.Module, engine: Engine) -> Slopes:
+    """Return the function (parameters, x, y, weights) -> slopes of a stack.
 
     Args:
-        model: says the shape of the computation; its own parameters are not used.
-        engine: linear or vmap.
+        model: says the shape of the computation.
+        engine: as `engine_for` found it; "loop" takes stacks of one client, and the
+            model must be lent (`fl.local.autodiff.lent`).
     """
-    layers = linear.layers_of(model) if engine.name == "linear" else None
+    layers = layers_of(model) if engine.name == "by hand" else None
     if layers is not None:
-        return partial(linear.gradients, layers)
-    return _by_vmap(model)
+        return partial(byhand.slopes, layers)
+    if engine.name == "loop":
+        return partial(autodiff.alone, model)
+    return partial(autodiff.gradients, by_vmap(model))
 
 
+def examples_of(model: nn.Module, engine: Engine) -> Examples:
+    """Return the function (parameters, x, y) -> per-example gradients of a stack.
+
+    Args:
+        model: as for `slopes_of`.
+        engine: "by hand" or "vmap".
+    """
+    layers = layers_of(model) if engine.name == "by hand" else None
+    if layers is None:
+        forward = by_vmap(model)
+        return lambda parameters, x, y: StackedExamples(
+            autodiff.of_each_record(forward, parameters, x, y)
+        )
+    return lambda parameters, x, y: StackedExamples(
+        byhand.slopes(layers, parameters, x, y, torch.ones_like(y, dtype=x.dtype))
+    )
+
+
+@one_thread()
 def saved_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Return the bytes that the backward pass of one record keeps, less parameters."""
     own = {parameter.data_ptr() for parameter in model.parameters()}
@@ -126,31 +152,6 @@ def saved_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     ):
         model(torch.zeros(1, *input_shape))
     return kept
-
-
-def _by_vmap(model: nn.Module) -> Gradients:
-    names = [name for name, _ in model.named_parameters()]
-
-    def logits(parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
-        named = dict(zip(names, parameters, strict=True))
-        return cast(Tensor, functional_call(model, named, (x,)))
-
-    # A model that draws at random raises; two clients must not share a draw.
-    stacked = vmap(logits, randomness="error")
-
-    def gradients(
-        parameters: Sequence[Tensor], x: Tensor, y: Tensor, weights: Tensor
-    ) -> Sequence[Tensor]:
-        # One derivative of the clients' sum: no client's loss has another's parameters.
-        # (torch.func.grad would do as well, but loads a compiler for half a second.)
-        leaves = [p.detach().requires_grad_() for p in parameters]
-        with torch.enable_grad():
-            out = stacked(tuple(leaves), x)
-            losses = cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none")
-            loss = (losses * weights.flatten()).sum()
-            return torch.autograd.grad(loss, leaves)
-
-    return gradients
 
 
 def _refused(model: nn.Module) -> str | None:
@@ -187,15 +188,29 @@ def _tried(model: nn.Module, input_shape: tuple[int, ...]) -> str | None:
     weights = torch.tensor([[0.5, 0.5, 0.0]] * 2)
     stack = [torch.stack([p.detach(), 0.9 * p.detach()]) for p in model.parameters()]
     try:
-        with torch.random.fork_rng(devices=[]):
-            together = _by_vmap(model)(stack, x, y, weights)
-            alone = [_alone(model, [p[i] for p in stack], x[i, :2]) for i in range(2)]
+        with torch.random.fork_rng(devices=[]), lent(model):
+            together = [
+                slope.dense()
+                for slope in autodiff.gradients(by_vmap(model), stack, x, y, weights)
+            ]
+            single = [
+                autodiff.alone(
+                    model,
+                    [p[i : i + 1] for p in stack],
+                    x[i : i + 1, :2],
+                    y[i : i + 1, :2],
+                    weights[i : i + 1, :2],
+                )
+                for i in range(2)
+            ]
     except Exception as error:  # the user's forward may raise anything
         said = next(iter(str(error).splitlines()), "")
         return f"vmap cannot run it ({type(error).__name__}: {said})"
     finally:
         model.train(was_training)
-    wanted = [torch.stack(pair) for pair in zip(*alone, strict=True)]
+    wanted = [
+        torch.cat([one.dense(), two.dense()]) for one, two in zip(*single, strict=True)
+    ]
     scale = max(float(one.abs().max()) for one in wanted)
     gaps = [
         float((one - two).abs().max())
@@ -205,13 +220,3 @@ def _tried(model: nn.Module, input_shape: tuple[int, ...]) -> str | None:
     if all(gap <= _TOLERANCE * scale for gap in gaps):
         return None
     return "filling up a batch changes its gradients: it mixes the records of a batch"
-
-
-def _alone(
-    model: nn.Module, parameters: Sequence[Tensor], x: Tensor
-) -> tuple[Tensor, ...]:
-    leaves = [parameter.clone().requires_grad_() for parameter in parameters]
-    names = [name for name, _ in model.named_parameters()]
-    out = functional_call(model, dict(zip(names, leaves, strict=True)), (x,))
-    loss = cross_entropy(out, torch.zeros(len(x), dtype=torch.int64))
-    return torch.autograd.grad(loss, leaves)

@@ -1,194 +1,176 @@
-"""Many clients that start from one model, trained as one batch.
+"""Many models as one batch: a leading axis of clients on every parameter.
 
-What the loop does client by client (`train_local`), with the same batches in the same
-orders: every parameter has a leading axis of clients, and one pass computes a step of
-all of them. A client that has taken its steps stops moving.
+Clients may start from one model or from several (shadow models start from their own).
+A stack is cut into chunks whose working set fits a core's cache; a chunk is all that is
+ever in memory beside the result. How it is cut changes no result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fl.local.batches import draw, steps_of
-from fl.local.engine import Gradients, engine_for, gradients_of, saved_bytes
-from fl.local.loop import diverged, sgd_step, train_local
-from fl.local.thread import one_thread
-from fl.models import load_vector, parameter_count, to_vector
+from fl.local.thread import each_chunk, one_thread
+from fl.models import parameter_count
 
-# One client: its records, their labels, and the seed of its orders.
-Member = tuple[Tensor, Tensor, int]
-
-# What one chunk of clients may take; more gains nothing, since caches are smaller.
-BYTES = 64 * 2**20
+# What one chunk of clients may take. Measured on small models: more, and a step waits
+# for memory; less, and it waits for Python.
+BYTES = 8 * 2**20
 
 
-def train_stacked(
+class Member(NamedTuple):
+    """One client.
+
+    Attributes:
+        x: (N, *input_shape) float32.
+        y: (N,) int64.
+        key: of its draws, in [0, 2^63).
+        start: which of the released models it starts from.
+    """
+
+    x: Tensor
+    y: Tensor
+    key: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One chunk of clients, most records first.
+
+    Attributes:
+        members: in the order of the stack.
+        places: (clients,) their places among all members.
+        parameters: each (clients, *shape), to be moved in place.
+        released: the same before training; (1, *shape) if all start alike.
+        x: all records, one client after the other.
+        y: their labels.
+    """
+
+    members: Sequence[Member]
+    places: NDArray[np.int64]
+    parameters: list[Tensor]
+    released: list[Tensor]
+    x: Tensor
+    y: Tensor
+
+    def shaped(self, vectors: Tensor) -> list[Tensor]:
+        """Cut (clients, parameters) into views shaped like the parameters."""
+        return cut(vectors, [one.shape[1:] for one in self.parameters])
+
+
+def cut(vectors: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """Cut (rows, parameters) into views of shape (rows, *shape)."""
+    parts = torch.split(vectors, [shape.numel() for shape in shapes], dim=1)
+    return [
+        part.view(len(vectors), *shape)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
+def train_in_chunks(
     model: nn.Module,
     members: Sequence[Member],
+    starts: NDArray[np.float32],
+    work: Callable[[Stack], None],
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    momentum: float,
-    limit: int = BYTES,
+    bytes_each: Callable[[Member], int],
+    limit: int,
+    alone: bool,
+    device: torch.device,
 ) -> NDArray[np.float32]:
-    """Return the change that each client makes to the model.
-
-    Guarantee: each row is what `train_local` returns for that client from the same
-    model, up to float32 sums in another order (1e-5 per coordinate in training that
-    does not amplify them). Equal arguments give equal bits on the same kind of
-    machine, whatever its number of cores. All rows are finite. The model, torch's
-    global generator and its number of threads are left as they were.
+    """Train all members by chunks; return (clients, parameters), the changes.
 
     Args:
-        model: in its released state.
-        members: one or more; see `train_local` for shapes.
-        epochs: passes over the records.
-        batch_size: records per step; the last step of an epoch may have fewer.
-        learning_rate: > 0.
-        momentum: in [0, 1); from zero for every client.
-        limit: bytes that a chunk of clients may take, by estimate; changes no result.
-
-    Returns:
-        (clients, parameters) float32, trained less released parameters.
-
-    Raises:
-        ModelError: the training of a client diverged.
+        model: says the shapes.
+        members: one or more.
+        starts: (models, parameters) that they start from.
+        work: moves a chunk's parameters in place.
+        bytes_each: estimate of what one client of a chunk takes.
+        limit: bytes that a chunk may take.
+        alone: chunks of one client, one after the other.
+        device: that the arithmetic runs on.
     """
-    found = np.empty((len(members), parameter_count(model)), dtype=np.float32)
-    if not members:
-        return found
-    engine = engine_for(
-        model,
-        tuple(members[0][0].shape[1:]),
-        batch_size=min(batch_size, max(len(y) for _, y, _ in members)),
-    )
-    settings = {"learning_rate": learning_rate, "momentum": momentum}
-    if engine.name == "loop":
-        return _one_by_one(model, members, epochs, batch_size, **settings)
-    # Most records first: those who still move are then a prefix.
-    order = np.argsort([-len(y) for _, y, _ in members], kind="stable")
-    with _training(model), one_thread():
-        gradients = gradients_of(model, engine)
-        start = 0
-        while start < len(order):
-            largest = members[order[start]]
-            each = _bytes_of(model, largest, epochs, batch_size)
-            chunk = order[start : start + max(1, limit // each)]
-            found[chunk] = _chunk(
-                gradients,
-                list(model.parameters()),
-                [members[i] for i in chunk],
-                epochs,
-                batch_size,
-                **settings,
-            )
-            start += len(chunk)
-    if not np.isfinite(found).all():
-        raise diverged(learning_rate)
-    return found
+    found = torch.empty((len(members), parameter_count(model)))
+    released = torch.from_numpy(starts).to(device)
+    shapes = [parameter.shape for parameter in model.parameters()]
 
-
-@torch.no_grad()
-def _chunk(
-    gradients: Gradients,
-    released: Sequence[Tensor],
-    members: Sequence[Member],
-    epochs: int,
-    batch_size: int,
-    *,
-    learning_rate: float,
-    momentum: float,
-) -> NDArray[np.float32]:
-    """Train some clients, most records first; return (clients, parameters)."""
-    batches = draw(
-        [len(y) for _, y, _ in members],
-        [seed for _, _, seed in members],
-        epochs=epochs,
-        batch_size=batch_size,
-    )
-    x = torch.cat([records for records, _, _ in members])
-    y = torch.cat([labels for _, labels, _ in members])
-    stack = [p.detach().repeat(len(members), *[1] * p.dim()) for p in released]
-    velocity = [torch.zeros_like(p) for p in stack] if momentum else []
-    for step in range(batches.steps):
-        batch = batches.at(step)
-        moving = batch.shape[0]
-        parameters = [p[:moving] for p in stack]
-        slopes = gradients(
-            parameters,
-            x.index_select(0, batch.rows).view(*batch.shape, *x.shape[1:]),
-            y.index_select(0, batch.rows).view(batch.shape),
-            batch.weights,
+    @torch.no_grad()
+    def train(places: NDArray[np.int64]) -> None:
+        stack = _stack([members[i] for i in places], places, released, shapes, device)
+        work(stack)
+        # Where sizes are equal, places are a range and this is the result itself.
+        whole = (
+            places[-1] - places[0] == len(places) - 1 and (np.diff(places) > 0).all()
         )
-        moves = [v[:moving] for v in velocity]
-        sgd_step(parameters, slopes, moves, learning_rate, momentum)
-    changes = [
-        (trained - before).reshape(len(members), -1)
-        for trained, before in zip(stack, released, strict=True)
-    ]
-    array: NDArray[np.float32] = torch.cat(changes, dim=1).numpy()
+        out = found[places[0] : places[-1] + 1] if whole else found[places]
+        for into, now, before in zip(
+            cut(out, shapes), stack.parameters, stack.released, strict=True
+        ):
+            if device.type == "cpu":
+                torch.sub(now, before, out=into)
+            else:
+                into.copy_(now - before)
+        if not whole:
+            found[places] = out
+
+    with one_thread():
+        chunks = _chunks(members, bytes_each, limit, alone=alone)
+        if alone:
+            for chunk in chunks:
+                train(chunk)
+        else:
+            each_chunk(train, chunks)
+    array: NDArray[np.float32] = found.numpy()
     return array
 
 
-def _one_by_one(
-    model: nn.Module,
+def _chunks(
     members: Sequence[Member],
-    epochs: int,
-    batch_size: int,
+    bytes_each: Callable[[Member], int],
+    limit: int,
     *,
-    learning_rate: float,
-    momentum: float,
-) -> NDArray[np.float32]:
-    before = to_vector(model)
-    changes = []
-    with _training(model):
-        try:
-            for x, y, seed in members:
-                load_vector(model, before)
-                changes.append(
-                    train_local(
-                        model,
-                        x,
-                        y,
-                        epochs=epochs,
-                        batch_size=batch_size,
-                        learning_rate=learning_rate,
-                        momentum=momentum,
-                        seed=seed,
-                    )
-                )
-        finally:
-            load_vector(model, before)
-    return np.stack(changes)
+    alone: bool,
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the places of each chunk's members, most records first."""
+    sizes = np.array([len(member.y) for member in members])
+    # Most records first: those who still move are then a prefix.
+    order = np.argsort(-sizes, kind="stable")
+    start = 0
+    while start < len(order):
+        each = bytes_each(members[order[start]])
+        count = 1 if alone else max(1, limit // each)
+        yield order[start : start + count]
+        start += count
 
 
-def _bytes_of(model: nn.Module, member: Member, epochs: int, batch_size: int) -> int:
-    """Estimate what one client of a stack takes: data, parameters, activations."""
-    x, _, _ = member
-    width = min(batch_size, len(x))
-    kept = saved_bytes(model, tuple(x.shape[1:]))
-    plan = 8 * width * steps_of(len(x), epochs, batch_size)
-    # Activations and their gradients; parameters, their change, gradient, velocity.
-    return (
-        x.numel() * x.element_size()
-        + plan
-        + 2 * width * kept
-        + 16 * parameter_count(model)
+def _stack(
+    members: Sequence[Member],
+    places: NDArray[np.int64],
+    released: Tensor,
+    shapes: Sequence[torch.Size],
+    device: torch.device,
+) -> Stack:
+    if len(released) == 1:
+        before = cut(released, shapes)
+        parameters = [
+            one.repeat(len(members), *[1] * (one.dim() - 1)) for one in before
+        ]
+    else:
+        rows = torch.tensor([member.start for member in members], device=device)
+        before = [one.index_select(0, rows) for one in cut(released, shapes)]
+        parameters = [one.clone() for one in before]
+    return Stack(
+        members=members,
+        places=places,
+        parameters=parameters,
+        released=before,
+        x=torch.cat([member.x for member in members]).to(device),
+        y=torch.cat([member.y for member in members]).to(device),
     )
-
-
-@contextmanager
-def _training(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.train()
-    try:
-        yield
-    finally:
-        model.train(was_training)

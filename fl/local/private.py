@@ -1,0 +1,211 @@
+"""DP-SGD for many clients at once: the same loop with clipped, noised gradients.
+
+`dp.sgd.DpSgd` decides what a step releases; here each record's coin is tossed, the
+gradients are computed on the stack, and the models move. A model that cannot be stacked
+goes through Opacus' hooks, one client after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import dp
+from dp.gradients import per_example
+from dp.independence import check_independent
+from dp.sgd import DpSgd, PerExampleGradients
+from fl.errors import ModelError
+from fl.local.autodiff import put
+from fl.local.batches import draw_coins
+from fl.local.engine import Engine, engine_for, examples_of, saved_bytes
+from fl.local.optimiser import Rule, optimiser_for
+from fl.local.slopes import Whole
+from fl.local.stack import BYTES, Member, Stack, train_in_chunks
+from fl.local.training import CPU, gathered, in_training
+from fl.models import parameter_count, to_vector
+
+Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], PerExampleGradients]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateRecipe:
+    """One round's DP-SGD, the same for every client; all of it public.
+
+    Attributes:
+        steps: noisy steps, >= 1.
+        mechanism: of each step.
+        rule: how a step follows from its noisy gradient.
+    """
+
+    steps: int
+    mechanism: DpSgd
+    rule: Rule
+
+
+def train_private(
+    model: nn.Module,
+    members: Sequence[Member],
+    recipe: PrivateRecipe,
+    *,
+    noise_seeds: Sequence[bytes | None],
+    starts: NDArray[np.float32] | None = None,
+    device: torch.device = CPU,
+    limit: int = BYTES,
+) -> NDArray[np.float32]:
+    """Return the noisy change that each client makes to the model it starts from.
+
+    Guarantee: for real-valued noise, a client's row (and all that is made of it) is
+    ``recipe.mechanism.event`` composed ``recipe.steps`` times, for adding or removing
+    one of its records, if model, recipe, starts, keys and noise seeds do not depend on
+    the records. It tells nothing of another client's records. A step whose sample is
+    empty adds noise all the same and counts; a record whose gradient is not finite
+    counts as zero.
+
+    Equal arguments give equal bits on the same kind of machine, whatever its number of
+    cores. The model, torch's global generator and its threads are left as they were.
+
+    Args:
+        model: says the shape of the computation. It must keep records apart.
+        members: see `Member`; N >= 0 is private and shapes nothing else. A key is of
+            the coins (and of dropout) and must stay as secret as the records.
+        recipe: steps, mechanism, optimiser.
+        noise_seeds: one per member, of this call's noise and no other's; None in
+            deployment.
+        starts: as in `train_stacked`.
+        device: that the arithmetic runs on.
+        limit: bytes that a chunk of clients may take; changes no result.
+
+    Returns:
+        (clients, parameters) float32, trained less released parameters.
+
+    Raises:
+        ModelError: a model that mixes records or that Opacus cannot handle, a noise
+            seed that is empty, or a training that diverged.
+    """
+    length = parameter_count(model)
+    if not members:
+        return np.empty((0, length), dtype=np.float32)
+    shape = tuple(members[0].x.shape[1:])
+    engine = engine_for(model, shape)
+    alone = engine.name == "loop"
+    kept = 0 if alone else saved_bytes(model, shape)
+
+    def work(stack: Stack) -> None:
+        if alone:
+            # Dropout draws from it. (torch.manual_seed also visits every device.)
+            torch.default_generator.manual_seed(stack.members[0].key)
+        seeds = [noise_seeds[place] for place in stack.places]
+        _descend(stack, recipe, gradients, seeds, length)
+
+    with in_training(model, alone=alone), ExitStack() as hooks:
+        try:
+            _check(model, engine, shape)
+            gradients = (
+                _by_opacus(model, hooks) if alone else examples_of(model, engine)
+            )
+            changes = train_in_chunks(
+                model,
+                members,
+                to_vector(model)[None] if starts is None else starts,
+                work,
+                bytes_each=lambda one: _bytes_of(one, recipe, engine, kept, length),
+                limit=limit,
+                alone=alone,
+                device=device,
+            )
+        except dp.ParameterError as error:
+            raise ModelError(f"dp-sgd cannot train this model: {error}") from error
+    if not np.isfinite(changes).all():
+        raise ModelError(
+            f"DP-SGD diverged at learning_rate = {recipe.rule.learning_rate:g}; lower "
+            "it, or the noise."
+        )
+    return changes
+
+
+def _descend(
+    stack: Stack,
+    recipe: PrivateRecipe,
+    gradients: Gradients,
+    seeds: Sequence[bytes | None],
+    length: int,
+) -> None:
+    """Take every step of a chunk, in place."""
+    members, mechanism = stack.members, recipe.mechanism
+    sizes = [len(member.y) for member in members]
+    keys = [member.key for member in members]
+    coins = draw_coins(sizes, keys, steps=recipe.steps, rate=mechanism.sampling_rate)
+    optimiser = optimiser_for(recipe.rule, stack.parameters, ())
+    device = stack.x.device
+    for step in range(recipe.steps):
+        rows, sampled = _sample(coins, sizes, step)
+        noise = torch.from_numpy(
+            mechanism.noise(length, seeds, step).astype(np.float32)
+        )
+        found = None
+        if sampled.numel():
+            shape = (len(members), sampled.shape[1])
+            at = rows.to(device)
+            found = gradients(
+                stack.parameters,
+                gathered(stack.x, at, shape),
+                gathered(stack.y, at, shape),
+            )
+        released = mechanism.release(found, sampled.to(device), noise.to(device))
+        optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
+
+
+def _sample(
+    coins: Sequence[NDArray[np.bool_]], sizes: Sequence[int], step: int
+) -> tuple[Tensor, Tensor]:
+    """Return the sampled records of a step, filled up to the largest sample.
+
+    Returns:
+        (clients * width,) int64 rows of the stack's records, and (clients, width) bool,
+        which of them are sampled. The others are any record: they count for nothing.
+    """
+    up = [np.flatnonzero(one[step]) for one in coins]
+    width = max(len(one) for one in up)
+    rows = np.zeros((len(coins), width), dtype=np.int64)
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    for client, own in enumerate(up):
+        rows[client, : len(own)] = own + first[client]
+    sampled = np.arange(width) < np.array([len(one) for one in up])[:, None]
+    return torch.from_numpy(rows.reshape(-1)), torch.from_numpy(sampled)
+
+
+def _check(model: nn.Module, engine: Engine, shape: tuple[int, ...]) -> None:
+    """Refuse a model that mixes records; layers by hand are known not to."""
+    if engine.name != "by hand":
+        with torch.random.fork_rng(devices=[]):
+            check_independent(model, shape)
+
+
+def _by_opacus(model: nn.Module, hooks: ExitStack) -> Gradients:
+    """Hook the lent model until ``hooks`` ends."""
+    of_records = hooks.enter_context(per_example(model))
+
+    def gradients(
+        parameters: Sequence[Tensor], x: Tensor, y: Tensor
+    ) -> PerExampleGradients:
+        put(model, parameters)
+        return of_records(x.squeeze(0), y.squeeze(0))
+
+    return gradients
+
+
+def _bytes_of(
+    member: Member, recipe: PrivateRecipe, engine: Engine, kept: int, length: int
+) -> int:
+    """Estimate what one client of a stack takes, were its sample as expected."""
+    width = min(len(member.y), 1 + round(2 * recipe.mechanism.batch_size))
+    made = 0 if engine.name == "by hand" else 8 * width * length
+    coins = 24 * recipe.steps * len(member.y)
+    records = member.x.numel() * member.x.element_size()
+    return records + coins + 2 * width * kept + made + 32 * length

@@ -1,0 +1,211 @@
+"""Gradients before they are summed over a client's records, each in its cheapest form.
+
+A layer's gradient is a sum of outer products, one per record and place. Kept as its two
+factors it can be added to a parameter without being made, and a record's norm can be
+had without making that record's gradient (Goodfellow, "Efficient per-example gradient
+computations", arXiv:1510.01799).
+
+    Product   weights of a layer: sum of outer products
+    Total     its bias: sum of one factor
+    Each      one gradient per record, made
+    Whole     one gradient per client, made
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# A factor of a record's gradient with a larger norm counts as not finite: scaled down
+# to any clip norm it would leave float32's range, and its own clip norm with it.
+LARGEST = 2.0**60
+
+
+class Slope(Protocol):
+    """The gradient of one parameter, for each client of a stack."""
+
+    def dense(self) -> Tensor:
+        """Return it made: (clients, *shape), free to be changed."""
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it from the stacked ``parameter``, in place."""
+
+
+class ExampleSlope(Slope, Protocol):
+    """The same, with each record's own share within reach."""
+
+    def squared_norms(self) -> Tensor:
+        """Return each record's squared L2 norm, (clients, width) float64.
+
+        Infinity where it is not finite or `LARGEST` is passed on the way.
+        """
+
+    def without(self, rows: Tensor) -> ExampleSlope:
+        """Return it with zeros for some records, (clients, width) bool."""
+
+    def weighted(self, factors: Tensor) -> Slope:
+        """Return it with each record's share times a factor, (clients, width)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Sum over records and places of ``back`` times ``given``.
+
+    Attributes:
+        back: (clients, width * places, outputs).
+        given: (clients, width * places, inputs).
+        width: records per client.
+        kernel: (height, width, channels) of a convolution's inputs; () for a layer
+            whose weights are (outputs, inputs).
+    """
+
+    back: Tensor
+    given: Tensor
+    width: int
+    kernel: tuple[int, ...] = ()
+
+    def dense(self) -> Tensor:
+        """Return it made."""
+        return self._shaped(torch.bmm(self.back.transpose(1, 2), self.given))
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it."""
+        if self.kernel:
+            parameter.sub_(self.dense(), alpha=rate)
+        else:
+            parameter.baddbmm_(self.back.transpose(1, 2), self.given, alpha=-rate)
+
+    def squared_norms(self) -> Tensor:
+        """Return each record's squared norm."""
+        clients, rows, outputs = self.back.shape
+        if rows == self.width:  # one place: the product of the norms
+            return _squared(self.back) * _squared(self.given)
+        # Several places add up: made, since the short cut by inner products cancels.
+        places = rows // self.width
+        back = self.back.reshape(clients * self.width, places, outputs)
+        given = self.given.reshape(clients * self.width, places, -1)
+        made = torch.bmm(back.transpose(1, 2), given)
+        return _squared(made.flatten(1)).view(clients, self.width)
+
+    def without(self, rows: Tensor) -> Product:
+        """Return it with zeros for some records."""
+        back, given = _without(rows, self.back), _without(rows, self.given)
+        return replace(self, back=back, given=given)
+
+    def weighted(self, factors: Tensor) -> Product:
+        """Return it with each record's share times a factor."""
+        return replace(self, back=_times(factors, self.back))
+
+    def _shaped(self, made: Tensor) -> Tensor:
+        if not self.kernel:
+            return made
+        # Channels come last here and first in torch's weights.
+        return apart(made, 2, self.kernel).permute(0, 1, 4, 2, 3).contiguous()
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sum over records and places of ``back``, (clients, width * places, outputs)."""
+
+    back: Tensor
+    width: int
+
+    def dense(self) -> Tensor:
+        """Return it made."""
+        return self.back.sum(dim=1)
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it."""
+        parameter.sub_(self.dense(), alpha=rate)
+
+    def squared_norms(self) -> Tensor:
+        """Return each record's squared norm."""
+        back = self.back
+        if back.shape[1] != self.width:
+            back = apart(back, 1, (self.width, -1)).sum(dim=2)
+        return _squared(back)
+
+    def without(self, rows: Tensor) -> Total:
+        """Return it with zeros for some records."""
+        return replace(self, back=_without(rows, self.back))
+
+    def weighted(self, factors: Tensor) -> Total:
+        """Return it with each record's share times a factor."""
+        return replace(self, back=_times(factors, self.back))
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """One gradient per record: (clients, width, *shape)."""
+
+    gradients: Tensor
+
+    def dense(self) -> Tensor:
+        """Return it made."""
+        return self.gradients.sum(dim=1)
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it."""
+        parameter.sub_(self.dense(), alpha=rate)
+
+    def squared_norms(self) -> Tensor:
+        """Return each record's squared norm."""
+        return _squared(self.gradients.flatten(2))
+
+    def without(self, rows: Tensor) -> Each:
+        """Return it with zeros for some records."""
+        flat = _without(rows, self.gradients.flatten(2))
+        return Each(flat.view(self.gradients.shape))
+
+    def weighted(self, factors: Tensor) -> Whole:
+        """Return it with each record's share times a factor."""
+        flat = self.gradients.flatten(2)
+        made = _times(factors, flat).sum(dim=1)
+        return Whole(apart(made, 1, self.gradients.shape[2:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One gradient per client, (clients, *shape)."""
+
+    gradient: Tensor
+
+    def dense(self) -> Tensor:
+        """Return it."""
+        return self.gradient
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it."""
+        parameter.sub_(self.gradient, alpha=rate)
+
+
+def _squared(rows: Tensor) -> Tensor:
+    # float64: no overflow, and above all no underflow, which would hide a norm.
+    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+    return torch.where(norms < LARGEST, norms.square(), torch.inf)
+
+
+def _times(factors: Tensor, rows: Tensor) -> Tensor:
+    # The product in float64: a factor alone may be too small for float32.
+    return (rows * _spread(factors, rows)).to(rows.dtype)
+
+
+def _without(records: Tensor, rows: Tensor) -> Tensor:
+    return rows.masked_fill(_spread(records, rows), 0.0)
+
+
+def _spread(of_records: Tensor, rows: Tensor) -> Tensor:
+    """Repeat what there is per record for each of its places."""
+    places = rows.shape[1] // of_records.shape[1]
+    if places > 1:
+        of_records = of_records.repeat_interleave(places, dim=1)
+    return of_records.unsqueeze(2)
+
+
+def apart(tensor: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
+    """Return the tensor with one axis taken apart; torch's own lacks its types."""
+    shape = tensor.shape
+    return tensor.reshape(*shape[:axis], *sizes, *shape[axis + 1 :])
