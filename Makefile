@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
 	  { $(PYTHON) -m pip install --quiet --user virtualenv && $(PYTHON) -m virtualenv --quiet $(VENV); }
-	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[fl,he,flower,dev]"
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[fl,he,flower,track,dev]"
 	@touch $@
 
 audit: setup  ## train, attack, and write the page (ARGS="--help" for options)

@@ -7,10 +7,8 @@ stopped it after at least one repetition.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from fl.config import Config, load_config
 from fl.coverage import not_covered
 from fl.errors import UserError
 from fl.evidence import Evidence
-from fl.folder import CONFIG, RunFolder, choose, writing
 from fl.gates import gates
 from fl.gather import FAMILIES, gather
 from fl.manifest import manifest
@@ -31,14 +28,15 @@ from fl.plans import promise
 from fl.plots import curves
 from fl.preparation import prepare
 from fl.progress import Reporter, Silent
-from fl.report import Claim, Refusal, Report, UtilityRow, from_json, write
-from fl.stages import Setting
+from fl.report import Claim, Report, UtilityRow, from_json, write
+from fl.sitting import Sitting, beginning, going_on
 from fl.stages.setting import effort
 from fl.verdict import decide
 
 REPORT = "report.json"
 # A model of somebody's own records is not to be handed on like the page.
 PUBLIC, OWNER_ONLY = 0o644, 0o600
+TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +50,11 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """Finished training runs without attacks."""
+    """Training runs without attacks, and whether Ctrl-C cut them short."""
 
     folder: Path
     utility: tuple[UtilityRow, ...]
+    interrupted: bool
 
 
 def audit(
@@ -98,37 +97,73 @@ def run(
     only: str | None = None,
 ) -> AuditResult:
     """Run the audit; ``only`` restricts it to one family of attacks."""
-    started, began = datetime.now(UTC), time.perf_counter()
-    ready = prepare(config)
-    place = choose(out, Path(config.output.out), config.name, started, force=force)
-    with writing(place, link=out is None) as folder:
-        folder.log(CONFIG, config.resolved())
-        setting = ready.setting(folder, progress)
-        evidence = gather(setting, families=FAMILIES if only is None else (only,))
-        _save_models(evidence, folder, mode=PUBLIC if ready.builtin else OWNER_ONLY)
-        try:
-            report = _write(setting, ready.refused, evidence, started, began)
-        except KeyboardInterrupt:
-            # Deciding the rankings takes longest; the page says that they are missing.
-            evidence.rankings.clear()
-            evidence.stopped = "the scoring of membership inference"
-            report = _write(setting, ready.refused, evidence, started, began)
-    return AuditResult(folder=place, report=report, interrupted=bool(evidence.stopped))
+    with beginning(config, out, _command(only), progress, force=force) as sitting:
+        return _audit(sitting, only)
+
+
+def resume(run: Path, *, progress: Reporter, only: str | None = None) -> AuditResult:
+    """Go on with an audit that was stopped, to the same bits.
+
+    Args:
+        run: its folder, or the draft that a kill has left.
+        progress: told of long work.
+        only: the family of attacks that it was begun with.
+
+    Raises:
+        UserError: it is finished or no run, somebody else is at work on it, something
+            that decides its bits has changed, or a piece is damaged; nothing was
+            changed.
+    """
+    with going_on(run, _command(only), progress) as sitting:
+        return _audit(sitting, only)
 
 
 def train_only(
     config: Config, *, out: Path | None, force: bool, progress: Reporter
 ) -> Trained:
     """Train under each protection and keep the models and the log, without attacks."""
-    started = datetime.now(UTC)
-    ready = prepare(config)
-    place = choose(out, Path(config.output.out), config.name, started, force=force)
-    with writing(place, link=out is None) as folder:
-        folder.log(CONFIG, config.resolved())
-        evidence = gather(ready.setting(folder, progress), families=())
-        _save_models(evidence, folder, mode=PUBLIC if ready.builtin else OWNER_ONLY)
-        rows = tables.utility(evidence, config)
-    return Trained(folder=place, utility=rows)
+    with beginning(config, out, TRAIN, progress, force=force) as sitting:
+        return _train(sitting)
+
+
+def resume_training(run: Path, *, progress: Reporter) -> Trained:
+    """Go on with a training that was stopped, to the same bits; see `resume`."""
+    with going_on(run, TRAIN, progress) as sitting:
+        return _train(sitting)
+
+
+def _command(only: str | None) -> str:
+    return "audit" if only is None else f"attack {only}"
+
+
+def _audit(sitting: Sitting, only: str | None) -> AuditResult:
+    evidence = gather(sitting.setting, families=FAMILIES if only is None else (only,))
+    _save_models(evidence, sitting)
+    try:
+        report = _write(sitting, evidence)
+    except KeyboardInterrupt:
+        # Deciding the rankings takes longest; the page says that they are missing.
+        evidence.rankings.clear()
+        evidence.stopped = "the scoring of membership inference"
+        report = _write(sitting, evidence)
+    if not evidence.stopped:
+        sitting.folder.finish()
+    return AuditResult(
+        folder=sitting.folder.place,
+        report=report,
+        interrupted=bool(evidence.stopped),
+    )
+
+
+def _train(sitting: Sitting) -> Trained:
+    evidence = gather(sitting.setting, families=())
+    _save_models(evidence, sitting)
+    rows = tables.utility(evidence, sitting.setting.config)
+    if not evidence.stopped:
+        sitting.folder.finish()
+    return Trained(
+        folder=sitting.folder.place, utility=rows, interrupted=bool(evidence.stopped)
+    )
 
 
 def describe(config: Config) -> Iterator[str]:
@@ -174,13 +209,8 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def _write(
-    setting: Setting,
-    refused: Sequence[Refusal],
-    evidence: Evidence,
-    started: datetime,
-    began: float,
-) -> Report:
+def _write(sitting: Sitting, evidence: Evidence) -> Report:
+    setting = sitting.setting
     raw, config, protections = setting.raw, setting.config, setting.protections
     findings = evidence.findings(protections)
     leakage = decide(findings, seed=config.seed)
@@ -205,11 +235,11 @@ def _write(
         ledger=guarantees.ledger(protections, evidence, config),
         statements=guarantees.statements(protections, evidence, config),
         drill=drill,
-        refused=tuple(refused),
+        refused=sitting.ready.refused,
         gates=gates(evidence, leakage, privacy, drill),
         not_covered=not_covered(evidence, config),
         manifest=manifest(
-            config, raw, started=started, seconds=time.perf_counter() - began
+            config, raw, started=sitting.begun.started, seconds=sitting.seconds
         ),
     )
     write(
@@ -240,9 +270,10 @@ def _stopped(
     return (f"{first} {sentences[0]}", *sentences[1:])
 
 
-def _save_models(evidence: Evidence, folder: RunFolder, *, mode: int) -> None:
+def _save_models(evidence: Evidence, sitting: Sitting) -> None:
+    mode = PUBLIC if sitting.ready.builtin else OWNER_ONLY
     for repeat in evidence.repeats:
         for name, record in repeat.runs.items():
-            path = folder.draft / f"model-{name}-seed{repeat.seed}.npz"
+            path = sitting.folder.draft / f"model-{name}-seed{repeat.seed}.npz"
             np.savez(path, parameters=record.final)
             path.chmod(mode)

@@ -6,6 +6,7 @@ Exit status: 0 done; 2 bad input (one sentence: what, where, the cure); 3 a gate
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from fl import doctor as doctors
 from fl.cli_report import report_app
 from fl.config import load_config
 from fl.console import accuracies, attacks
-from fl.errors import UserError
+from fl.errors import ConfigError, UserError
 from fl.folder import StoppedRun
 from fl.progress import reporter
 from fl.status import BAD_INPUT, GATE_FAILED, INTERRUPTED
@@ -108,6 +109,20 @@ Useless = Annotated[
         help="Run client-level noise for fewer than 50 clients.",
     ),
 ]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Go on with a run that was stopped, as it was configured.",
+    ),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write the rounds for TensorBoard too.")
+]
+MLflow = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="URI", help="Log the rounds to MLflow too."),
+]
 
 AUDIT_EXAMPLES = """
 Examples:
@@ -117,6 +132,8 @@ Examples:
   blindsum audit hospitals.toml --set data.folder=/srv/heart --out runs/heart
 
   blindsum audit --profile quick --seed 7 --set training.rounds=5
+
+  blindsum audit --resume runs/heart
 """
 
 
@@ -131,17 +148,30 @@ def audit(
     quiet: Quiet = False,
     dry_run: DryRun = False,
     allow_useless: Useless = False,
+    resume: Resume = None,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
 ) -> None:
     """Train under each protection, attack what each adversary saw, write one page."""
-    settings = load_config(
-        config, sets or (), seed=seed, profile=profile, allow_useless=allow_useless
-    )
-    if dry_run:
-        for line in audits.describe(settings):
-            print(line)
-        return
-    with _stoppable(), reporter(quiet=quiet) as progress:
-        result = audits.run(settings, out=out, force=force, progress=progress)
+    if resume is not None:
+        _alone(config, out, sets, seed, profile, mlflow)
+        _alone(*(one or None for one in (force, dry_run, allow_useless, tensorboard)))
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            result = audits.resume(resume, progress=progress)
+    else:
+        settings = load_config(
+            config,
+            _with_trackers(sets, tensorboard, mlflow),
+            seed=seed,
+            profile=profile,
+            allow_useless=allow_useless,
+        )
+        if dry_run:
+            for line in audits.describe(settings):
+                print(line)
+            return
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            result = audits.run(settings, out=out, force=force, progress=progress)
     for sentence in result.report.answer:
         print(sentence)
     _finish(result)
@@ -153,6 +183,8 @@ Examples:
   blindsum train --set protections.names='["secagg"]'
 
   blindsum train hospitals.toml --set data.folder=/srv/heart --seed 3
+
+  blindsum train --tensorboard
 """
 
 
@@ -164,13 +196,25 @@ def train(
     seed: Seed = None,
     force: Force = False,
     quiet: Quiet = False,
+    resume: Resume = None,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
 ) -> None:
     """Train under each protection, without attacks; keep the models and the log."""
-    settings = load_config(config, sets or (), seed=seed)
-    with _stoppable(), reporter(quiet=quiet) as progress:
-        done = audits.train_only(settings, out=out, force=force, progress=progress)
+    if resume is not None:
+        _alone(config, out, sets, seed, mlflow, force or None, tensorboard or None)
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            done = audits.resume_training(resume, progress=progress)
+    else:
+        trackers = _with_trackers(sets, tensorboard, mlflow)
+        settings = load_config(config, trackers, seed=seed)
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            done = audits.train_only(settings, out=out, force=force, progress=progress)
     Console().print(accuracies(done.utility))
     print(f"Models and log: {done.folder}")
+    if done.interrupted:
+        _complain(str(StoppedRun(done.folder)))
+        raise typer.Exit(INTERRUPTED)
 
 
 ATTACK_EXAMPLES = """
@@ -192,13 +236,24 @@ def attack(
     profile: Effort = None,
     force: Force = False,
     quiet: Quiet = False,
+    resume: Resume = None,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
 ) -> None:
     """Benchmark one family of attacks on a real run, with null baselines."""
-    settings = load_config(config, sets or (), seed=seed, profile=profile)
-    with _stoppable(), reporter(quiet=quiet) as progress:
-        result = audits.run(
-            settings, out=out, force=force, progress=progress, only=family.value
-        )
+    only = family.value
+    if resume is not None:
+        _alone(config, out, sets, seed, profile, mlflow)
+        _alone(force or None, tensorboard or None)
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            result = audits.resume(resume, progress=progress, only=only)
+    else:
+        trackers = _with_trackers(sets, tensorboard, mlflow)
+        settings = load_config(config, trackers, seed=seed, profile=profile)
+        with _stoppable(), reporter(quiet=quiet) as progress:
+            result = audits.run(
+                settings, out=out, force=force, progress=progress, only=only
+            )
     Console(width=None if sys.stdout.isatty() else 220).print(attacks(result.report))
     seeds = ", ".join(str(seed) for seed in result.report.manifest.seeds.values())
     print(f"Intervals hold together at 95 % over all rows; seeds {seeds}.")
@@ -228,6 +283,27 @@ def doctor() -> None:
         raise typer.Exit(BAD_INPUT)
 
 
+def _alone(*others: object) -> None:
+    """Refuse whatever would change a run that is gone on with."""
+    if any(one is not None and one != [] for one in others):
+        raise ConfigError(
+            "--resume goes on with a run as it was configured; leave out CONFIG.toml "
+            "and all other options but --quiet."
+        )
+
+
+def _with_trackers(
+    sets: Sequence[str] | None, tensorboard: bool, mlflow: str | None
+) -> list[str]:
+    """Add the flags that stand for keys of the section [log]."""
+    found = list(sets or ())
+    if tensorboard:
+        found.append("log.tensorboard=true")
+    if mlflow is not None:
+        found.append(f"log.mlflow={json.dumps(mlflow)}")
+    return found
+
+
 @contextmanager
 def _stoppable() -> Iterator[None]:
     """Say where a stopped run lies; typer would only say that it was aborted."""
@@ -255,7 +331,10 @@ def run(arguments: Sequence[str]) -> int:
 def _finish(result: audits.AuditResult) -> None:
     print(f"Page: {result.folder / 'report.html'}")
     if result.interrupted:
-        _complain("stopped by Ctrl-C; the page says what was not measured.")
+        _complain(
+            "stopped by Ctrl-C; the page says what was not measured, and --resume "
+            f"{result.folder} goes on with it."
+        )
         raise typer.Exit(INTERRUPTED)
     if not all(gate.passed for gate in result.report.gates):
         raise typer.Exit(GATE_FAILED)

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from fl.data.settings import DataConfig
 from fl.errors import ConfigError
+from fl.log_settings import LogConfig
 from fl.privacy_settings import PrivacyConfig
 from fl.settings import (
     AttacksConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "FederationConfig",
+    "LogConfig",
     "ModelConfig",
     "OutputConfig",
     "PrivacyConfig",

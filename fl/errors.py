@@ -3,7 +3,9 @@
     UserError            bad input: one sentence with what, where and the cure
     ├── ConfigError      the TOML file, a --set or a flag
     ├── DataError        a data file, a column, a record, a partition
-    └── ModelError       a model that cannot be built, trained or summed
+    ├── ModelError       a model that cannot be built, trained or summed
+    ├── ResumeError      a stopped run that cannot be gone on with
+    └── TrackingError    TensorBoard or MLflow cannot be written to
 
 The command prints the sentence and exits with status 2; anything else that
 escapes is a defect of ours. Errors here never quote a cell, a pixel or a label of
@@ -27,3 +29,11 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """The model cannot be built, trained or summed over clients."""
+
+
+class ResumeError(UserError):
+    """A stopped run cannot be gone on with to the same bits."""
+
+
+class TrackingError(UserError):
+    """TensorBoard or MLflow cannot be written to."""

@@ -39,7 +39,7 @@ def manifest(
         commit=commit(),
         seed=config.seed,
         seeds={f"repeat {i}": config.seed + i for i in range(config.repeats)},
-        config=_shown(config),
+        config=shown(config),
         started_utc=started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(seconds, 1),
         machine=machine(),
@@ -49,21 +49,24 @@ def manifest(
             provenance=raw.provenance,
             sha256=data_hash(raw),
         ),
-        packages=_versions(),
+        packages=versions(),
     )
 
 
-def _shown(config: Config) -> dict[str, Any]:
-    """Return the configuration without the folders of the machine it ran on."""
+def shown(config: Config) -> dict[str, Any]:
+    """Return the configuration without the folders and hosts of who ran it."""
     found: dict[str, Any] = config.model_dump(mode="json")
     for section, key in (("data", "folder"), ("output", "out")):
         found[section][key] = Path(found[section][key]).name or found[section][key]
+    if found["log"]["mlflow"]:
+        found["log"]["mlflow"] = "given"
     if found["data"]["sites"]:
         del found["data"]["source"]  # the sites take its place
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a run rests on."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     for name in OPTIONAL:
         with suppress(importlib.metadata.PackageNotFoundError):

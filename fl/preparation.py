@@ -18,6 +18,8 @@ from fl.folder import RunFolder
 from fl.progress import Reporter
 from fl.protection import Protection, UnavailableError, build, counter_for
 from fl.report import Refusal
+from fl.round_log import Listener
+from fl.shelf import Shelf
 from fl.stages import Setting
 
 
@@ -42,7 +44,14 @@ class Ready:
         """Return whether the records are built in, so that anybody has them."""
         return self.raw.builtin
 
-    def setting(self, folder: RunFolder, progress: Reporter) -> Setting:
+    def setting(
+        self,
+        folder: RunFolder,
+        progress: Reporter,
+        *,
+        shelf: Shelf,
+        trackers: tuple[Listener, ...],
+    ) -> Setting:
         """Return what the stages are given."""
         return Setting(
             raw=self.raw,
@@ -50,6 +59,8 @@ class Ready:
             config=self.config,
             folder=folder,
             progress=progress,
+            shelf=shelf,
+            trackers=trackers,
         )
 
 

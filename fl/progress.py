@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,12 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
+# Seconds between two lines of one piece of work where there is no terminal.
+NOW_AND_THEN_S = 10.0
+
 
 class Task(Protocol):
     """One piece of work with a known number of steps."""
 
-    def advance(self, note: str = "") -> None:
-        """Report one step done; ``note`` says where things stand."""
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """Report steps done; ``note`` says where things stand."""
 
 
 class Reporter(Protocol):
@@ -55,7 +60,7 @@ def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
 
 
 class _Nothing:
-    def advance(self, note: str = "") -> None:
+    def advance(self, note: str = "", steps: int = 1) -> None:
         """Do nothing."""
 
 
@@ -72,8 +77,8 @@ class _Bar:
         self._bars = bars
         self._id = bars.add_task(name, total=total, note="")
 
-    def advance(self, note: str = "") -> None:
-        self._bars.update(self._id, advance=1, note=note)
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        self._bars.update(self._id, advance=steps, note=note)
 
 
 class _Lines:
@@ -82,14 +87,23 @@ class _Lines:
 
 
 class _Line:
-    """Prints one line when the work starts and one when it ends."""
+    """Prints one line when the work starts, one now and then, and one when it ends."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
-        print(f"{name}: {total} steps", file=sys.stderr, flush=True)
+        self._lock = threading.Lock()  # rounds are reported from a thread of their own
+        self._said_at = time.monotonic()
+        self._say(f"{total} steps")
 
-    def advance(self, note: str = "") -> None:
-        self._done += 1
-        if self._done == self._total:
-            tail = f" ({note})" if note else ""
-            print(f"{self._name}: done{tail}", file=sys.stderr, flush=True)
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        tail = f" ({note})" if note else ""
+        with self._lock:
+            self._done += steps
+            if self._done == self._total and steps:
+                self._say(f"done{tail}")
+            elif time.monotonic() - self._said_at >= NOW_AND_THEN_S:
+                self._said_at = time.monotonic()
+                self._say(f"{self._done} of {self._total}{tail}")
+
+    def _say(self, words: str) -> None:
+        print(f"{self._name}: {words}", file=sys.stderr, flush=True)

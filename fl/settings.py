@@ -13,6 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator
 
 from fl.data.settings import DataConfig
+from fl.log_settings import LogConfig
 from fl.privacy_settings import PrivacyConfig
 from fl.section import Section, Size
 from fl.usercode import USER_CODE
@@ -204,6 +205,7 @@ class Config(Section):
     protections: ProtectionsConfig = ProtectionsConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     attacks: AttacksConfig = AttacksConfig()
+    log: LogConfig = LogConfig()
     output: OutputConfig = OutputConfig()
 
     @field_validator("federation")

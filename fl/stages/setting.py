@@ -9,6 +9,8 @@ from fl.data import Dataset, RawTable
 from fl.folder import RunFolder
 from fl.progress import Reporter
 from fl.protection import Protection
+from fl.round_log import Listener
+from fl.shelf import Shelf
 
 # Effort of the attacks by profile: victims, matching iterations.
 EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
@@ -24,6 +26,8 @@ class Setting:
         config: the resolved configuration.
         folder: that the run is written to.
         progress: told of long work.
+        shelf: keeps finished pieces for a later sitting; None keeps none.
+        trackers: told of every round.
     """
 
     raw: Dataset | RawTable
@@ -31,6 +35,8 @@ class Setting:
     config: Config
     folder: RunFolder
     progress: Reporter
+    shelf: Shelf | None = None
+    trackers: tuple[Listener, ...] = ()
 
 
 def effort(config: Config) -> tuple[int, int]:

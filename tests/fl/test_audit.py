@@ -300,7 +300,7 @@ class _Stopping:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def advance(self, detail: str = "") -> None:
+    def advance(self, detail: str = "", steps: int = 1) -> None:
         if detail.startswith(self._name):
             raise KeyboardInterrupt
 
@@ -310,7 +310,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_what_was_not(tmp_path: Path) -> Non
         _config(),
         out=tmp_path / "run",
         force=False,
-        progress=_StopsAfter("none, seed 1"),
+        progress=_StopsAfter("none, seed 1: accuracy"),
     )
     assert result.interrupted
     assert {row.verdict for row in result.report.leakage} == {Verdict.NOT_MEASURED}
@@ -325,7 +325,7 @@ def test_ctrl_c_before_anything_is_complete_keeps_the_log(tmp_path: Path) -> Non
             _config(),
             out=tmp_path / "run",
             force=False,
-            progress=_StopsAfter("none, seed 0"),
+            progress=_StopsAfter("none, seed 0: accuracy"),
         )
     lines = (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()
     assert len(lines) == 4

@@ -1,0 +1,221 @@
+"""A run under way, one round at a time: spend, train, sum, release, record.
+
+The ledger stands before every round: whose budget would not last takes no part. What
+happens in a round follows from the model before it, the seed and its number, and
+touches nothing but the course it is given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+import dp
+import secagg
+from fl import privacy
+from fl.checkpoint import Checkpoint, KeptRound, digest
+from fl.config import Config
+from fl.federation import Client, Federation
+from fl.local import evaluate
+from fl.models import build, load_vector, parameter_count, to_vector
+from fl.protection import Protection
+from fl.round import Snapshot, draw_cohort, draw_vanishing, released, run_one
+from fl.run_record import RoundRecord
+from fl.seeds import seed_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a run is given and what does not change."""
+
+    federation: Federation
+    protection: Protection
+    config: Config
+    seed: int
+    keep: Collection[int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Course:
+    """A run under way.
+
+    Attributes:
+        model: holds the released model.
+        books: the ledger; None without differential privacy.
+        began: when the clock would have started, had the run never been cut off.
+        rounds: the finished ones.
+        snapshots: the rounds kept whole.
+        kept: by their indices, what it takes to play them again.
+        due: the next round that is not aborted is to be kept.
+        failure: why the last aborted round was aborted.
+    """
+
+    model: torch.nn.Module
+    books: dp.Ledger | None
+    began: float
+    rounds: list[RoundRecord] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    kept: dict[int, KeptRound] = field(default_factory=dict)
+    due: bool = False
+    failure: secagg.AbortError | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time of the training so far."""
+        return time.perf_counter() - self.began
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all that it takes to go on from here."""
+        releases, refusals = totals(self.books)
+        return Checkpoint(
+            rounds=tuple(self.rounds),
+            model=to_vector(self.model),
+            kept=dict(self.kept),
+            due=self.due,
+            releases=releases,
+            refusals=refusals,
+            seconds=self.seconds,
+        )
+
+
+def begin(terms: Terms) -> Course:
+    """Return a course before its first round: a fresh model and an empty ledger."""
+    began, federation = time.perf_counter(), terms.federation
+    model = build(
+        terms.config.model,
+        federation.input_shape,
+        federation.classes,
+        seed_for(terms.seed, "model"),
+    )
+    return Course(model=model, books=_open(terms.protection, terms.config), began=began)
+
+
+def advance(course: Course, terms: Terms, index: int) -> None:
+    """Play one round: spend, train, sum, release, record."""
+    began, protection, seed = time.perf_counter(), terms.protection, terms.seed
+    course.due = course.due or index in terms.keep
+    before, sent, admitted = to_vector(course.model), None, tuple[Client, ...]()
+    cohort = draw_cohort(terms.federation, terms.config, seed=seed, index=index)
+    try:
+        admitted = admit(course.books, cohort, protection)
+        sent = play_round(course.model, admitted, terms, index, look=course.due)
+        if course.due:  # a kept round that was aborted is made up for by the next one
+            course.snapshots.append(sent)
+            after = digest(to_vector(course.model))
+            course.kept[index] = KeptRound(before=before, after=after)
+            course.due = False
+    except secagg.AbortError as error:
+        course.failure = error
+        _release_noise_alone(course.model, protection, seed, index)
+    except dp.BudgetExceeded:
+        pass  # nothing was sent and nothing is released
+    vanished = draw_vanishing(admitted, terms.config, seed=seed, index=index)
+    record = _record(course, terms, sent, index)
+    course.rounds.append(
+        replace(
+            record,
+            cohort=len(cohort),
+            refused=len(cohort) - len(admitted),
+            dropouts=len(vanished),
+            seconds=time.perf_counter() - began,
+        )
+    )
+
+
+def play_round(
+    model: torch.nn.Module,
+    admitted: tuple[Client, ...],
+    terms: Terms,
+    index: int,
+    *,
+    look: bool,
+) -> Snapshot:
+    """Play the messages of a round and leave the released model in ``model``.
+
+    Raises:
+        secagg.AbortError: as `fl.round.run_one`.
+    """
+    return run_one(
+        model,
+        admitted,
+        terms.protection,
+        terms.config,
+        seed=terms.seed,
+        index=index,
+        look=look,
+    )
+
+
+def admit(
+    books: dp.Ledger | None, cohort: Sequence[Client], protection: Protection
+) -> tuple[Client, ...]:
+    """Spend what the round costs, before it begins; return who may take part.
+
+    Raises:
+        dp.BudgetExceeded: the server's mechanism may not be run once more.
+    """
+    if books is not None and protection.central is not None:
+        books.spend(privacy.EVERYBODY, protection.central.event)
+    if books is None or protection.example is None:
+        return tuple(cohort)
+    return privacy.admit(books, cohort, protection.example)
+
+
+def totals(books: dp.Ledger | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Return each party's releases and refusals."""
+    if books is None:
+        return {}, {}
+    releases = Counter[str]()
+    for entry in books.entries():
+        releases[entry.party] += entry.count
+    return dict(releases), books.refusals
+
+
+def _open(protection: Protection, config: Config) -> dp.Ledger | None:
+    if protection.unit is None:
+        return None
+    return privacy.ledger(protection.unit, config)
+
+
+def _release_noise_alone(
+    model: torch.nn.Module, protection: Protection, seed: int, index: int
+) -> None:
+    """Release the noise of a sum that nobody is in, where there is noise."""
+    before = to_vector(model)
+    change = released(protection, None, len(before), seed=seed, name=("round", index))
+    load_vector(model, before + change)
+
+
+def _record(
+    course: Course, terms: Terms, sent: Snapshot | None, index: int
+) -> RoundRecord:
+    model, held_out = course.model, terms.federation.held_out
+    event, spent = terms.protection.event, None
+    if course.books is not None and event is not None:
+        spent = privacy.spent(course.books, event)
+    accuracy, losses = evaluate(model, held_out.x, held_out.y)
+    record = RoundRecord(
+        index=index,
+        aborted=True,
+        accuracy=accuracy,
+        loss=float(losses.mean()),
+        epsilon=spent,
+    )
+    if sent is None:
+        return record
+    aggregate, model_bytes = sent.aggregate, 4 * parameter_count(model)
+    return replace(
+        record,
+        aborted=False,
+        survivors=len(aggregate.survivors),
+        bytes_up=float(np.mean(list(aggregate.bytes_up.values()))),
+        bytes_down=float(np.mean(list(aggregate.bytes_down.values()))) + model_bytes,
+        client_cpu_s=aggregate.client_cpu_s,
+        server_cpu_s=aggregate.server_cpu_s,
+        max_error=aggregate.max_error,
+    )
