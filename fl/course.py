@@ -92,7 +92,9 @@ def begin(terms: Terms) -> Course:
         federation.classes,
         seed_for(terms.seed, "model"),
     )
-    return Course(model=model, books=_open(terms.protection, terms.config), began=began)
+    return Course(
+        model=model, books=open_books(terms.protection, terms.config), began=began
+    )
 
 
 def advance(course: Course, terms: Terms, index: int) -> None:
@@ -176,7 +178,8 @@ def totals(books: dp.Ledger | None) -> tuple[dict[str, int], dict[str, int]]:
     return dict(releases), books.refusals
 
 
-def _open(protection: Protection, config: Config) -> dp.Ledger | None:
+def open_books(protection: Protection, config: Config) -> dp.Ledger | None:
+    """Return a run's empty ledger; None without differential privacy."""
     if protection.unit is None:
         return None
     return privacy.ledger(protection.unit, config)

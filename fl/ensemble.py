@@ -1,0 +1,131 @@
+"""Many federations trained in step: one stack of all their clients in every round.
+
+What `fl.run.train` does for one federation, without its log and messages: shadow models
+need the model at the end alone. Everything random follows from each federation's own
+seed, so a member is trained as it would be alone, up to float32 rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import dp
+import secagg
+from fl.config import Config
+from fl.course import admit, open_books
+from fl.errors import UserError
+from fl.federation import Client, Federation
+from fl.models import build, to_vector
+from fl.protection import Protection
+from fl.round import aggregate, draw_cohort, draw_vanishing, released
+from fl.seeds import seed_for
+from fl.updates import Turn, clipped_changes
+
+
+def train_ensemble(
+    federations: Sequence[Federation],
+    protection: Protection,
+    config: Config,
+    *,
+    seeds: Sequence[int],
+) -> NDArray[np.float32]:
+    """Train every federation for the configured rounds; return the final models.
+
+    Args:
+        federations: of one shape of records and number of classes.
+        protection: of all; its aggregator sums in the clear.
+        config: of all.
+        seeds: one per federation.
+
+    Returns:
+        (federations, parameters) float32.
+
+    Raises:
+        UserError: too few clients were left in every round of a federation.
+    """
+    first = federations[0]
+    models = [
+        build(config.model, first.input_shape, first.classes, seed_for(seed, "model"))
+        for seed in seeds
+    ]
+    vectors = np.stack([to_vector(model) for model in models])
+    books = [open_books(protection, config) for _ in federations]
+    moved = np.zeros(len(seeds), dtype=bool)
+    for index in range(config.training.rounds):
+        cohorts = [
+            _admitted(one, own, protection, config, seed=seed, index=index)
+            for one, own, seed in zip(federations, books, seeds, strict=True)
+        ]
+        turns = [
+            Turn(client, start, seed)
+            for start, (cohort, seed) in enumerate(zip(cohorts, seeds, strict=True))
+            for client in cohort or ()
+        ]
+        changes = clipped_changes(models[0], vectors, turns, protection, config, index)
+        moves, at = np.zeros_like(vectors), 0
+        for place, (cohort, seed) in enumerate(zip(cohorts, seeds, strict=True)):
+            if cohort is None:
+                continue  # its budget is spent: nothing is sent, nothing released
+            own = changes[at : at + len(cohort)]
+            at += len(cohort)
+            moves[place] = _released(
+                cohort, own, vectors[place], protection, config, seed=seed, index=index
+            )
+        moved |= moves.any(axis=1)
+        vectors = vectors + moves
+    if not moved.all():
+        raise UserError(
+            f"no round of {np.count_nonzero(~moved)} of {len(moved)} shadow "
+            "federations could be finished; raise federation.drop or lower "
+            "federation.dropout."
+        )
+    return vectors
+
+
+def _admitted(
+    federation: Federation,
+    books: dp.Ledger | None,
+    protection: Protection,
+    config: Config,
+    *,
+    seed: int,
+    index: int,
+) -> tuple[Client, ...] | None:
+    """Return who takes part in a round; None if the round's budget is not there."""
+    cohort = draw_cohort(federation, config, seed=seed, index=index)
+    try:
+        return admit(books, cohort, protection)
+    except dp.BudgetExceeded:
+        return None
+
+
+def _released(
+    cohort: Sequence[Client],
+    changes: Sequence[NDArray[np.float32]],
+    before: NDArray[np.float32],
+    protection: Protection,
+    config: Config,
+    *,
+    seed: int,
+    index: int,
+) -> NDArray[np.float32]:
+    """Sum one federation's changes and return what its round releases."""
+    name = ("round", index)
+    try:
+        snapshot = aggregate(
+            {client.name: own for client, own in zip(cohort, changes, strict=True)},
+            {client.name: protection.weight(client.records) for client in cohort},
+            before,
+            protection,
+            config,
+            vanish=draw_vanishing(cohort, config, seed=seed, index=index),
+            seed=seed,
+            name=name,
+            look=False,
+        )
+    except secagg.AbortError:
+        return released(protection, None, len(before), seed=seed, name=name)
+    return snapshot.released
