@@ -13,6 +13,8 @@ from attacks import Estimate, clopper_pearson
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence, Repeat
+from fl.federation import Federation as Federated
+from fl.local import engine_for
 from fl.models import build, parameter_count
 from fl.plans import plan, promise, smallest_cohort
 from fl.report import (
@@ -50,7 +52,24 @@ def federation(
         data=config.name,
         plan_sentence=promise(config),
         cohort=config.federation.cohort,
+        trained=_trained(model, first, config),
     )
+
+
+def _trained(model: torch.nn.Module, federation: Federated, config: Config) -> str:
+    """Say how the clients' training was batched, and why so."""
+    largest = max(client.records for client in federation.clients)
+    engine = engine_for(
+        model,
+        federation.input_shape,
+        batch_size=min(config.training.batch_size, largest),
+    )
+    how = {
+        "by hand": "all clients at once",
+        "vmap": "all clients at once",
+        "loop": "one client after the other",
+    }
+    return f"{how[engine.name]} ({engine.why})"
 
 
 def utility(evidence: Evidence, config: Config) -> tuple[UtilityRow, ...]:

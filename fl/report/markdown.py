@@ -80,6 +80,7 @@ def _setting(report: Report) -> list[str]:
         ("partition", fed.partition),
         ("input", " × ".join(map(str, fed.input_shape)) + f", {fed.classes} classes"),
         ("model", f"{fed.model}, {fed.parameters} parameters"),
+        ("trained", fed.trained or "-"),
     ]
     return [
         "## The setting",

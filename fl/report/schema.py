@@ -66,7 +66,8 @@ class Federation(Record):
 
     `plan_sentence` is the plan's own guarantee in words; `threshold` and
     `honest_min` are null where no secure aggregation was planned. `cohort` is how many
-    clients are expected in a round.
+    clients are expected in a round. `trained` is how clients' training was batched, and
+    why so; it changes no result.
     """
 
     clients: Annotated[int, Field(ge=1)]
@@ -85,6 +86,7 @@ class Federation(Record):
     data: Name
     plan_sentence: Name
     cohort: Annotated[int, Field(ge=1)] | None = None
+    trained: Name | None = None
 
 
 class Gate(Record):
