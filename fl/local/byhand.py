@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, softmax
 
 from fl.local.layers import Kept, Layer, takes_images
-from fl.local.slopes import ExampleSlope
+from fl.local.slopes import LayerSlope
 
 
 def slopes(
@@ -16,7 +16,7 @@ def slopes(
     x: Tensor,
     y: Tensor,
     weights: Tensor,
-) -> list[ExampleSlope]:
+) -> list[LayerSlope]:
     """Return the slopes of each client's weighted cross-entropy.
 
     Args:
@@ -41,7 +41,7 @@ def slopes(
     back = softmax(out, dim=2)
     back.scatter_add_(2, y.unsqueeze(2), back.new_full((), -1.0).expand(*y.shape, 1))
     back.mul_(weights.unsqueeze(2))
-    found: list[ExampleSlope] = []  # last parameter first
+    found: list[LayerSlope] = []  # last parameter first
     for layer, own, kept in reversed(passed):
         start -= layer.count
         got, back = layer.backward(own, kept, back, below=start > 0)

@@ -129,7 +129,12 @@ def examples_of(model: nn.Module, engine: Engine) -> Examples:
             autodiff.of_each_record(forward, parameters, x, y)
         )
     return lambda parameters, x, y: StackedExamples(
-        byhand.slopes(layers, parameters, x, y, torch.ones_like(y, dtype=x.dtype))
+        [
+            slope.of_records()
+            for slope in byhand.slopes(
+                layers, parameters, x, y, torch.ones_like(y, dtype=x.dtype)
+            )
+        ]
     )
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from fl.local.slopes import ExampleSlope, Product, Total, apart
+from fl.local.slopes import LayerSlope, Product, Total, apart
 
 Parameters = Sequence[Tensor]
-Slopes = tuple[ExampleSlope, ...]
+Slopes = tuple[LayerSlope, ...]
 Kept = tuple[Tensor, ...]
 
 

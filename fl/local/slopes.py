@@ -22,6 +22,8 @@ from torch import Tensor
 # A factor of a record's gradient with a larger norm counts as not finite: scaled down
 # to any clip norm it would leave float32's range, and its own clip norm with it.
 LARGEST = 2.0**60
+# Below this a factor would lose digits in float32.
+SMALLEST = 2.0**-100
 
 
 class Slope(Protocol):
@@ -32,6 +34,13 @@ class Slope(Protocol):
 
     def descend(self, parameter: Tensor, rate: float) -> None:
         """Subtract ``rate`` times it from the stacked ``parameter``, in place."""
+
+
+class LayerSlope(Slope, Protocol):
+    """The same, from a layer by hand."""
+
+    def of_records(self) -> ExampleSlope:
+        """Return it with each record's own share within reach."""
 
 
 class ExampleSlope(Slope, Protocol):
@@ -79,16 +88,20 @@ class Product:
             parameter.baddbmm_(self.back.transpose(1, 2), self.given, alpha=-rate)
 
     def squared_norms(self) -> Tensor:
-        """Return each record's squared norm."""
+        """Return each record's squared norm: one place, so that of the product."""
+        return _squared(self.back) * _squared(self.given)
+
+    def of_records(self) -> Product | Each:
+        """Return it with each record's share apart: made, where places add up."""
         clients, rows, outputs = self.back.shape
-        if rows == self.width:  # one place: the product of the norms
-            return _squared(self.back) * _squared(self.given)
-        # Several places add up: made, since the short cut by inner products cancels.
+        if rows == self.width:
+            return self
+        # Norms could be had from inner products of places, but those cancel.
         places = rows // self.width
         back = self.back.reshape(clients * self.width, places, outputs)
         given = self.given.reshape(clients * self.width, places, -1)
-        made = torch.bmm(back.transpose(1, 2), given)
-        return _squared(made.flatten(1)).view(clients, self.width)
+        made = self._shaped(torch.bmm(back.transpose(1, 2), given))
+        return Each(apart(made, 0, (clients, self.width)))
 
     def without(self, rows: Tensor) -> Product:
         """Return it with zeros for some records."""
@@ -123,10 +136,13 @@ class Total:
 
     def squared_norms(self) -> Tensor:
         """Return each record's squared norm."""
-        back = self.back
-        if back.shape[1] != self.width:
-            back = apart(back, 1, (self.width, -1)).sum(dim=2)
-        return _squared(back)
+        return _squared(self.back)
+
+    def of_records(self) -> Total:
+        """Return it with each record's places added up."""
+        if self.back.shape[1] == self.width:
+            return self
+        return Total(apart(self.back, 1, (self.width, -1)).sum(dim=2), self.width)
 
     def without(self, rows: Tensor) -> Total:
         """Return it with zeros for some records."""
@@ -189,20 +205,15 @@ def _squared(rows: Tensor) -> Tensor:
 
 
 def _times(factors: Tensor, rows: Tensor) -> Tensor:
-    # The product in float64: a factor alone may be too small for float32.
-    return (rows * _spread(factors, rows)).to(rows.dtype)
+    """Scale each record's row, in float64 where a factor is too small for float32."""
+    spread = factors.unsqueeze(2)
+    if bool(((factors == 0) | (factors > SMALLEST)).all()):
+        return rows * spread.to(rows.dtype)
+    return (rows * spread).to(rows.dtype)
 
 
 def _without(records: Tensor, rows: Tensor) -> Tensor:
-    return rows.masked_fill(_spread(records, rows), 0.0)
-
-
-def _spread(of_records: Tensor, rows: Tensor) -> Tensor:
-    """Repeat what there is per record for each of its places."""
-    places = rows.shape[1] // of_records.shape[1]
-    if places > 1:
-        of_records = of_records.repeat_interleave(places, dim=1)
-    return of_records.unsqueeze(2)
+    return rows.masked_fill(records.unsqueeze(2), 0.0)
 
 
 def apart(tensor: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
