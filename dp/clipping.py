@@ -60,7 +60,8 @@ def clip_l2(vector: NDArray[np.floating], bound: float) -> Clipped:
         bound: L2 norm, in [2^-100, 2^100].
 
     Returns:
-        The clipped vector, in float32.
+        The clipped vector, in float32; the one given itself, not a copy, if it is
+        short enough and of that type.
 
     Raises:
         ValueError: the caller's: a non-finite or non-float vector, a bound out of
@@ -80,13 +81,17 @@ def clip_l2(vector: NDArray[np.floating], bound: float) -> Clipped:
         raise ValueError("vector is NaN or infinite somewhere; clip finite updates.")
     largest = float(np.abs(exact).max(initial=0.0))
     if largest == 0.0:
-        return Clipped(vector=vector.astype(np.float32), l2_bound=bound, factor=1.0)
+        return Clipped(
+            vector=vector.astype(np.float32, copy=False), l2_bound=bound, factor=1.0
+        )
     # Dividing by the largest coordinate first keeps the squares from overflowing.
     unit = exact / largest
     length = float(np.sqrt(np.square(unit).sum()))
     target = bound * MARGIN
     if largest <= target / length:
-        return Clipped(vector=vector.astype(np.float32), l2_bound=bound, factor=1.0)
+        return Clipped(
+            vector=vector.astype(np.float32, copy=False), l2_bound=bound, factor=1.0
+        )
     scaled = unit * (target / length)
     factor = target / length / largest
     return Clipped(vector=scaled.astype(np.float32), l2_bound=bound, factor=factor)
