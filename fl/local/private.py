@@ -138,7 +138,7 @@ def _descend(
 ) -> None:
     """Take every step of a chunk, in place."""
     members, mechanism = stack.members, recipe.mechanism
-    sizes = [len(member.y) for member in members]
+    sizes = [member.records for member in members]
     keys = [member.key for member in members]
     coins = draw_coins(sizes, keys, steps=recipe.steps, rate=mechanism.sampling_rate)
     optimiser = optimiser_for(recipe.rule, stack.parameters, ())
@@ -204,8 +204,8 @@ def _bytes_of(
     member: Member, recipe: PrivateRecipe, engine: Engine, kept: int, length: int
 ) -> int:
     """Estimate what one client of a stack takes, were its sample as expected."""
-    width = min(len(member.y), 1 + round(2 * recipe.mechanism.batch_size))
+    width = min(member.records, 1 + round(2 * recipe.mechanism.batch_size))
     made = 0 if engine.name == "by hand" else 8 * width * length
-    coins = 24 * recipe.steps * len(member.y)
+    coins = 24 * recipe.steps * member.records
     records = member.x.numel() * member.x.element_size()
     return records + coins + 2 * width * kept + made + 32 * length

@@ -39,6 +39,11 @@ class Member(NamedTuple):
     key: int
     start: int = 0
 
+    @property
+    def records(self) -> int:
+        """Return N."""
+        return self.y.numel()
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -139,7 +144,7 @@ def _chunks(
     alone: bool,
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the places of each chunk's members, most records first."""
-    sizes = np.array([len(member.y) for member in members])
+    sizes = np.array([member.records for member in members])
     # Most records first: those who still move are then a prefix.
     order = np.argsort(-sizes, kind="stable")
     start = 0

@@ -69,7 +69,7 @@ def train_stacked(
     kept = 0 if alone else saved_bytes(model, tuple(members[0].x.shape[1:]))
 
     def work(stack: Stack) -> None:
-        sizes = [len(member.y) for member in stack.members]
+        sizes = [member.records for member in stack.members]
         keys = [member.key for member in stack.members]
         if alone:
             # Dropout draws from it. (torch.manual_seed also visits every device.)
@@ -111,7 +111,7 @@ def engine_of(model: nn.Module, members: Sequence[Member], batch_size: int) -> E
     return engine_for(
         model,
         tuple(members[0].x.shape[1:]),
-        batch_size=min(batch_size, max(len(member.y) for member in members)),
+        batch_size=min(batch_size, max(member.records for member in members)),
     )
 
 
@@ -168,8 +168,8 @@ def bytes_of(model: nn.Module, member: Member, recipe: Recipe, kept: int) -> int
         recipe: the steps.
         kept: bytes that the backward pass of one record keeps.
     """
-    width = min(recipe.batch_size, len(member.y))
-    plan = 8 * width * steps_of(len(member.y), recipe.epochs, recipe.batch_size)
+    width = min(recipe.batch_size, member.records)
+    plan = 8 * width * steps_of(member.records, recipe.epochs, recipe.batch_size)
     state = {"sgd": 2 + (recipe.rule.momentum > 0), "adam": 5}[recipe.rule.optimizer]
     return (
         member.x.numel() * member.x.element_size()
