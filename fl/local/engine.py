@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fl.local import autodiff, byhand
 from fl.local.autodiff import by_vmap, lent
 from fl.local.examples import StackedExamples
-from fl.local.layers import layers_of, takes_images
+from fl.local.layers import Image, images_of, layers_of, takes_images
 from fl.local.slopes import Slope
 from fl.local.thread import one_thread
 
@@ -62,10 +62,18 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How a model is stacked, and the reason in a few words."""
+    """How a model is stacked, and the reason in a few words.
+
+    Attributes:
+        name: see the module.
+        why: it and no faster one.
+        images: per parameter, the image that its inputs are; the stack then holds it
+            with channels last. Empty where it is held as torch does.
+    """
 
     name: Literal["by hand", "vmap", "loop"]
     why: str
+    images: tuple[Image | None, ...] = ()
 
 
 @one_thread()
@@ -87,7 +95,8 @@ def engine_for(
         return Engine("loop", reason)
     layers = layers_of(model)
     if layers is not None and (len(input_shape) == 3 or not takes_images(layers)):
-        return Engine("by hand", "a sequence of layers that are batched by hand")
+        why = "a sequence of layers that are batched by hand"
+        return Engine("by hand", why, images_of(layers, input_shape))
     known = _known(model)
     reason = None if known else _tried(model, input_shape)
     if reason is not None:

@@ -20,6 +20,7 @@ from fl.local.slopes import LayerSlope, Product, Total, apart
 Parameters = Sequence[Tensor]
 Slopes = tuple[LayerSlope, ...]
 Kept = tuple[Tensor, ...]
+Image = tuple[int, int, int]
 
 
 class Layer(Protocol):
@@ -47,27 +48,20 @@ class Layer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Flatten:
-    """Any records to (clients, width, features), in torch's order of features."""
+    """Any records to (clients, width, features), channels last."""
 
-    image: bool
     count: int = 0
 
     def forward(self, own: Parameters, given: Tensor) -> tuple[Tensor, Kept]:
         """Flatten."""
-        if not self.image:
-            return given.flatten(2), (given,)
-        return given.permute(0, 1, 4, 2, 3).flatten(2), (given,)
+        return given.flatten(2), (given,)
 
     def backward(
         self, own: Parameters, kept: Kept, back: Tensor, *, below: bool
     ) -> tuple[Slopes, Tensor]:
         """Give the gradient its shape back."""
         (given,) = kept
-        if not self.image:
-            return (), back.view(given.shape)
-        height, width, channels = given.shape[2:]
-        images = apart(back, 2, (channels, height, width))
-        return (), images.permute(0, 1, 3, 4, 2).contiguous()
+        return (), back.view(given.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +92,7 @@ class Dense:
 
     def forward(self, own: Parameters, given: Tensor) -> tuple[Tensor, Kept]:
         """Multiply and add."""
-        return _affine(own, own[0], given), (given,)
+        return _affine(own, given), (given,)
 
     def backward(
         self, own: Parameters, kept: Kept, back: Tensor, *, below: bool
@@ -112,8 +106,12 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """nn.Conv2d with stride 1 and zero padding, as one product over patches."""
+    """nn.Conv2d with stride 1 and zero padding, as one product over patches.
 
+    Its weights are (outputs, height * width * channels).
+    """
+
+    outputs: int
     kernel: tuple[int, int]
     padding: tuple[int, int]
     count: int
@@ -121,8 +119,7 @@ class Convolution:
     def forward(self, own: Parameters, given: Tensor) -> tuple[Tensor, Kept]:
         """Multiply the patches by the weights."""
         cut, (height, width) = _patches(given, self.kernel, self.padding)
-        weight = own[0].permute(0, 1, 3, 4, 2).flatten(2)
-        out = _affine(own, weight, cut)
+        out = _affine(own, cut)
         return apart(out, 1, (given.shape[1], height, width)), (cut,)
 
     def backward(
@@ -130,10 +127,8 @@ class Convolution:
     ) -> tuple[Slopes, Tensor]:
         """Return the factors, and the gradient by the input."""
         (cut,) = kept
-        records, channels = back.shape[1], own[0].shape[2]
-        rows = back.flatten(1, 3)
-        product = Product(rows, cut, records, (*self.kernel, channels))
-        slopes = (product, Total(rows, records))[: self.count]
+        records, rows = back.shape[1], back.flatten(1, 3)
+        slopes = (Product(rows, cut, records), Total(rows, records))[: self.count]
         if not below:
             return slopes, back
         # Stride 1: the transposed convolution is one with the kernel turned around.
@@ -141,7 +136,8 @@ class Convolution:
             k - 1 - p for k, p in zip(self.kernel, self.padding, strict=True)
         )
         spread, size = _patches(back, self.kernel, (around[0], around[1]))
-        turned = own[0].flip(3, 4).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        weight = apart(own[0], 2, (*self.kernel, -1))
+        turned = weight.flip(2, 3).permute(0, 2, 3, 1, 4).flatten(1, 3)
         return slopes, apart(torch.bmm(spread, turned), 1, (records, *size))
 
 
@@ -190,9 +186,8 @@ def layers_of(model: nn.Module) -> tuple[Layer, ...] | None:
     flat = next((i for i, one in enumerate(modules) if _flattens(one)), None)
     if flat is None:
         return None
-    image = any(isinstance(one, nn.Conv2d | nn.MaxPool2d) for one in modules[:flat])
     for place, module in enumerate(modules):
-        layer = _layer(module, image=image and place == flat, spatial=place < flat)
+        layer = _layer(module, spatial=place < flat)
         if layer is None:
             return None
         found.append(layer)
@@ -200,17 +195,46 @@ def layers_of(model: nn.Module) -> tuple[Layer, ...] | None:
 
 
 def takes_images(layers: Sequence[Layer]) -> bool:
-    """Return whether the first layer wants channels last."""
-    flat = next(layer for layer in layers if isinstance(layer, Flatten))
-    return flat.image
+    """Return whether a layer wants images, channels last."""
+    return any(isinstance(layer, Convolution | MaxPool) for layer in layers)
 
 
-def _layer(module: nn.Module, *, image: bool, spatial: bool) -> Layer | None:
+def images_of(
+    layers: Sequence[Layer], input_shape: tuple[int, ...]
+) -> tuple[Image | None, ...]:
+    """Return what each parameter's inputs are to torch: (channels, height, width).
+
+    None where they are no image, so that there is no order to them to change.
+
+    Args:
+        layers: from `layers_of`.
+        input_shape: of one record, channels first.
+    """
+    found: list[Image | None] = []
+    image: Image | None = None
+    if takes_images(layers):
+        image = (input_shape[0], input_shape[1], input_shape[2])
+    for layer in layers:
+        if isinstance(layer, MaxPool) and image:
+            (down, right), (channels, high, wide) = layer.window, image
+            image = (channels, high // down, wide // right)
+        if isinstance(layer, Convolution) and image:
+            channels, high, wide = image
+            (kh, kw), (ph, pw) = layer.kernel, layer.padding
+            found += [(channels, kh, kw), None][: layer.count]
+            image = (layer.outputs, high + 2 * ph - kh + 1, wide + 2 * pw - kw + 1)
+        if isinstance(layer, Dense):
+            found += [image, None][: layer.count]
+            image = None
+    return tuple(found)
+
+
+def _layer(module: nn.Module, *, spatial: bool) -> Layer | None:
     kind = type(module)
     if kind is nn.ReLU:
         return Relu()
     if _flattens(module):
-        return Flatten(image)
+        return Flatten()
     if isinstance(module, nn.Linear) and kind is nn.Linear and not spatial:
         return Dense(1 if module.bias is None else 2)
     if isinstance(module, nn.Conv2d) and kind is nn.Conv2d and spatial:
@@ -227,7 +251,8 @@ def _convolution(module: nn.Conv2d) -> Convolution | None:
     (kh, kw), (ph, pw) = module.kernel_size, module.padding
     if ph >= kh or pw >= kw:
         return None
-    return Convolution((kh, kw), (ph, pw), 1 if module.bias is None else 2)
+    count = 1 if module.bias is None else 2
+    return Convolution(module.out_channels, (kh, kw), (ph, pw), count)
 
 
 def _pooling(module: nn.MaxPool2d) -> MaxPool | None:
@@ -244,10 +269,11 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _affine(own: Parameters, weight: Tensor, given: Tensor) -> Tensor:
+def _affine(own: Parameters, given: Tensor) -> Tensor:
+    weight = own[0].transpose(1, 2)
     if len(own) == 1:
-        return torch.bmm(given, weight.transpose(1, 2))
-    return torch.baddbmm(own[1].unsqueeze(1), given, weight.transpose(1, 2))
+        return torch.bmm(given, weight)
+    return torch.baddbmm(own[1].unsqueeze(1), given, weight)
 
 
 def _patches(

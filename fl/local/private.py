@@ -114,6 +114,7 @@ def train_private(
                 members,
                 to_vector(model)[None] if starts is None else starts,
                 work,
+                images=engine.images,
                 bytes_each=lambda one: _bytes_of(one, recipe, engine, kept, length),
                 limit=limit,
                 alone=alone,

@@ -67,25 +67,19 @@ class Product:
         back: (clients, width * places, outputs).
         given: (clients, width * places, inputs).
         width: records per client.
-        kernel: (height, width, channels) of a convolution's inputs; () for a layer
-            whose weights are (outputs, inputs).
     """
 
     back: Tensor
     given: Tensor
     width: int
-    kernel: tuple[int, ...] = ()
 
     def dense(self) -> Tensor:
         """Return it made."""
-        return self._shaped(torch.bmm(self.back.transpose(1, 2), self.given))
+        return torch.bmm(self.back.transpose(1, 2), self.given)
 
     def descend(self, parameter: Tensor, rate: float) -> None:
         """Subtract ``rate`` times it."""
-        if self.kernel:
-            parameter.sub_(self.dense(), alpha=rate)
-        else:
-            parameter.baddbmm_(self.back.transpose(1, 2), self.given, alpha=-rate)
+        parameter.baddbmm_(self.back.transpose(1, 2), self.given, alpha=-rate)
 
     def squared_norms(self) -> Tensor:
         """Return each record's squared norm: one place, so that of the product."""
@@ -100,7 +94,7 @@ class Product:
         places = rows // self.width
         back = self.back.reshape(clients * self.width, places, outputs)
         given = self.given.reshape(clients * self.width, places, -1)
-        made = self._shaped(torch.bmm(back.transpose(1, 2), given))
+        made = torch.bmm(back.transpose(1, 2), given)
         return Each(apart(made, 0, (clients, self.width)))
 
     def without(self, rows: Tensor) -> Product:
@@ -111,12 +105,6 @@ class Product:
     def weighted(self, factors: Tensor) -> Product:
         """Return it with each record's share times a factor."""
         return replace(self, back=_times(factors, self.back))
-
-    def _shaped(self, made: Tensor) -> Tensor:
-        if not self.kernel:
-            return made
-        # Channels come last here and first in torch's weights.
-        return apart(made, 2, self.kernel).permute(0, 1, 4, 2, 3).contiguous()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.local.layers import Image
+from fl.local.slopes import apart
 from fl.local.thread import each_chunk, one_thread
 from fl.models import parameter_count
 
@@ -46,27 +48,66 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How a model's vector is cut into a stack's parameters.
+
+    Attributes:
+        shapes: of the parameters in torch.
+        images: per parameter, (channels, height, width) of its inputs where the stack
+            wants them last; () if nowhere.
+    """
+
+    shapes: Sequence[torch.Size]
+    images: Sequence[Image | None]
+
+    def arranged(self, vectors: Tensor) -> list[Tensor]:
+        """Cut (rows, parameters) into the stack's parameters; copies where it must."""
+        return [
+            one
+            if image is None
+            else apart(one.flatten(2), 2, image).permute(0, 1, 3, 4, 2).flatten(2)
+            for one, image in self._each(vectors)
+        ]
+
+    def put(self, parameters: Sequence[Tensor], out: Tensor) -> None:
+        """Write the stack's parameters into vectors, (rows, parameters)."""
+        for (into, image), one in zip(self._each(out), parameters, strict=True):
+            if image is None:
+                into.copy_(one)
+                continue
+            channels, *size = image
+            first = apart(one, 2, (*size, channels)).permute(0, 1, 4, 2, 3)
+            into.view(first.shape).copy_(first)
+
+    def _each(self, vectors: Tensor) -> list[tuple[Tensor, Image | None]]:
+        parts = cut(vectors, self.shapes)
+        return list(zip(parts, self.images or [None] * len(parts), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """One chunk of clients, most records first.
 
     Attributes:
         members: in the order of the stack.
         places: (clients,) their places among all members.
-        parameters: each (clients, *shape), to be moved in place.
-        released: the same before training; (1, *shape) if all start alike.
+        layout: how vectors become parameters.
+        parameters: each (clients, ...), to be moved in place.
+        released: the same before training; (1, ...) if all start alike.
         x: all records, one client after the other.
         y: their labels.
     """
 
     members: Sequence[Member]
     places: NDArray[np.int64]
+    layout: Layout
     parameters: list[Tensor]
     released: list[Tensor]
     x: Tensor
     y: Tensor
 
     def shaped(self, vectors: Tensor) -> list[Tensor]:
-        """Cut (clients, parameters) into views shaped like the parameters."""
+        """Cut (clients, parameters), in the stack's own order, into views."""
         return cut(vectors, [one.shape[1:] for one in self.parameters])
 
 
@@ -85,6 +126,7 @@ def train_in_chunks(
     starts: NDArray[np.float32],
     work: Callable[[Stack], None],
     *,
+    images: Sequence[Image | None],
     bytes_each: Callable[[Member], int],
     limit: int,
     alone: bool,
@@ -97,31 +139,30 @@ def train_in_chunks(
         members: one or more.
         starts: (models, parameters) that they start from.
         work: moves a chunk's parameters in place.
+        images: see `Layout`.
         bytes_each: estimate of what one client of a chunk takes.
         limit: bytes that a chunk may take.
         alone: chunks of one client, one after the other.
         device: that the arithmetic runs on.
     """
     found = torch.empty((len(members), parameter_count(model)))
-    released = torch.from_numpy(starts).to(device)
-    shapes = [parameter.shape for parameter in model.parameters()]
+    layout = Layout([parameter.shape for parameter in model.parameters()], images)
+    released = layout.arranged(torch.from_numpy(starts).to(device))
 
     @torch.no_grad()
     def train(places: NDArray[np.int64]) -> None:
-        stack = _stack([members[i] for i in places], places, released, shapes, device)
+        stack = _stack([members[i] for i in places], places, released, layout, device)
         work(stack)
         # Where sizes are equal, places are a range and this is the result itself.
         whole = (
             places[-1] - places[0] == len(places) - 1 and (np.diff(places) > 0).all()
         )
         out = found[places[0] : places[-1] + 1] if whole else found[places]
-        for into, now, before in zip(
-            cut(out, shapes), stack.parameters, stack.released, strict=True
-        ):
-            if device.type == "cpu":
-                torch.sub(now, before, out=into)
-            else:
-                into.copy_(now - before)
+        moves = [
+            torch.sub(now, before, out=now)
+            for now, before in zip(stack.parameters, stack.released, strict=True)
+        ]
+        layout.put(moves, out)
         if not whole:
             found[places] = out
 
@@ -158,22 +199,23 @@ def _chunks(
 def _stack(
     members: Sequence[Member],
     places: NDArray[np.int64],
-    released: Tensor,
-    shapes: Sequence[torch.Size],
+    released: Sequence[Tensor],
+    layout: Layout,
     device: torch.device,
 ) -> Stack:
-    if len(released) == 1:
-        before = cut(released, shapes)
+    before = list(released)
+    if len(before[0]) == 1:
         parameters = [
             one.repeat(len(members), *[1] * (one.dim() - 1)) for one in before
         ]
     else:
         rows = torch.tensor([member.start for member in members], device=device)
-        before = [one.index_select(0, rows) for one in cut(released, shapes)]
+        before = [one.index_select(0, rows) for one in before]
         parameters = [one.clone() for one in before]
     return Stack(
         members=members,
         places=places,
+        layout=layout,
         parameters=parameters,
         released=before,
         x=torch.cat([member.x for member in members]).to(device),

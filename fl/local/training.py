@@ -96,6 +96,7 @@ def train_stacked(
             members,
             to_vector(model)[None] if starts is None else starts,
             work,
+            images=engine.images,
             bytes_each=lambda member: bytes_of(model, member, recipe, kept),
             limit=limit,
             alone=alone,
@@ -123,7 +124,7 @@ def _terms(
         terms.append(Proximal(stack.released, recipe.proximal))
     if control_variates is not None:
         own = torch.from_numpy(control_variates[stack.places]).to(stack.x.device)
-        terms.append(ControlVariates(stack.shaped(own)))
+        terms.append(ControlVariates(stack.layout.arranged(own)))
     return terms
 
 

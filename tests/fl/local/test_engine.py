@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fl.local import Recipe, Rule, engine_for, train_stacked
 from fl.local.byhand import slopes
-from fl.local.layers import layers_of
+from fl.local.layers import images_of, layers_of
+from fl.local.stack import Layout
 from fl.models import build
 from fl.settings import ModelConfig
 from tests.fl.local import oracle
@@ -129,6 +130,10 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([one.detach().reshape(-1) for one in tensors])
+
+
 def weighted_loss(model: nn.Module, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
     loss: Tensor = nn.functional.cross_entropy(model(x), y, reduction="none")
     return (loss * w).sum()
@@ -146,16 +151,16 @@ def test_the_gradient_by_hand_is_torchs(name: str) -> None:
     y = torch.randint(CLASSES, (3, 4))
     weights = torch.rand(3, 4, dtype=torch.float64)
     weights[0, 2:] = 0.0
-    pairs = list(zip(*(model.parameters() for model in alone), strict=True))
-    stack = [torch.stack([p.detach() for p in pair]) for pair in pairs]
+    layout = Layout([p.shape for p in alone[0].parameters()], images_of(layers, IMAGES))
+    vectors = torch.stack([flat(model.parameters()) for model in alone])
+    stack = layout.arranged(vectors)
     found = slopes(layers, stack, x.clone(), y, weights)
+    made = torch.empty_like(vectors)
+    layout.put([slope.dense() for slope in found], made)
     for client, model in enumerate(alone):
         loss = weighted_loss(model, x[client], y[client], weights[client])
-        wanted = torch.autograd.grad(loss, list(model.parameters()))
-        for slope, own in zip(found, wanted, strict=True):
-            made = slope.dense()[client]
-            assert made.shape == own.shape
-            assert torch.allclose(made, own, atol=1e-10)
+        wanted = flat(torch.autograd.grad(loss, list(model.parameters())))
+        assert torch.allclose(made[client], wanted, atol=1e-10)
     # To step along a slope is to subtract it.
     for slope, parameter in zip(found, stack, strict=True):
         moved = parameter.clone()

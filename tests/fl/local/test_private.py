@@ -20,6 +20,7 @@ from dp.sgd import DpSgd
 from fl.errors import ModelError
 from fl.local import Member, PrivateRecipe, Rule, engine_for, train_private
 from fl.local.engine import examples_of
+from fl.local.stack import Layout, cut
 from fl.models import to_vector
 from tests.fl.local import oracle
 from tests.fl.local.some import (
@@ -165,10 +166,12 @@ def test_per_example_gradients_equal_opacus(kind: str) -> None:
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.1)
-    pairs = zip(model.parameters(), other.parameters(), strict=True)
-    stack = [torch.stack([one.detach(), two.detach()]) for one, two in pairs]
+    engine = engine_for(model, shape)
+    layout = Layout([p.shape for p in model.parameters()], engine.images)
+    vectors = np.stack([to_vector(model), to_vector(other)])
+    stack = layout.arranged(torch.from_numpy(vectors))
     x, y = torch.randn(2, 5, *shape), torch.randint(CLASSES, (2, 5))
-    found = examples_of(model, engine_for(model, shape))(stack, x.clone(), y)
+    found = examples_of(model, engine)(stack, x.clone(), y)
     for client, own in enumerate((model, other)):
         wanted = opacus(own, x[client], y[client])
         norms = found.norms()[client].float()
@@ -176,7 +179,9 @@ def test_per_example_gradients_equal_opacus(kind: str) -> None:
         for record in range(5):
             one_hot = torch.zeros(2, 5, dtype=torch.float64)
             one_hot[client, record] = 1.0
-            sums = found.weighted_sums(one_hot)
+            arranged = found.weighted_sums(one_hot)
+            sums = torch.empty_like(arranged)
+            layout.put(cut(arranged, [one.shape[1:] for one in stack]), sums)
             assert torch.allclose(sums[client], wanted[record], rtol=1e-6, atol=1e-6)
             assert not sums[1 - client].any()
 
