@@ -189,6 +189,56 @@ def test_a_training_that_is_killed_goes_on_to_the_same_files(
     assert _content(tmp_path / "cut") == _content(whole)
 
 
+def _children(parent: int) -> set[int]:
+    """Return the worker processes of a process."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "popen_loky" in command:
+            found.add(int(folder.name))
+    return found
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_is_killed_and_leave_it_resumable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = _sets((*SMALL, "repeats=3", "training.rounds=100"))
+    assert run(["train", "empty.toml", "--out=whole", *longer]) == 0
+    code = "import sys; from fl.cli import run; sys.exit(run(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "train", "empty.toml", "--out=cut", *longer],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BLINDSUM_WORKERS": "2"},
+    )
+    log = tmp_path / ".cut.part" / "rounds.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 30):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    workers = _children(process.pid)
+    assert len(workers) == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert log.read_bytes().count(b"\n") < 600
+    assert run(["train", "--resume", "cut", "--quiet"]) == 0
+    assert _content(tmp_path / "cut") == _content(tmp_path / "whole")
+    while any(map(_lives, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_cut_off_run_is_replaced_by_force_only(draft: Path, tmp_path: Path) -> None:
     arguments = ["train", "empty.toml", "--out=cut", *_sets(SMALL)]
     assert run(arguments) == BAD_INPUT
