@@ -53,7 +53,9 @@ def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
             MofNCompleteColumn(),
             Elapsed(),
             # What is left of the line; a long note is cut short, not the bar.
-            TextColumn("{task.fields[note]}", table_column=Column(ratio=1)),
+            TextColumn(
+                "{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)
+            ),
         )
         with Progress(*columns, console=console, expand=True) as bars:
             yield _Bars(bars)
