@@ -7,6 +7,7 @@ the run may be gone on with by then.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class OrphanError(RuntimeError):
     """The process that gave out the work is gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RunDiary:
     """Writes down one run; a `fl.run.Diary`.
 
@@ -27,7 +28,8 @@ class RunDiary:
         protection: its name.
         seed: of the repetition.
         rounds: planned.
-        every: a checkpoint is kept after so many rounds, and after the last.
+        every_s: a checkpoint is kept after a round if the one before is so many
+            seconds old, and after the last round; this bounds what it costs.
         log: the file that gets the lines.
         shelf: that gets the checkpoints; None keeps none.
         home: the process that gives out the work.
@@ -36,10 +38,11 @@ class RunDiary:
     protection: str
     seed: int
     rounds: int
-    every: int
+    every_s: float
     log: Path
     shelf: Shelf | None
     home: int = field(default_factory=os.getpid)
+    kept_at: float = field(default_factory=time.monotonic)
 
     @property
     def name(self) -> str:
@@ -48,6 +51,7 @@ class RunDiary:
 
     def read(self) -> Checkpoint | None:
         """Return where the run stands, or None at its beginning."""
+        self.kept_at = time.monotonic()
         piece = None if self.shelf is None else self.shelf.get(self.name)
         return None if piece is None else from_piece(piece)
 
@@ -59,9 +63,10 @@ class RunDiary:
         if self.home not in (os.getpid(), os.getppid()):
             raise OrphanError("the run that this work is for has ended.")
         append(self.log, line_of(self.protection, self.seed, checkpoint.rounds[-1]))
-        done = len(checkpoint.rounds)
         # Until a round was finished there is nothing to lose, and an error to explain.
         begun = not all(one.aborted for one in checkpoint.rounds)
-        if self.shelf is not None and begun:
-            if done % self.every == 0 or done == self.rounds:
-                self.shelf.put(self.name, to_piece(checkpoint))
+        last = len(checkpoint.rounds) == self.rounds
+        due = last or time.monotonic() - self.kept_at >= self.every_s
+        if self.shelf is not None and begun and due:
+            self.shelf.put(self.name, to_piece(checkpoint))
+            self.kept_at = time.monotonic()

@@ -19,9 +19,12 @@ import secagg
 from fl.pdf import PdfError, find_browser
 from secagg.he import EncryptedSum
 
+# Distribution -> the module in it, and what it is for.
 OPTIONAL = {
-    "tenseal": "homomorphic encryption: pip install 'blindsum[he]'",
-    "flwr": "Flower: pip install 'blindsum[flower]'",
+    "tenseal": ("tenseal", "homomorphic encryption: pip install 'blindsum[he]'"),
+    "flwr": ("flwr", "Flower: pip install 'blindsum[flower]'"),
+    "tensorboard": ("tensorboard", "TensorBoard: pip install 'blindsum[track]'"),
+    "mlflow-skinny": ("mlflow", "MLflow: pip install 'blindsum[track]'"),
 }
 REQUIRED = (
     "numpy cryptography pycryptodome msgspec torch opacus dp-accounting "
@@ -44,8 +47,8 @@ def examine() -> Iterator[Check]:
     yield Check("Python", sys.version_info >= (3, 11), f"{version} (3.11 or newer)")
     for name in REQUIRED:
         yield _package(name)
-    for name, cure in OPTIONAL.items():
-        yield _optional(name, cure)
+    for name, (module, cure) in OPTIONAL.items():
+        yield _optional(name, module, cure)
     yield Check("cores", True, str(os.cpu_count()))
     yield _browser()
     yield _aggregate()
@@ -60,10 +63,16 @@ def _package(name: str) -> Check:
         return Check(name, False, "missing; run pip install 'blindsum[fl]'")
 
 
-def _optional(name: str, cure: str) -> Check:
-    if importlib.util.find_spec(name) is None:
+def _optional(name: str, module: str, cure: str) -> Check:
+    if importlib.util.find_spec(module) is None:
         return Check(name, True, f"not installed ({cure})")
-    return Check(name, True, importlib.metadata.version(name))
+    return Check(name, True, _version(module, name))
+
+
+def _version(module: str, name: str) -> str:
+    """Return the version of whichever distribution brought the module."""
+    found = importlib.metadata.packages_distributions().get(module, [name])
+    return importlib.metadata.version(found[0])
 
 
 def _browser() -> Check:

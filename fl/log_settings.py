@@ -12,10 +12,11 @@ from fl.section import Section
 class LogConfig(Section):
     """Checkpoints and trackers; `rounds.jsonl` is always written."""
 
-    checkpoint_rounds: int = Field(
-        default=1,
-        ge=1,
-        description="a run keeps a checkpoint after so many rounds, and after its last",
+    checkpoint_seconds: float = Field(
+        default=1.0,
+        ge=0.0,
+        description="a run keeps a checkpoint after a round if the one before is so "
+        "many seconds old, and after its last round",
     )
     tensorboard: bool = Field(
         default=False,

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import joblib
 import torch
 
+from fl.errors import ConfigError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# The environment variable that overrides how many processes share the work.
+WORKERS, WORKERS_MAX = "BLINDSUM_WORKERS", 1024
 # Starting a worker costs seconds (it imports torch); few pieces are done right here.
 WORTH_STARTING = 8
+WATCH_S = 0.5
 
 
 def each(
@@ -32,7 +40,7 @@ def each(
         items: taken as they are needed, so a generator may be long.
         count: about how many there are.
     """
-    cores = os.cpu_count() or 1
+    cores = workers()
     if cores == 1 or count < WORTH_STARTING:
         for item in items:
             yield _alone(function, item)
@@ -45,10 +53,45 @@ def each(
     yield from pool(joblib.delayed(_away)(function, item, home) for item in items)
 
 
+def workers() -> int:
+    """Return how many processes share the work: one a core, or as the environment says.
+
+    The number changes no result; hence it is no key of the configuration.
+
+    Raises:
+        ConfigError: the variable holds no number of processes.
+    """
+    said = os.environ.get(WORKERS)
+    if not said:
+        return os.cpu_count() or 1
+    if not said.isdecimal() or not 1 <= int(said) <= WORKERS_MAX:
+        raise ConfigError(
+            f"{WORKERS}={said} must be a whole number from 1 to {WORKERS_MAX}; unset "
+            "it for one worker a core."
+        )
+    return int(said)
+
+
 def _away(function: Callable[[Item], Result], item: Item, home: int) -> Result:
     if os.getpid() != home:  # Ctrl-C is for the one who gives out the work
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _end_with(home)
     return _alone(function, item)
+
+
+@lru_cache(maxsize=1)
+def _end_with(home: int) -> None:
+    """End this worker when the process that gives out the work is gone.
+
+    One that was killed cannot tell its workers, which would wait for work for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == home:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:

@@ -12,6 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
+from rich.table import Column
 
 # Seconds between two lines of one piece of work where there is no terminal.
 NOW_AND_THEN_S = 10.0
@@ -51,9 +52,12 @@ def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             Elapsed(),
-            TextColumn("{task.fields[note]}"),
+            # What is left of the line; a long note is cut short, not the bar.
+            TextColumn(
+                "{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)
+            ),
         )
-        with Progress(*columns, console=console) as bars:
+        with Progress(*columns, console=console, expand=True) as bars:
             yield _Bars(bars)
     else:
         yield _Lines()

@@ -12,11 +12,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fl.checkpoint import Checkpoint
 from fl.cli import run
+from fl.diary import RunDiary
 from fl.pdf import PdfError, find_browser
 from tests.fl.synthetic import write_hospitals, write_mnist
 
@@ -81,6 +84,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make a run of a command that was stopped by Ctrl-C, for those that go on."""
+
+    def make(command: str, place: Path) -> None:
+        few = "--set=protections.names=['none', 'dp-sgd']"
+        real, written = RunDiary.write, []
+
+        def write(diary: RunDiary, checkpoint: Checkpoint) -> None:
+            real(diary, checkpoint)
+            written.append(checkpoint)
+            if len(written) == 3:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setenv("BLINDSUM_WORKERS", "1")
+            patch.setattr(RunDiary, "write", write)
+            assert run([command, "--out", str(place), few, *SMALL]) == 130
+
+    return make
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_in_the_pages_run(
     line: str,
@@ -98,8 +123,11 @@ def test_commands_in_the_pages_run(
     arguments = [
         str(ROOT / word) if word.startswith("examples/") else word for word in arguments
     ]
+    resumes = "--resume" in arguments
     for word in arguments:
-        if word.startswith("runs/"):
+        if word.startswith("runs/") and resumes:
+            request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
+        elif word.startswith("runs/"):
             shutil.copytree(request.getfixturevalue("finished"), tmp_path / word)
     if "--pdf" in arguments and "CI" not in os.environ:
         try:
@@ -107,7 +135,7 @@ def test_commands_in_the_pages_run(
         except PdfError as absent:
             pytest.skip(str(absent))
     if arguments[0] in LONG and "--dry-run" not in arguments:
-        arguments += SMALL
+        arguments += ["--quiet"] if resumes else SMALL
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 0
 

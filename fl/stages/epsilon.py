@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fl.canaries import Trial
 from fl.drill import drill
 from fl.evidence import Evidence
 from fl.parallel import each
+from fl.shelf import Piece, Shelf
 from fl.stages.setting import Setting
 
 
@@ -34,9 +36,8 @@ def run(setting: Setting, evidence: Evidence) -> None:
     ]
     task = setting.progress.task("canaries", len(trials) + 1)
     guessed: dict[str, list[canaries.Guessed]] = {one.name: [] for one in noised}
-    for trial, result in zip(
-        trials, each(canaries.play, trials, count=len(trials)), strict=True
-    ):
+    jobs = [_Job(trial=trial, shelf=setting.shelf) for trial in trials]
+    for trial, result in zip(trials, each(_play, jobs, count=len(jobs)), strict=True):
         guessed[trial.protection.name].append(result)
         task.advance(trial.protection.name)
     # Runs on disjoint canaries are one run of a mechanism with the same epsilon.
@@ -47,6 +48,30 @@ def run(setting: Setting, evidence: Evidence) -> None:
     evidence.drill = drill(config, canaries.parameters(trials[0]))
     evidence.bounds = bounds
     task.advance("drill")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One trial, and where what comes of it is kept."""
+
+    trial: Trial
+    shelf: Shelf | None
+
+
+def _play(job: _Job) -> canaries.Guessed:
+    """Play a trial, or take what an earlier sitting made of it."""
+    trial, shelf = job.trial, job.shelf
+    name = f"canaries-{trial.protection.name}-seed{trial.seed}"
+    kept = None if shelf is None else shelf.get(name)
+    if kept is not None:
+        return canaries.Guessed(
+            scores=kept.arrays["scores"], included=kept.arrays["included"]
+        )
+    found = canaries.play(trial)
+    if shelf is not None:
+        arrays = {"scores": found.scores, "included": found.included}
+        shelf.put(name, Piece(fields={}, arrays=arrays))
+    return found
 
 
 def _bound(

@@ -9,6 +9,7 @@ from fl.membership import Shadows
 from fl.protection import Protection
 from fl.seeds import seed_for
 from fl.shadows import FederatedTrainer
+from fl.shelf import Piece
 from fl.stages.setting import Setting
 
 
@@ -33,14 +34,26 @@ def run(setting: Setting, evidence: Evidence) -> None:
 def _shadows(
     setting: Setting, evidence: Evidence, protection: Protection
 ) -> Shadows | Missing:
-    """Train shadows like the model that ``protection`` releases."""
-    config = setting.config
+    """Train shadows like the model that ``protection`` releases, or take kept ones."""
+    config, shelf = setting.config, setting.shelf
+    name = f"shadows-{protection.unit or 'without-noise'}"
+    kept = None if shelf is None else shelf.get(name)
+    if kept is not None:
+        return Shadows(
+            phi=kept.arrays["phi"],
+            members=kept.arrays["members"],
+            seconds=kept.fields["seconds"],
+        )
     federation = evidence.repeats[0].federations[protection.name]
     kind = f" with noise per {protection.unit}" if protection.unit else ""
     task = setting.progress.task(f"shadow models{kind}", config.attacks.shadows)
-    return membership.train_shadows(
+    found = membership.train_shadows(
         FederatedTrainer(federation, protection, config, task),
         federation,
         config,
         seed=seed_for(config.seed, "shadows"),
     )
+    if shelf is not None and isinstance(found, Shadows):
+        arrays = {"phi": found.phi, "members": found.members}
+        shelf.put(name, Piece(fields={"seconds": found.seconds}, arrays=arrays))
+    return found

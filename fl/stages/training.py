@@ -104,7 +104,7 @@ def _job(
             protection=protection.name,
             seed=seed,
             rounds=config.training.rounds,
-            every=config.log.checkpoint_rounds,
+            every_s=config.log.checkpoint_seconds,
             log=setting.folder.draft / ROUND_LOG,
             shelf=setting.shelf,
         )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from fl.errors import ConfigError
+from fl.evidence import Evidence
+from fl.folder import RunFolder
 from fl.inversion import Assault, assault, battery
-from fl.parallel import WORTH_STARTING, each
+from fl.parallel import WORKERS, WORTH_STARTING, each, workers
+from fl.progress import Silent
 from fl.shots import from_run
+from fl.stages import Setting, training
 from tests.fl import tiny
+from tests.fl.equal import plain
 
 
 def _sum_of_squares(seed: int) -> tuple[float, int]:
@@ -101,3 +109,48 @@ def test_attacks_find_the_same_on_one_core_and_on_two(
             ]
         )
     assert found[0] == found[1]
+
+
+def _trained(count: int, folder: Path, patch: pytest.MonkeyPatch) -> tuple[object, ...]:
+    """Return the records and the log of a training stage with so many workers."""
+    patch.setenv(WORKERS, str(count))
+    names = ("none", "secagg", "dp-sgd")
+    settings = tiny.config(f"protections.names={list(names)}", "training.rounds=2")
+    folder.mkdir()
+    evidence = Evidence()
+    training.run(
+        Setting(
+            raw=tiny.dataset(),
+            protections=tuple(tiny.protection(name, settings) for name in names),
+            config=settings,
+            folder=RunFolder(draft=folder, place=folder),
+            progress=Silent(),
+        ),
+        evidence,
+    )
+    log = (folder / training.ROUND_LOG).read_text().splitlines()
+    runs = [run for repeat in evidence.repeats for run in repeat.runs.values()]
+    return plain(runs), plain([json.loads(line) for line in log])
+
+
+def test_one_two_and_four_workers_train_the_same_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, two, four = (
+        _trained(count, tmp_path / str(count), monkeypatch) for count in (1, 2, 4)
+    )
+    assert alone == two
+    assert alone == four
+
+
+def test_the_environment_says_how_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(WORKERS, raising=False)
+    assert workers() == os.cpu_count()
+    monkeypatch.setenv(WORKERS, "3")
+    assert workers() == 3
+    for bad in ("0", "-1", "two", "1.5", "9999"):
+        monkeypatch.setenv(WORKERS, bad)
+        with pytest.raises(ConfigError, match=f"{WORKERS}={bad} must be a whole"):
+            workers()
