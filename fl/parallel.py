@@ -16,9 +16,9 @@ from functools import lru_cache
 from typing import TypeVar
 
 import joblib
-import torch
 
 from fl.errors import ConfigError
+from fl.local.thread import one_thread, side_by_side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,7 +76,9 @@ def _away(function: Callable[[Item], Result], item: Item, home: int) -> Result:
     if os.getpid() != home:  # Ctrl-C is for the one who gives out the work
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(home)
-    return _alone(function, item)
+    # As many processes as cores: no threads beside them.
+    with side_by_side(1):
+        return _alone(function, item)
 
 
 @lru_cache(maxsize=1)
@@ -95,11 +97,7 @@ def _end_with(home: int) -> None:
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:
-    # As many processes as cores: one thread each, whatever the environment says. The
-    # order of a sum depends on the threads, so a piece done right here has one too.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    # The order of a sum depends on the threads, so a piece done right here has one too,
+    # whatever the environment says.
+    with one_thread():
         return function(item)
-    finally:
-        torch.set_num_threads(threads)

@@ -43,9 +43,14 @@ def side_by_side(threads: int) -> Iterator[None]:
         _side_by_side.reset(token)
 
 
+def allowed() -> int:
+    """Return how many chunks may be trained at once here."""
+    return _side_by_side.get()
+
+
 def each_chunk(work: Callable[[Item], None], chunks: Iterable[Item]) -> None:
     """Call ``work`` on every chunk, on as many threads as `side_by_side` allows."""
-    pending, threads = list(chunks), _side_by_side.get()
+    pending, threads = list(chunks), allowed()
     if threads == 1 or len(pending) < 2:
         for chunk in pending:
             work(chunk)

@@ -14,6 +14,7 @@ from fl.errors import ConfigError
 from fl.evidence import Evidence
 from fl.folder import RunFolder
 from fl.inversion import Assault, assault, battery
+from fl.local.thread import allowed
 from fl.parallel import WORKERS, WORTH_STARTING, each, workers
 from fl.progress import Silent
 from fl.shots import from_run
@@ -42,6 +43,18 @@ def test_results_come_in_the_order_of_the_items_whoever_made_them(
     alone = list(each(_sum_of_squares, range(count), count=count))
     assert spread == alone
     assert {threads for _, threads in alone} == {1}
+
+
+def _chunks_allowed(_: int) -> int:
+    return allowed()
+
+
+def test_workers_start_no_threads_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 2 * WORTH_STARTING
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert set(each(_chunks_allowed, range(count), count=count)) == {1}
 
 
 def test_the_callers_threads_are_left_as_they_were(
