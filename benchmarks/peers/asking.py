@@ -69,6 +69,7 @@ def asking(
             env=os.environ | (env or {}) | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,  # so that all it starts can be ended with it
         )
+        assert process.stdin is not None and process.stdout is not None
 
         def ask(work: Work, rounds: int) -> Rounds:
             asked, given = Path(folder) / "work.npz", Path(folder) / "rounds.npz"
@@ -85,11 +86,16 @@ def asking(
 
         try:
             yield ask
-            with suppress(subprocess.TimeoutExpired, BrokenPipeError):
-                process.communicate(timeout=_END_S)  # no more requests: it ends
+            with suppress(BrokenPipeError):
+                process.stdin.close()  # no more requests: it ends
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
         finally:
             _kill(process)
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _said(process: subprocess.Popen[str], request: str, limit_s: float) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import zipfile
@@ -52,24 +53,22 @@ def test_a_peer_that_ends_without_a_word_is_said_to_have_failed() -> None:
 
 
 def test_a_peer_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    hang = f"""
-import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-pathlib.Path({str(note)!r}).write_text(str(child.pid))
-time.sleep(600)
-"""
-    with asking(python(hang), limit_s=3) as ask, pytest.raises(MissingError) as caught:
+    # The peer's own child holds the writing end of a pipe for as long as it lives.
+    pipe = tmp_path / "alive"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    child = f"import time; f = open({str(pipe)!r}, 'w'); print('x', file=f, flush=True)"
+    hang = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}"
+    hang += " + '; time.sleep(600)'])"
+    with asking(python(hang), limit_s=4) as ask, pytest.raises(MissingError) as caught:
         ask(digits.work("mlp", 1), 1)
-    assert str(caught.value) == "no answer within 3 s"
-    assert _ended(int(note.read_text()))
-
-
-def _ended(pid: int) -> bool:
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-    )
-    return not state.stdout.strip() or state.stdout.startswith("Z")
+    assert str(caught.value) == "no answer within 4 s"
+    try:
+        assert os.read(reader, 9) == b"x\n"
+        ready, _, _ = select.select([reader], [], [], 10)
+        assert ready and os.read(reader, 9) == b""
+    finally:
+        os.close(reader)
 
 
 @pytest.fixture
