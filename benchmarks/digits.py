@@ -1,7 +1,7 @@
 """The simulated rounds that are measured: clients, their batches, and our training.
 
 100 clients with 16 handwritten digits each, batches of 8. All that touches our engine
-is here: `orders` and `by_stack`.
+is here: `orders`, `way` and `by_stack`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks import nets
 from benchmarks.work import LEARNING_RATE, Rounds, Work, rounds_of
 from fl.config import load_config
 from fl.data import Dataset, load
-from fl.local import Member, train_stacked
+from fl.local import Member, engine_for, train_stacked
 from fl.local.batches import draw
 from fl.models import load_vector, to_vector
 
@@ -78,6 +78,12 @@ def work(net: str, epochs: int) -> Work:
         y=torch.stack([y for _, y, _ in clients]).numpy(),
         rows=orders(clients, epochs),
     )
+
+
+def way(net: str) -> str:
+    """Return how our engine trains a net, and why that way."""
+    engine = engine_for(nets.build(net), nets.SHAPE, batch_size=BATCH)
+    return f"{engine.name} ({engine.why})"
 
 
 def by_stack(
