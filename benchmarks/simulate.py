@@ -33,8 +33,9 @@ EPOCHS, QUICK = (1, 2, 5, 10), (1, 10)
 TOLERANCE = 1e-5
 
 _WORDS = """\
-right: named rightly among the digits that no client has, after the last round; gap: the
-widest between a parameter of that model and of ours; after the first round 1e-5 at most.
+right: digits named rightly, among those that no client has, after the last round; gap:
+the widest between a parameter of that model and of ours (after the first round, 1e-5 at
+most).
 pfl2 is pfl in two processes. Ours, the loop and pfl use one core, Flower and pfl2 two.
 Ours needs {overhead_ms_per_client:.4f} ms per client (mlp) when the steps are taken \
 off: that limits short rounds.
