@@ -1,7 +1,7 @@
 """The simulated rounds that are measured: clients, their batches, and our training.
 
 100 clients with 16 handwritten digits each, batches of 8. All that touches our engine
-is here: `orders`, `way` and `by_stack`.
+is here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from benchmarks import nets
 from benchmarks.work import LEARNING_RATE, Rounds, Work, rounds_of
 from fl.config import load_config
 from fl.data import Dataset, load
-from fl.local import Member, engine_for, train_stacked
+from fl.local import Member, Recipe, Rule, engine_for, train_stacked
 from fl.local.batches import draw
+from fl.local.thread import side_by_side
 from fl.models import load_vector, to_vector
 
 CLIENTS, RECORDS, BATCH = 100, 16, 8
@@ -35,10 +36,10 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def members() -> list[Member]:
-    """Deal the digits out: (RECORDS, 1, 8, 8), labels and a seed for each client."""
+    """Deal the digits out: (RECORDS, 1, 8, 8), labels and a key for each client."""
     x, y = (torch.from_numpy(part[: CLIENTS * RECORDS]) for part in _digits())
     pairs = zip(x.split(RECORDS), y.split(RECORDS), strict=True)
-    return [(records, labels, seed) for seed, (records, labels) in enumerate(pairs)]
+    return [Member(*pair, key) for key, pair in enumerate(pairs)]
 
 
 def crowd(clients: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,8 +60,8 @@ def orders(clients: Sequence[Member], epochs: int) -> np.ndarray:
         (clients, steps, BATCH) int64, into the client's own records.
     """
     batches = draw(
-        [len(y) for _, y, _ in clients],
-        [seed for _, _, seed in clients],
+        [len(client.y) for client in clients],
+        [client.key for client in clients],
         epochs=epochs,
         batch_size=BATCH,
     )
@@ -74,8 +75,8 @@ def work(net: str, epochs: int) -> Work:
     return Work(
         net=net,
         before=to_vector(nets.build(net)),
-        x=torch.stack([x for x, _, _ in clients]).numpy(),
-        y=torch.stack([y for _, y, _ in clients]).numpy(),
+        x=torch.stack([client.x for client in clients]).numpy(),
+        y=torch.stack([client.y for client in clients]).numpy(),
         rows=orders(clients, epochs),
     )
 
@@ -90,13 +91,9 @@ def by_stack(
     model: torch.nn.Module, clients: Sequence[Member], epochs: int
 ) -> np.ndarray:
     """Train all clients as one batch; return their changes (clients, parameters)."""
+    rule = Rule(learning_rate=LEARNING_RATE)
     return train_stacked(
-        model,
-        clients,
-        epochs=epochs,
-        batch_size=BATCH,
-        learning_rate=LEARNING_RATE,
-        momentum=0.0,
+        model, clients, Recipe(epochs=epochs, batch_size=BATCH, rule=rule)
     )
 
 
@@ -113,6 +110,12 @@ def run(net: str, epochs: int, rounds: int) -> Rounds:
         marks.append(time.perf_counter())
         models.append(after)
     return rounds_of(marks, models)
+
+
+def on_one_core(work: Work, rounds: int) -> Rounds:
+    """Do the same in one thread, as the plain loop does."""
+    with side_by_side(1):
+        return run(work.net, work.rows.shape[1] * BATCH // RECORDS, rounds)
 
 
 def right(net: str, vector: np.ndarray) -> tuple[int, int]:

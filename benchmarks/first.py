@@ -9,6 +9,7 @@ import time
 from benchmarks import nets
 from benchmarks.digits import by_stack, crowd, members
 from benchmarks.peers.asking import ROOT
+from fl.local import Member
 from fl.models import load_vector, to_vector
 
 CROWD, CROWD_ROUNDS = 10_000, 10
@@ -44,7 +45,8 @@ def crowd_s() -> float:
     began = time.perf_counter()
     x, y = (part.unbind() for part in crowd(CROWD))
     for number in range(CROWD_ROUNDS):
-        seeds = range(number * CROWD, (number + 1) * CROWD)
-        changes = by_stack(model, list(zip(x, y, seeds, strict=True)), 1)
+        keys = range(number * CROWD, (number + 1) * CROWD)
+        clients = [Member(*one) for one in zip(x, y, keys, strict=True)]
+        changes = by_stack(model, clients, 1)
         load_vector(model, to_vector(model) + changes.mean(axis=0))
     return time.perf_counter() - began

@@ -36,7 +36,7 @@ _WORDS = """\
 right: digits named rightly, among those that no client has, after the last round; gap:
 the widest between a parameter of that model and of ours (after the first round, 1e-5 at
 most).
-pfl2 is pfl in two processes. Ours, the loop and pfl use one core, Flower and pfl2 two.
+Ours uses every core, as Flower does; ours1, the loop and pfl use one, pfl2 two processes.
 Ours needs {overhead_ms_per_client:.4f} ms per client (mlp) when the steps are taken \
 off: that limits short rounds.
 Flower carries what a deployment needs (typed messages, a queue, processes) and a
@@ -66,7 +66,7 @@ def measure(quick: bool, peers: Sequence[str]) -> dict[str, float]:
 
     Args:
         quick: fewer rounds, and the two ends of the curve alone.
-        peers: names in PEERS; the plain loop is always measured.
+        peers: names in PEERS; the plain loop, and ours on one core, always are.
 
     Raises:
         RuntimeError: a peer's model is not ours.
@@ -74,7 +74,7 @@ def measure(quick: bool, peers: Sequence[str]) -> dict[str, float]:
     torch.set_num_threads(1)
     figures: dict[str, float] = {}
     with ExitStack() as stack:
-        asks: dict[str, Ask] = {"loop": loop.run}
+        asks: dict[str, Ask] = {"ours1": digits.on_one_core, "loop": loop.run}
         for name in peers:
             try:
                 asks[name] = stack.enter_context(PEERS[name]())

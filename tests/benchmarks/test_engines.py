@@ -64,6 +64,7 @@ def test_the_loop_makes_the_changes_of_our_stack_and_other_batches_do_not(
 def test_rounds_of_the_loop_and_of_ours_reach_the_same_models() -> None:
     ours = digits.run("mlp", 1, rounds=3)
     theirs = loop.run(digits.work("mlp", 1), rounds=3)
+    assert np.array_equal(digits.on_one_core(digits.work("mlp", 1), 3).last, ours.last)
     assert ours.ms.shape == theirs.ms.shape == (3,)
     np.testing.assert_allclose(theirs.first, ours.first, atol=1e-5)
     np.testing.assert_allclose(theirs.last, ours.last, atol=1e-5)
