@@ -36,7 +36,7 @@ _WORDS = """\
 right: digits named rightly, among those that no client has, after the last round; gap:
 the widest between a parameter of that model and of ours (after the first round, 1e-5 at
 most).
-Ours and Flower use every core, pfl2 two processes; ours1, the loop and pfl use one core.
+Ours and Flower use every core, pfl2 two processes; ours1, the loop and pfl one core.
 Ours needs {overhead_ms_per_client:.4f} ms per client (mlp) when the steps are taken \
 off: that limits short rounds.
 Flower carries what a deployment needs (typed messages, a queue, processes) and a
