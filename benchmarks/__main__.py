@@ -1,21 +1,22 @@
-"""`python -m benchmarks NAME [--quick]`: run one benchmark and print its figures."""
+"""`python -m benchmarks NAME [--quick] [--peer PEER]`: print a benchmark's figures."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks import round as round_
 from benchmarks import simulate
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
-TABLE: dict[str, Callable[[bool], Figures]] = {
-    "round": round_.measure,
+TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
+    "round": lambda quick, _: round_.measure(quick),
     "simulate": simulate.measure,
 }
+PEERS = {"simulate": tuple(simulate.PEERS)}
 
 
 def main() -> int:
@@ -23,19 +24,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(TABLE), help="which one")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and sizes")
+    parser.add_argument(
+        "--peer", action="append", help="this peer alone; again for another"
+    )
     options = parser.parse_args()
     if options.name is None:
         print("benchmarks:", ", ".join(sorted(TABLE)))
         return 0
-    figures = TABLE[options.name](options.quick)
+    known = PEERS.get(options.name, ())
+    for peer in options.peer or ():
+        if peer not in known:
+            parser.error(f"{options.name} has no peer {peer} (it has: {known})")
+    figures = TABLE[options.name](options.quick, options.peer or known)
+    print(as_json(options.name, figures))
+    return 0
+
+
+def as_json(name: str, figures: Figures) -> str:
+    """Return the last line that a benchmark prints; a figure must be finite."""
     record = {
-        "benchmark": options.name,
+        "benchmark": name,
         "machine": machine().model_dump(),
         "commit": commit(),
         "figures": figures,
     }
-    print(json.dumps(record, allow_nan=False))
-    return 0
+    return json.dumps(record, allow_nan=False)
 
 
 if __name__ == "__main__":

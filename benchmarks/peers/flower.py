@@ -1,104 +1,109 @@
-"""Flower's simulation of the same round: its own engine (Ray), FedAvg and messages.
+"""Flower's simulation of the same rounds: its own engine (Ray), FedAvg and messages.
 
-Every client caches its model and records and trains by our plain loop, so that the
-difference is Flower's own. The first round, which starts Ray's workers, is not counted.
+Ray starts once for all workloads, with one worker to a core. Each worker keeps every
+client's records and the net ready and trains by our fastest plain loop, so that the
+difference is Flower's own.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from benchmarks.digits import CLIENTS, by_loop, members, start
-from fl.models import load_vector, to_vector
+from benchmarks.peers.asking import Ask, MissingError, answer, asking
+from benchmarks.peers.loop import Loop
+from benchmarks.work import Rounds, load_work, rounds_of
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context, Message, MetricRecord
     from flwr.serverapp import Grid
 
-    from fl.local import Member
-
-LIMIT_S = 240
-
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """What Flower did: ms per warm round, and the model after the first round."""
-
-    ms: np.ndarray
-    first: np.ndarray
+_QUIET = {
+    "FLWR_LOG_LEVEL": "ERROR",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
-def run(rounds: int) -> Rounds | str:
-    """Run Flower in its own process; return its rounds, or why there are none."""
+@contextmanager
+def started(clients: int) -> Iterator[Ask]:
+    """Start Flower in a process of its own, for `asking`'s function.
+
+    Args:
+        clients: of every workload that it will be asked for.
+
+    Raises:
+        MissingError: it is not installed.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("flwr", "ray")):
-        return "not installed (pip install 'blindsum[flower]')"
-    quiet = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "rounds.npz"
-        # Imported, not run as __main__, which Ray's workers could not import again.
-        code = "import sys; from benchmarks.peers import flower; flower.simulate("
-        code += "sys.argv[1], int(sys.argv[2]))"
-        command = [sys.executable, "-c", code, str(out), str(rounds)]
-        try:
-            done = subprocess.run(
-                command,
-                env=os.environ | quiet | {"PYTHONPATH": os.getcwd()},
-                capture_output=True,
-                text=True,
-                timeout=LIMIT_S,
-            )
-        except subprocess.TimeoutExpired:
-            return f"did not finish within {LIMIT_S} s"
-        if not out.exists():
-            said = done.stderr.strip().splitlines()
-            return f"failed: {said[-1] if said else 'no message'}"
-        with np.load(out, allow_pickle=False) as saved:
-            return Rounds(ms=saved["ms"], first=saved["first"])
+        raise MissingError("not installed (pip install 'blindsum[flower]')")
+    # Imported, not run as __main__, which Ray's workers could not import again.
+    code = "import sys; from benchmarks.peers import flower; "
+    code += "flower.simulate(int(sys.argv[1]))"
+    with asking([sys.executable, "-P", "-c", code, str(clients)], _QUIET) as ask:
+        yield ask
 
 
-@cache
-def _kept() -> tuple[torch.nn.Module, list[Member]]:
+@lru_cache(maxsize=1)
+def _kept(path: str, _written: int) -> Loop:
     torch.set_num_threads(1)
-    return start("mlp"), members()
+    return Loop(load_work(Path(path)))
 
 
 def _train(message: Message, context: Context) -> Message:
     from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-    net, clients = _kept()
-    before = message.content.array_records["arrays"]["model"].numpy()
-    load_vector(net, before)
-    mine = clients[int(context.node_config["partition-id"])]
-    change = by_loop(net, [mine], 1)[0]
+    config = message.content.config_records["config"]
+    loop = _kept(str(config["work"]), int(config["written"]))
+    before = torch.from_numpy(message.content.array_records["arrays"]["model"].numpy())
+    client = int(context.node_config["partition-id"])
+    trained = loop.train(before, client).numpy()
     content = RecordDict(
         {
-            "arrays": ArrayRecord({"model": Array(before + change)}),
-            "metrics": MetricRecord({"num-examples": len(mine[1])}),
+            "arrays": ArrayRecord({"model": Array(trained)}),
+            "metrics": MetricRecord({"num-examples": len(loop.y[client])}),
         }
     )
     return Message(content, reply_to=message)
 
 
-def simulate(out: str, rounds: int) -> None:
-    """Run Flower here, one round more than asked, and write what `run` reads."""
-    from flwr.app import Array, ArrayRecord
+def simulate(clients: int) -> None:
+    """Run Flower here and answer on the standard output."""
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
-    from flwr.serverapp.strategy import FedAvg
     from flwr.simulation import run_simulation
 
+    server, client = ServerApp(), ClientApp()
+
+    @server.main()
+    def serve(grid: Grid, _context: Context) -> None:
+        answer(lambda path, rounds: _rounds(grid, path, rounds))
+
+    client.train()(_train)
+    run_simulation(
+        server,
+        client,
+        clients,
+        backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+    )
+
+
+def _rounds(grid: Grid, path: Path, rounds: int) -> Rounds:
+    """Train one round more than asked; the first warms up."""
+    from flwr.app import Array, ArrayRecord, ConfigRecord
+    from flwr.serverapp.strategy import FedAvg
+
+    work = load_work(path)
     marks: list[float] = []
     models: list[np.ndarray] = []
 
@@ -107,23 +112,22 @@ def simulate(out: str, rounds: int) -> None:
         models.append(arrays["model"].numpy())
         return None
 
-    server, client = ServerApp(), ClientApp()
-
-    @server.main()
-    def serve(grid: Grid, _context: Context) -> None:
-        # Both minima: fraction_train alone counts the nodes before all have joined.
-        strategy = FedAvg(
-            fraction_evaluate=0.0, min_train_nodes=CLIENTS, min_available_nodes=CLIENTS
-        )
-        first = ArrayRecord({"model": Array(to_vector(start("mlp")))})
-        strategy.start(grid, first, num_rounds=rounds + 1, evaluate_fn=mark)
-
-    client.train()(_train)
-    run_simulation(
-        server,
-        client,
-        CLIENTS,
-        backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+    # Both minima: fraction_train alone counts the nodes before all have joined.
+    strategy = FedAvg(
+        fraction_evaluate=0.0,
+        min_train_nodes=len(work.y),
+        min_available_nodes=len(work.y),
     )
-    # marks: before the first round, after the first, after each warm one.
-    np.savez(out, ms=np.diff(marks)[1:] * 1e3, first=models[1])
+    strategy.start(
+        grid,
+        ArrayRecord({"model": Array(work.before)}),
+        num_rounds=rounds + 1,
+        train_config=ConfigRecord(
+            {"work": str(path), "written": path.stat().st_mtime_ns}
+        ),
+        evaluate_fn=mark,
+    )
+    if np.array_equal(models[-1], work.before):
+        raise RuntimeError("no client of Flower's answered")
+    # The model before the first round is marked too.
+    return rounds_of(marks, models[1:])
