@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from fl import models, privacy
 from fl.config import Config
 from fl.data import Dataset, RawTable, declared, load
@@ -70,6 +72,7 @@ def prepare(config: Config) -> Ready:
     Raises:
         UserError: the data, the model or a protection asked for by name.
     """
+    _check_device(config)
     raw = load(config.data, config.seed)
     protections, refused = _choose(config, raw)
     if not protections:
@@ -80,6 +83,14 @@ def prepare(config: Config) -> Ready:
     return Ready(
         raw=raw, protections=protections, refused=tuple(refused), config=config
     )
+
+
+def _check_device(config: Config) -> None:
+    if config.training.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            'training.device = "cuda" but torch finds no CUDA device; set it to "cpu", '
+            "or install a build of torch for this machine's GPU."
+        )
 
 
 def _choose(

@@ -90,7 +90,10 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Federated averaging: local SGD on each client, then the weighted mean."""
+    """Federated averaging: local steps on each client, then the weighted mean.
+
+    Clients that add noise to every step (dp-sgd) step as [privacy.example] says.
+    """
 
     rounds: int = Field(default=20, ge=1, le=100_000)
     local_epochs: int = Field(
@@ -118,6 +121,10 @@ class TrainingConfig(Section):
     warmup: int = Field(
         default=0, ge=0, description="rounds over which the learning rate climbs"
     )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="that stacked local training runs on; the bits differ between them",
+    )
     clip_norm_l2: float = Field(
         default=16.0,
         gt=0.0,
@@ -132,6 +139,21 @@ class TrainingConfig(Section):
         le=2**24,
         description="largest weight (number of records) a client may claim",
     )
+
+    @field_validator("momentum")
+    @classmethod
+    def _momentum_is_of_sgd(cls, momentum: float, info: ValidationInfo) -> float:
+        if momentum and info.data.get("optimizer") == "adam":
+            raise ValueError('is of sgd; remove it, or set optimizer = "sgd".')
+        return momentum
+
+    @field_validator("warmup")
+    @classmethod
+    def _warm_before_the_end(cls, warmup: int, info: ValidationInfo) -> int:
+        rounds = info.data.get("rounds")
+        if rounds is not None and warmup >= rounds:
+            raise ValueError(f"leaves none of the {rounds} rounds; lower it.")
+        return warmup
 
 
 class ProtectionsConfig(Section):

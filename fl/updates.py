@@ -96,9 +96,10 @@ def clipped_changes(
         Member(one.client.x, one.client.y, own, one.start)
         for one, own in zip(turns, seeds, strict=True)
     ]
+    device = torch.device(config.training.device)
     if protection.example is None:
         recipe = recipe_for(config.training, index)
-        changes = train_stacked(model, members, recipe, starts=starts)
+        changes = train_stacked(model, members, recipe, starts=starts, device=device)
     else:
         changes = train_private(
             model,
@@ -106,6 +107,7 @@ def clipped_changes(
             private_recipe(protection.example),
             noise_seeds=[bytes_for(own, "noise") for own in seeds],
             starts=starts,
+            device=device,
         )
     return [dp.clip_l2(one, protection.clip_norm_l2).vector for one in changes]
 

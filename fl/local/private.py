@@ -78,7 +78,7 @@ def train_private(
         noise_seeds: one per member, of this call's noise and no other's; None in
             deployment.
         starts: as in `train_stacked`.
-        device: that the arithmetic runs on.
+        device: as in `train_stacked`.
         limit: bytes that a chunk of clients may take; changes no result.
 
     Returns:
@@ -95,6 +95,7 @@ def train_private(
     engine = engine_for(model, shape)
     alone = engine.name == "loop"
     kept = 0 if alone else saved_bytes(model, shape)
+    device = CPU if alone else device
 
     def work(stack: Stack) -> None:
         if alone:

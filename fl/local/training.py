@@ -53,7 +53,7 @@ def train_stacked(
             model's own parameters.
         control_variates: (clients, parameters) float32 added to every gradient of its
             client (SCAFFOLD's c - c_i), or None.
-        device: that the arithmetic runs on.
+        device: that a stack's arithmetic runs on; clients alone stay on the CPU.
         limit: bytes that a chunk of clients may take, by estimate; changes no result.
 
     Returns:
@@ -66,6 +66,7 @@ def train_stacked(
         return np.empty((0, parameter_count(model)), dtype=np.float32)
     engine = engine_of(model, members, recipe.batch_size)
     slopes, alone = slopes_of(model, engine), engine.name == "loop"
+    device = CPU if alone else device
     kept = 0 if alone else saved_bytes(model, tuple(members[0].x.shape[1:]))
 
     def work(stack: Stack) -> None:

@@ -289,3 +289,24 @@ def test_a_misspelt_key_of_an_inner_section_names_its_neighbours(
 ) -> None:
     message = refusal(toml(tmp_path, ""), "privacy.example.clipnorm=1")
     assert "privacy.example.clip_norm_l2" in message
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["training.optimizer='adam'", "training.momentum=0.9"], "is of sgd"),
+        (["training.rounds=5", "training.warmup=5"], "none of the 5 rounds"),
+        (["training.optimizer='lion'"], "optimizer"),
+        (["training.proximal=-1.0"], "proximal"),
+        (["training.weight_decay=nan"], "weight_decay"),
+        (["training.schedule='linear'"], "schedule"),
+    ],
+)
+def test_what_local_training_cannot_do_is_refused(sets: list[str], says: str) -> None:
+    assert says in refusal(None, *sets)
+
+
+def test_momentum_and_warm_up_are_taken_where_they_mean_something() -> None:
+    sets = ["training.momentum=0.9", "training.rounds=5", "training.warmup=4"]
+    training = load_config(None, sets).training
+    assert (training.momentum, training.warmup) == (0.9, 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import fl.protection
 import secagg
@@ -162,3 +163,9 @@ def test_a_delta_that_lets_a_whole_unit_out_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"privacy.delta = 0.009 lets {named}"):
         prepare(load_config(None, [*sets, "federation.clients=150"]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        prepare(tiny.config("training.device='cuda'"))
