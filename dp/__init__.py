@@ -5,8 +5,8 @@
     ledger = Ledger(Budget(epsilon=3.0, delta=1e-5), unit="example")
     ledger.spend("site-3", step, count=200)      # raises before the budget breaks
 
-Example-level training is in `dp.sgd`, which needs torch and Opacus and is imported by
-its users; nothing here imports them. Every epsilon is under "add or remove one unit"
+The step of example-level training is in `dp.sgd`, which needs torch, and Opacus' hooks
+in `dp.gradients`; their users import them, nothing here does. Every epsilon is under "add or remove one unit"
 and an upper bound (PLD) for real-valued noise.
 """
 
