@@ -6,8 +6,8 @@
     ledger.spend("site-3", step, count=200)      # raises before the budget breaks
 
 The step of example-level training is in `dp.sgd`, which needs torch, and Opacus' hooks
-in `dp.gradients`; their users import them, nothing here does. Every epsilon is under "add or remove one unit"
-and an upper bound (PLD) for real-valued noise.
+in `dp.gradients`; their users import them, nothing here does. Every epsilon is under
+"add or remove one unit" and an upper bound (PLD) for real-valued noise.
 """
 
 from dp_accounting import DpEvent

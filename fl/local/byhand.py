@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, softmax
 
-from fl.local.layers import Kept, Layer, takes_images
+from fl.local.layers import Kept, Layer
 from fl.local.slopes import LayerSlope
+from fl.local.translate import takes_images
 
 
 def slopes(

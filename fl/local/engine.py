@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from fl.local import autodiff, byhand
 from fl.local.autodiff import by_vmap, lent
 from fl.local.examples import StackedExamples
-from fl.local.layers import Image, images_of, layers_of, takes_images
 from fl.local.slopes import Slope
 from fl.local.thread import one_thread
+from fl.local.translate import Image, images_of, layers_of, takes_images
 
 Slopes = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], Sequence[Slope]]
 Examples = Callable[[Sequence[Tensor], Tensor, Tensor], StackedExamples]

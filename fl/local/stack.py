@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fl.local.layers import Image
 from fl.local.slopes import apart
 from fl.local.thread import each_chunk, one_thread
+from fl.local.translate import Image
 from fl.models import parameter_count
 
 # What one chunk of clients may take. Measured on small models: more, and a step waits

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fl.local import Recipe, Rule, engine_for, train_stacked
 from fl.local.byhand import slopes
-from fl.local.layers import images_of, layers_of
 from fl.local.stack import Layout
+from fl.local.translate import images_of, layers_of
 from fl.models import build
 from fl.settings import ModelConfig
 from tests.fl.local import oracle
