@@ -20,6 +20,7 @@ import pytest
 
 import fl.begun
 import fl.stages.training
+from fl import models
 from fl.begun import begin, begun_in
 from fl.cli import BAD_INPUT, run
 from fl.config import load_config
@@ -536,3 +537,20 @@ def test_what_nobody_asked_for_by_name_may_still_be_left_out(tmp_path: Path) -> 
         fields = read.config.protections.model_fields_set
         assert fields == config.protections.model_fields_set
         assert bool(fields) == bool(sets)
+
+
+def test_the_code_of_the_users_own_model_decides_a_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "own_net_of_a_test.py"
+    code.write_text(
+        "import torch\n\nNet = lambda shape, classes: torch.nn.Linear(6, 3)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = load_config(os.devnull, ["model.kind=own_net_of_a_test:Net"])
+    models.build(config.model, (6,), 3, 0)
+    before = fl.begun.makings(config, tiny.dataset())
+    assert fl.begun.makings(config, tiny.dataset()) == before
+    code.write_text(code.read_text() + "# changed\n")
+    after = fl.begun.makings(config, tiny.dataset())
+    assert {name for name in after if after[name] != before[name]} == {"model code"}
