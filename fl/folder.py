@@ -141,8 +141,11 @@ def find(run: Path) -> RunFolder:
         return folder
     if (folder.draft / CONFIG).exists():
         raise ResumeError(f"{run} is finished; there is nothing left to do.")
+    cut_off = sorted(str(path) for path in run.glob(f".*{PART}"))
+    known = f"; cut off in it: {', '.join(cut_off)}" if cut_off else ""
     raise ResumeError(
-        f"{run} is not the folder of a run; give --resume the folder of a stopped one."
+        f"{run} is not the folder of a run; give --resume the folder of a stopped "
+        f"one{known}."
     )
 
 

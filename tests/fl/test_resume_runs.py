@@ -321,7 +321,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "blindsum train --resume cut",
     ),
     "nothing there": (["train", "--resume=gone"], "not the folder of a run"),
-    "no run": (["train", "--resume=."], "not the folder of a run"),
+    "the folder above": (["train", "--resume=."], "cut off in it: .cut.part"),
 }
 
 
