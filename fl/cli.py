@@ -6,13 +6,10 @@ Exit status: 0 done; 2 bad input (one sentence: what, where, the cure); 3 a gate
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,10 +24,27 @@ import dp
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
+from fl.cli_options import (
+    AttackFamily,
+    ConfigFile,
+    DryRun,
+    Effort,
+    Force,
+    MLflow,
+    Out,
+    Quiet,
+    Resume,
+    Seed,
+    Sets,
+    TensorBoard,
+    Useless,
+    refuse_others,
+    with_trackers,
+)
 from fl.cli_report import report_app
 from fl.config import load_config
 from fl.console import accuracies, attacks
-from fl.errors import ConfigError, UserError
+from fl.errors import UserError
 from fl.folder import StoppedRun
 from fl.progress import reporter
 from fl.status import BAD_INPUT, GATE_FAILED, INTERRUPTED
@@ -66,64 +80,6 @@ app.add_typer(secagg_app, name="secagg")
 app.add_typer(report_app, name="report")
 
 
-class Profile(StrEnum):
-    """How hard the attacks try."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-
-
-class AttackFamily(StrEnum):
-    """Which attacks to benchmark."""
-
-    inversion = "inversion"
-    membership = "membership"
-
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[CONFIG.toml]",
-        show_default=False,
-        help="What to run; the built-in digits if not given.",
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="Write the run into this folder.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key."),
-]
-Seed = Annotated[int | None, typer.Option(help="The seed of the first repetition.")]
-Effort = Annotated[Profile | None, typer.Option(help="How hard the attacks try.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing --out.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-]
-
-Useless = Annotated[
-    bool,
-    typer.Option(
-        "--allow-useless",
-        help="Run client-level noise for fewer than 50 clients.",
-    ),
-]
-Resume = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="RUN",
-        help="Go on with a run that was stopped, as it was configured.",
-    ),
-]
-TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Write the rounds for TensorBoard too.")
-]
-MLflow = Annotated[
-    str | None,
-    typer.Option("--mlflow", metavar="URI", help="Log the rounds to MLflow too."),
-]
-
 AUDIT_EXAMPLES = """
 Examples:
 
@@ -154,14 +110,16 @@ def audit(
 ) -> None:
     """Train under each protection, attack what each adversary saw, write one page."""
     if resume is not None:
-        _alone(config, out, sets, seed, profile, mlflow)
-        _alone(*(one or None for one in (force, dry_run, allow_useless, tensorboard)))
+        refuse_others(config, out, sets, seed, profile, mlflow)
+        refuse_others(
+            *(one or None for one in (force, dry_run, allow_useless, tensorboard))
+        )
         with _stoppable(), reporter(quiet=quiet) as progress:
             result = audits.resume(resume, progress=progress)
     else:
         settings = load_config(
             config,
-            _with_trackers(sets, tensorboard, mlflow),
+            with_trackers(sets, tensorboard, mlflow),
             seed=seed,
             profile=profile,
             allow_useless=allow_useless,
@@ -202,11 +160,13 @@ def train(
 ) -> None:
     """Train under each protection, without attacks; keep the models and the log."""
     if resume is not None:
-        _alone(config, out, sets, seed, mlflow, force or None, tensorboard or None)
+        refuse_others(
+            config, out, sets, seed, mlflow, force or None, tensorboard or None
+        )
         with _stoppable(), reporter(quiet=quiet) as progress:
             done = audits.resume_training(resume, progress=progress)
     else:
-        trackers = _with_trackers(sets, tensorboard, mlflow)
+        trackers = with_trackers(sets, tensorboard, mlflow)
         settings = load_config(config, trackers, seed=seed)
         with _stoppable(), reporter(quiet=quiet) as progress:
             done = audits.train_only(settings, out=out, force=force, progress=progress)
@@ -243,12 +203,12 @@ def attack(
     """Benchmark one family of attacks on a real run, with null baselines."""
     only = family.value
     if resume is not None:
-        _alone(config, out, sets, seed, profile, mlflow)
-        _alone(force or None, tensorboard or None)
+        refuse_others(config, out, sets, seed, profile, mlflow)
+        refuse_others(force or None, tensorboard or None)
         with _stoppable(), reporter(quiet=quiet) as progress:
             result = audits.resume(resume, progress=progress, only=only)
     else:
-        trackers = _with_trackers(sets, tensorboard, mlflow)
+        trackers = with_trackers(sets, tensorboard, mlflow)
         settings = load_config(config, trackers, seed=seed, profile=profile)
         with _stoppable(), reporter(quiet=quiet) as progress:
             result = audits.run(
@@ -281,27 +241,6 @@ def doctor() -> None:
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<20} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(BAD_INPUT)
-
-
-def _alone(*others: object) -> None:
-    """Refuse whatever would change a run that is gone on with."""
-    if any(one is not None and one != [] for one in others):
-        raise ConfigError(
-            "--resume goes on with a run as it was configured; leave out CONFIG.toml "
-            "and all other options but --quiet."
-        )
-
-
-def _with_trackers(
-    sets: Sequence[str] | None, tensorboard: bool, mlflow: str | None
-) -> list[str]:
-    """Add the flags that stand for keys of the section [log]."""
-    found = list(sets or ())
-    if tensorboard:
-        found.append("log.tensorboard=true")
-    if mlflow is not None:
-        found.append(f"log.mlflow={json.dumps(mlflow)}")
-    return found
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from fl.begun import Begun, begin, begun_in, sit_down
 from fl.config import Config
-from fl.folder import FolderError, RunFolder, choose, continuing, find, writing
+from fl.folder import FolderError, RunFolder, choose, find
 from fl.preparation import Ready, prepare
 from fl.progress import Reporter
 from fl.stages import Setting
 from fl.tracking import require, tracking
+from fl.writing import continuing, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fl.folder import LATEST, FolderError, StoppedRun, choose, writing
+from fl.folder import LATEST, FolderError, StoppedRun, choose
+from fl.writing import writing
 
 NOON = datetime(2031, 5, 6, 12, 0, 0, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 import dp
-import fl.run
+import fl.course
 from fl import privacy
 from fl.config import Config
 from fl.federation import Client, Federation
@@ -101,7 +101,7 @@ def test_a_round_is_paid_for_before_it_is_played(
     settings = tiny.config()
     opened: list[dp.Ledger] = []
     paid: list[int] = []
-    real_ledger, real_round = privacy.ledger, fl.run.run_one
+    real_ledger, real_round = privacy.ledger, fl.course.run_one
 
     def ledger(unit: str, config: Config) -> dp.Ledger:
         opened.append(real_ledger(unit, config))
@@ -112,7 +112,7 @@ def test_a_round_is_paid_for_before_it_is_played(
         return real_round(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(privacy, "ledger", ledger)
-    monkeypatch.setattr(fl.run, "run_one", run_one)
+    monkeypatch.setattr(fl.course, "run_one", run_one)
     tiny.trained(settings, name)
     each = 5 if name == "dp-sgd" else 1
     assert paid == [each, 2 * each, 3 * each]

@@ -368,7 +368,7 @@ def test_a_worker_whose_parent_is_gone_writes_nothing(
     found = saved.read()
     assert found is not None
     before = (tmp_path / "rounds.jsonl").read_bytes(), _piece_file(saved).read_bytes()
-    orphan = replace(saved, home=1)
+    orphan = replace(saved, home=-1)  # no process of ours
     with pytest.raises(OrphanError):
         orphan.write(found)
     after = (tmp_path / "rounds.jsonl").read_bytes(), _piece_file(saved).read_bytes()

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fl.begun
 import fl.stages.training
+from fl import models
 from fl.begun import begin, begun_in
 from fl.cli import BAD_INPUT, run
 from fl.config import load_config
@@ -51,6 +53,8 @@ NOISED = (
     "model.kind=logreg",
     'protections.names=["none", "dp-sgd"]',
 )
+
+PLAIN = ('protections.names=["none"]',)
 
 
 def _sets(sets: tuple[str, ...]) -> list[str]:
@@ -280,6 +284,26 @@ def test_a_defect_after_the_first_round_loses_nothing(
     assert _content(tmp_path / "cut") == _content(whole)
 
 
+def _fill_the_disk() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_after_the_first_round_is_one_sentence_and_loses_nothing(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDiary, "write", _stop_after(2, _fill_the_disk))
+        arguments = ["train", "empty.toml", "--out=cut", *_sets(SMALL)]
+        assert run(arguments) == BAD_INPUT
+    said = _said(capsys)
+    assert "No space left" in said and "--resume cut" in said
+    assert run(["train", "--resume=cut", "--quiet"]) == 0
+    assert _content(tmp_path / "cut") == _content(whole)
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a configuration": (
         ["train", "empty.toml", "--resume=cut"],
@@ -297,7 +321,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "blindsum train --resume cut",
     ),
     "nothing there": (["train", "--resume=gone"], "not the folder of a run"),
-    "no run": (["train", "--resume=."], "not the folder of a run"),
+    "the folder above": (["train", "--resume=."], "cut off in it: .cut.part"),
 }
 
 
@@ -432,7 +456,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return _content(place)
 
 
-@pytest.mark.parametrize("stage", ["training", "inversion", "epsilon"])
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param("training", marks=pytest.mark.slow), "inversion", "epsilon"],
+)
 def test_an_audit_stopped_in_any_stage_ends_with_the_same_report(
     stage: str,
     audited: dict[str, object],
@@ -451,6 +478,7 @@ def test_an_audit_stopped_in_any_stage_ends_with_the_same_report(
         assert _ran(place) == 130
     assert f"--resume {place}" in _said(capsys)
     assert (place / "report.html").exists() == (stage != "training")
+    first = _manifest(place) if stage != "training" else None
     if stage == "epsilon":  # what was finished is not done again
         for done in (
             (membership.membership, "train_shadows"),
@@ -463,6 +491,31 @@ def test_an_audit_stopped_in_any_stage_ends_with_the_same_report(
     assert set(found) == set(audited)
     for name, content in audited.items():
         assert found[name] == content, name
+    if first is not None:  # one audit, of two sittings
+        last = _manifest(place)
+        assert last["started_utc"] == first["started_utc"]
+        assert last["seconds"] > first["seconds"]
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / "report.json").read_text())["manifest"]
+    return found
+
+
+def test_a_benchmark_of_attacks_goes_on_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    family = ["attack", "inversion"]
+    arguments = [*family, "empty.toml", "--out=cut", *_sets((*NOISED[:-1], *PLAIN))]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDiary, "write", _stop_after(1, _press_ctrl_c))
+        assert run(arguments) == 130
+    assert "--resume cut" in _said(capsys)
+    assert run([*family, "--resume=cut", "--quiet"]) == 0
+    assert (tmp_path / "cut" / "report.html").exists()
+    assert not (tmp_path / "cut" / "resume").exists()
 
 
 def test_what_nobody_asked_for_by_name_may_still_be_left_out(tmp_path: Path) -> None:
@@ -484,3 +537,20 @@ def test_what_nobody_asked_for_by_name_may_still_be_left_out(tmp_path: Path) -> 
         fields = read.config.protections.model_fields_set
         assert fields == config.protections.model_fields_set
         assert bool(fields) == bool(sets)
+
+
+def test_the_code_of_the_users_own_model_decides_a_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "own_net_of_a_test.py"
+    code.write_text(
+        "import torch\n\nNet = lambda shape, classes: torch.nn.Linear(6, 3)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = load_config(os.devnull, ["model.kind=own_net_of_a_test:Net"])
+    models.build(config.model, (6,), 3, 0)
+    before = fl.begun.makings(config, tiny.dataset())
+    assert fl.begun.makings(config, tiny.dataset()) == before
+    code.write_text(code.read_text() + "# changed\n")
+    after = fl.begun.makings(config, tiny.dataset())
+    assert {name for name in after if after[name] != before[name]} == {"model code"}

@@ -14,6 +14,8 @@ import fl.progress
 from fl.checkpoint import Checkpoint
 from fl.diary import RunDiary
 from fl.errors import ModelError
+from fl.evidence import Evidence
+from fl.folder import RunFolder
 from fl.progress import Silent, Task
 from fl.round_log import (
     Following,
@@ -26,6 +28,7 @@ from fl.round_log import (
     scalars,
 )
 from fl.run import RoundRecord, train
+from fl.stages import Setting, training
 from fl.stages.training import _told
 from tests.fl import tiny
 
@@ -210,3 +213,44 @@ def test_lines_of_progress_come_now_and_then_and_at_the_end(
     assert len(said) == 6
     Silent().task("train", 3).advance("nothing", steps=0)
     assert capsys.readouterr().err == ""
+
+
+class _Noting(Silent):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.told: list[tuple[str, int]] = []
+
+    def task(self, name: str, total: int) -> Task:
+        self.total = total
+        return self
+
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        self.told.append((note, steps))
+
+
+def test_the_bar_of_training_moves_by_every_round_of_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLINDSUM_WORKERS", "1")
+    settings, noting = tiny.config(), _Noting()
+    names = ("none", "secagg")
+    setting = Setting(
+        raw=tiny.dataset(),
+        protections=tuple(tiny.protection(name, settings) for name in names),
+        config=settings,
+        folder=RunFolder(draft=tmp_path, place=tmp_path),
+        progress=noting,
+    )
+    training.run(setting, Evidence())
+    assert sum(steps for _, steps in noting.told) == noting.total == 2 * (2 * 3 + 1)
+    for seed in (0, 1):
+        for name in names:
+            rounds = [
+                note
+                for note, steps in noting.told
+                if note.startswith(f"{name}, seed {seed}, round ") and steps == 1
+            ]
+            assert len(rounds) == 3
+            assert "round 3 of 3: loss " in rounds[-1]
