@@ -28,7 +28,8 @@ from secagg.errors import (
     SecaggError,
 )
 from secagg.keys import IdentityKey
-from secagg.params import Plan, plan
+from secagg.params import Plan
+from secagg.planning import plan
 from secagg.policy import Policy
 from secagg.prg import simulation_rng
 from secagg.round import RoundResult, run_round

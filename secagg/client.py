@@ -58,8 +58,8 @@ class Client:
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
-        ParameterError: The plan breaks the policy, or ``key`` is missing or not the
-            one in the roster (caller).
+        ParameterError: No round runs under the plan, it breaks the policy, or ``key``
+            is missing or not the one in the roster (caller).
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Client:
         key: IdentityKey | None = None,
         rng: Rng = os.urandom,
     ) -> None:
+        plan.require_runnable()
         policy.check(plan)
         if policy.roster is not None and (
             key is None or policy.roster.get(me) != key.public

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from secagg.errors import ParameterError
+from secagg.feasibility import MIN_HONEST
 from secagg.keys import PUBLIC_BYTES
-from secagg.params import MIN_HONEST, Plan
+from secagg.params import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
