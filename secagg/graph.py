@@ -96,8 +96,8 @@ def graph_of(plan: Plan, round_id: bytes) -> Complete | Harary:
     if plan.sigma is None or plan.eta is None:
         return Complete(plan.clients)
     rarest = max(plan.sigma + (plan.grinding_bits or 0), plan.eta)
-    # A client, and its neighbours or all others, decide whether its place is bad.
-    rounds = rounds_for(plan.clients, plan.k + 1, closeness=rarest + _MARGIN_BITS)
+    # Who stands at k places, or at all others, decides whether they are a bad event.
+    rounds = rounds_for(plan.clients, plan.k, closeness=rarest + _MARGIN_BITS)
     return Harary(plan.k, Permutation(plan.clients, rounds, round_id))
 
 

@@ -73,18 +73,18 @@ def _blocks(points: Iterable[int]) -> set[int]:
     return {point // _BLOCK for point in points}
 
 
-def rounds_for(size: int, points: int, *, closeness: int) -> int:
-    """Return rounds that bring the images of ``points`` points close to uniform.
+def rounds_for(size: int, places: int, *, closeness: int) -> int:
+    """Return rounds that bring what is mapped to ``places`` places close to uniform.
 
-    Guarantee: over all unions of up to size^2 events that each depend on the images of
-    so many points, or of all but so many, probabilities are off by at most 2^-closeness
-    in all.
+    Guarantee: the probability of a union of up to size^2 events, each of which depends
+    on who is mapped to so many places only, is off by at most 2^-closeness.  Who is
+    mapped to all other places says as much.
 
     The bound in the module's docstring holds if (r/2 + 1) log2(2 n / (n + q)) is at
     least closeness + 4 log2(n), since 2 + 3.5 log2(n) < 4 log2(n) + log2(r + 2); and
     log2(2 n / (n + q)) >= (n - q) / (2 n ln 2) > 9 (n - q) / (12.5 n).  Here q is the
-    smaller of the two numbers of points.
+    number of the places or of all others, whichever is smaller.
     """
-    fewer = min(points, size - points)
+    fewer = min(places, size - places)
     bits = closeness + 4 * size.bit_length()
     return -(-25 * bits * size // (9 * (size - fewer)))

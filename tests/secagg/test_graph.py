@@ -1,9 +1,14 @@
 """The order of the ring, the graph, and what clients accept of it."""
 
 import hashlib
+import json
+import math
+import struct
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +25,7 @@ from secagg.reveal import UnmaskRequest, UnmaskShares
 from secagg.upload import MaskedInput
 from tests.secagg.harness import GRAPHS, Network, make_updates
 
+VECTORS = Path(__file__).parents[1] / "vectors"
 SIZES = [1, 2, 3, 7, 100, 255, 256, 257, 600]
 PLAN = GRAPHS["k-regular"]
 UPDATES = make_updates(PLAN.clients, 6)
@@ -57,6 +63,23 @@ def test_points_go_where_the_page_says_alone_or_together(size):
     assert order.images(range(size)) == table
     for x in {0, size // 2, size - 1}:
         assert order.images([x]) == [table[x]]
+
+
+def test_the_published_ring_follows_from_the_page():
+    published = json.loads((VECTORS / "secagg_round_v1_k_regular.json").read_text())
+    n, k, sigma, grinding_bits = published["clients"], 4, 40, 0
+    bits = max(sigma + grinding_bits, 30) + 24 + 4 * len(f"{n:b}")
+    rounds = math.ceil(Fraction(25 * bits * n, 9 * (n - min(k, n - k))))
+    assert rounds == published["permutation_rounds"]
+    invitation = bytes.fromhex(published["first_invitation"])
+    places = [by_the_page(n, rounds, invitation[2:34], u) for u in range(n)]
+    assert places == published["place_of_client"]
+    for u, near in enumerate(published["neighbours"]):
+        at = {(places[u] + step) % n for step in (-2, -1, 1, 2)}
+        assert near == [v for v in range(n) if places[v] in at]
+    plan = bytes.fromhex(published["plan"])
+    layout = "<BBIIIHHBBBdBI"
+    assert struct.unpack(layout, plan) == (1, 2, n, 1, 2, k, 2, 40, 30, 0, 8.0, 20, 50)
 
 
 @pytest.mark.parametrize("size", SIZES)
