@@ -25,6 +25,7 @@ def open_policy(plan: Plan, **more: object) -> Policy:
         min_clients=plan.clients,
         min_threshold=plan.threshold,
         min_honest=plan.honest_min,
+        min_sigma=plan.sigma or 40,
         **more,
     )
 

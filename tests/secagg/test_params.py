@@ -321,6 +321,17 @@ def test_policy_refuses_each_broken_floor(policy):
         policy.check(plan)
 
 
+def test_policy_refuses_a_k_regular_plan_that_fails_too_often():
+    weak = secagg.plan(**SPARSE, sigma=39)
+    with pytest.raises(ParameterError, match="policy asks for min_sigma=40"):
+        Policy().check(weak)
+    Policy(min_sigma=39).check(weak)
+    Policy(min_sigma=128).check(secagg.plan(10, 2, 3))  # nothing is left to chance
+    for exponent in (0, 129, 40.0):
+        with pytest.raises(ParameterError, match="min_sigma"):
+            Policy(min_sigma=exponent)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
