@@ -191,7 +191,7 @@ def test_the_production_vectors_are_reproduced(threat):
         asked = demand(n, rate(corrupt, n), rate(drop, n), lies, 40, PRODUCTION["eta"])
         if (n, asked.corrupt, asked.drop, lies) == (10, 0, 3, False):
             # Production takes t = 2, though a client keeps one neighbour only when
-            # the three that vanish are among its four: one round in 30.
+            # the three that vanish are among its four: in one round of 30.
             assert (k, t) == (4, 2) and asked.fewest_left(k) == 1
             assert oracle.less_than(10, 7, 4, 2) == Fraction(1, 30)
             continue
