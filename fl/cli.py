@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Annotated
 
@@ -220,17 +220,48 @@ def attack(
     _finish(result)
 
 
+def _count(text: str) -> float:
+    """Read a count of clients as an int, or a fraction of them as a float."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    raise typer.BadParameter(
+        f"{text!r} is neither a count of clients nor a fraction below 1."
+    )
+
+
+Clients = Annotated[
+    float,
+    typer.Option(parser=_count, metavar="N", help="Clients, or a fraction below 1."),
+]
+
+
 @secagg_app.command("plan")
 def secagg_plan(
     clients: Annotated[int, typer.Option(help="How many clients take part.")],
-    corrupt: Annotated[int, typer.Option(help="How many may collude with the server.")],
-    drop: Annotated[int, typer.Option(help="How many may vanish.")],
+    corrupt: Clients,
+    drop: Clients,
+    threat: Annotated[
+        str, typer.Option(help="semi_honest or malicious_server.")
+    ] = "semi_honest",
+    sigma: Annotated[int, typer.Option(help="Privacy fails below 2^-SIGMA.")] = 40,
+    eta: Annotated[int, typer.Option(help="A sum is lost below 2^-ETA.")] = 30,
+    grinding_bits: Annotated[
+        int, typer.Option(help="log2 of the graphs the server may choose among.")
+    ] = 0,
+    graph: Annotated[str, typer.Option(help="auto, complete or k-regular.")] = "auto",
 ) -> None:
     """Say what a plan guarantees, or why it cannot exist.
 
-    Example: blindsum secagg plan --clients 10 --corrupt 2 --drop 3
+    CORRUPT may collude with the server, DROP may vanish.
+
+    Example: blindsum secagg plan --clients 1000 --corrupt 0.05 --drop 50
     """
-    print(secagg.plan(clients=clients, corrupt=corrupt, drop=drop))
+    print(
+        secagg.plan(
+            clients, corrupt, drop, threat, sigma, eta, grinding_bits, graph=graph
+        )
+    )
 
 
 @app.command()

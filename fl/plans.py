@@ -30,6 +30,7 @@ def plan(
         clients=cohort,
         corrupt=config.federation.corrupt,
         drop=config.federation.drop,
+        graph="complete",  # what the page says of crowds and lies holds there
         encoder=encoder or encoder_for(config, config.training.clip_norm_l2),
     )
 

@@ -1,10 +1,11 @@
 """The client's side of a round: bytes in, bytes out.
 
 Bonawitz et al., CCS 2017, figure 4, semi-honest setting, with the additions named in
-``masks`` and ``boxes``.  A ``Client`` serves one round.  It does no I/O, keeps no clock
-and draws randomness only from ``rng``.  Guarantee against a semi-honest server with up
-to ``plan.corrupt`` colluding clients: nothing about an offered vector leaves but sums
-over at least ``plan.honest_min`` honest inputs.
+``masks`` and ``boxes``, on the graph of the plan (``graph``).  A ``Client`` serves one
+round.  It does no I/O, keeps no clock and draws randomness only from ``rng``.
+Guarantee against a semi-honest server with up to ``plan.corrupt`` colluding clients:
+nothing about an offered vector leaves but sums over at least ``plan.honest_min`` honest
+inputs.
 
 What it does not do: it does not survive a restart.  A server that lies, by telling
 different clients of different dropouts or, without a roster, of keys of its own, can
@@ -29,7 +30,7 @@ from secagg.errors import (
     without_frames,
 )
 from secagg.invite import NO_ROUND, SERVER, Invite, Limits
-from secagg.keylist import KeyList
+from secagg.keylist import KeyList, NeighbourKeys
 from secagg.keys import IdentityKey
 from secagg.member import Member, Offer
 from secagg.messages import Abort, ProtocolMessage, decode
@@ -42,6 +43,7 @@ from secagg.states import FINAL_STATES, Event, Role, State, advance
 _EVENTS = {
     Invite.TAG: Event.INVITE,
     KeyList.TAG: Event.KEY_LIST,
+    NeighbourKeys.TAG: Event.KEY_LIST,
     ShareDelivery.TAG: Event.SHARE_DELIVERY,
     UnmaskRequest.TAG: Event.UNMASK_REQUEST,
 }
@@ -58,8 +60,8 @@ class Client:
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
-        ParameterError: The plan breaks the policy, or ``key`` is missing or not the
-            one in the roster (caller).
+        ParameterError: No round runs under the plan, it breaks the policy, or ``key``
+            is missing or not the one in the roster (caller).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Client:
         key: IdentityKey | None = None,
         rng: Rng = os.urandom,
     ) -> None:
+        plan.require_runnable()
         policy.check(plan)
         if policy.roster is not None and (
             key is None or policy.roster.get(me) != key.public
@@ -222,7 +225,7 @@ class Client:
         if member is None:
             raise RemoteProtocolError("no invitation was accepted.")
         match message:
-            case KeyList():
+            case KeyList() | NeighbourKeys():
                 return following, (member.share(message).encode(),)
             case ShareDelivery():
                 member.hold(message)

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from secagg import usage
 from secagg.encode import MAX_LENGTH
 from secagg.errors import DecodeError, ParameterError
-from secagg.params import PLAN_BYTES, Plan, decode_plan
+from secagg.params import PLAN_BYTES, Plan, decode_plan, plan_bytes
 from secagg.wire import Reader, count_prefix, header
 
 SERVER: Final = "server"
@@ -62,6 +62,7 @@ class Invite:
     length: int
 
     def __post_init__(self) -> None:
+        self.plan.require_runnable()
         session = self.session
         if not isinstance(session, bytes) or not 1 <= len(session) <= MAX_SESSION_BYTES:
             raise ParameterError(
@@ -119,7 +120,8 @@ class Invite:
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> Invite:
         """Read the body."""
         session = reader.take(reader.u16())
-        plan = decode_plan(reader.take(PLAN_BYTES))
+        start = reader.take(2)
+        plan = decode_plan(start + reader.take(plan_bytes(start) - 2))
         length = reader.u32()
         count = reader.count(limits.clients, 1)
         roster = tuple(reader.text(reader.u8()) for _ in range(count))
@@ -135,7 +137,7 @@ class Invite:
     def cap(limits: Limits) -> int:
         """Return the largest body."""
         names = limits.clients * (1 + MAX_NAME_BYTES)
-        return 2 + MAX_SESSION_BYTES + PLAN_BYTES + 4 + 2 + names
+        return 2 + MAX_SESSION_BYTES + max(PLAN_BYTES.values()) + 4 + 2 + names
 
 
 def _name_bytes(name: str) -> int:

@@ -1,6 +1,8 @@
-"""The public keys of a round on the wire: what a client advertises, what all receive.
+"""The public keys of a round on the wire: what a client advertises, what it receives.
 
-Bonawitz et al., CCS 2017, figure 4, round 0.  The encoding is described in
+Bonawitz et al., CCS 2017, figure 4, round 0.  On the complete graph all receive all
+keys; on a k-regular one a client receives those of its neighbours and its own, and a
+digest of all.  The encoding is described in
 ``messages``.  This module checks sizes, order and that no key occurs twice; it checks
 no signature and no agreement.
 """
@@ -8,6 +10,7 @@ no signature and no agreement.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -98,10 +101,7 @@ class KeyList:
     keys: tuple[PublicKeys, ...]
 
     def __post_init__(self) -> None:
-        check_sorted([keys.index for keys in self.keys])
-        publics = {k.box_public for k in self.keys} | {k.mask_public for k in self.keys}
-        if len(publics) != 2 * len(self.keys):
-            raise DecodeError("a key list holds one public key twice.")
+        _check_keys(self.keys)
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -116,10 +116,59 @@ class KeyList:
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> KeyList:
         """Read the body."""
-        count = reader.count(limits.clients, _KEYS.size + 1)
-        return cls(round_id, tuple(PublicKeys.read(reader) for _ in range(count)))
+        return cls(round_id, _read_keys(reader, limits))
 
     @staticmethod
     def cap(limits: Limits) -> int:
         """Return the largest body."""
         return 2 + limits.clients * _MAX_KEYS_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourKeys:
+    """Server to client, step 1: the keys of u1 in its neighbourhood, and its own.
+
+    ``key_list`` is the digest of the ``KeyList`` of u1, which binds the masks of all.
+    """
+
+    TAG: ClassVar[int] = 13
+    STEP: ClassVar[Step | None] = Step.SHARE_KEYS
+    round_id: bytes = field(repr=False)
+    key_list: bytes = field(repr=False)
+    keys: tuple[PublicKeys, ...]
+
+    def __post_init__(self) -> None:
+        check_size("key list digest", self.key_list, usage.DIGEST_BYTES)
+        _check_keys(self.keys)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        listed = encode_list(keys.encode() for keys in self.keys)
+        return header(self.TAG, self.round_id) + self.key_list + listed
+
+    def digest(self) -> bytes:
+        """Return the digest of the list of all, as the server gave it."""
+        return self.key_list
+
+    @classmethod
+    def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> NeighbourKeys:
+        """Read the body."""
+        key_list = reader.take(usage.DIGEST_BYTES)
+        return cls(round_id, key_list, _read_keys(reader, limits))
+
+    @staticmethod
+    def cap(limits: Limits) -> int:
+        """Return the largest body."""
+        return usage.DIGEST_BYTES + 2 + limits.clients * _MAX_KEYS_BYTES
+
+
+def _read_keys(reader: Reader, limits: Limits) -> tuple[PublicKeys, ...]:
+    count = reader.count(limits.clients, _KEYS.size + 1)
+    return tuple(PublicKeys.read(reader) for _ in range(count))
+
+
+def _check_keys(keys: Sequence[PublicKeys]) -> None:
+    check_sorted([one.index for one in keys])
+    publics = {one.box_public for one in keys} | {one.mask_public for one in keys}
+    if len(publics) != 2 * len(keys):
+        raise DecodeError("a key list holds one public key twice.")

@@ -1,6 +1,7 @@
 """What a client knows of a round, and what it does in each of the four steps.
 
-Bonawitz et al., CCS 2017, figure 4, the user's column.  Each method checks one request
+Bonawitz et al., CCS 2017, figure 4, the user's column; u1, u2 and u3 are those sets
+among this client and its neighbours.  Each method checks one request
 of the server in full and builds the answer.  What a later step does not need is dropped
 or overwritten as soon as it has been used.
 
@@ -25,8 +26,9 @@ from secagg.errors import (
     DecodeError,
     RemoteProtocolError,
 )
+from secagg.graph import graph_of
 from secagg.invite import Invite, Step
-from secagg.keylist import Advertise, KeyList, PublicKeys
+from secagg.keylist import Advertise, KeyList, NeighbourKeys, PublicKeys
 from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
 from secagg.policy import Policy
 from secagg.prg import Rng, draw
@@ -72,6 +74,7 @@ class Member:
         self._round_id = invite.round_id
         self._name = name
         self._me = invite.roster.index(name)
+        self._neighbours = graph_of(invite.plan, invite.round_id).neighbours(self._me)
         self._key = key
         self._rng = rng
         self._box_key = AgreementKey.generate(rng)
@@ -104,14 +107,16 @@ class Member:
             keys = PublicKeys(self._me, *publics, signature)
         return Advertise(self._round_id, keys)
 
-    def share(self, key_list: KeyList) -> SealedShares:
-        """Step 1: check everybody's keys, deal both secrets to all others.
+    def share(self, key_list: KeyList | NeighbourKeys) -> SealedShares:
+        """Step 1: check the neighbours' keys, deal both secrets to them.
 
         Raises:
             RemoteProtocolError: The list is not one for this client, or a key is not
                 its owner's (peer).
-            AbortError: Fewer than ``threshold`` clients are left.
+            AbortError: Fewer than t neighbours are left.
         """
+        if isinstance(key_list, KeyList) != self._plan.complete:
+            raise RemoteProtocolError("the key list is not one for the plan's graph.")
         u1 = {keys.index: keys for keys in key_list.keys}
         self._require(len(u1), Step.SHARE_KEYS)
         own = u1.pop(self._me, None)
@@ -120,6 +125,10 @@ class Member:
             self._mask_key.public,
         ):
             raise RemoteProtocolError("the key list does not hold this client's keys.")
+        if not u1.keys() <= self._neighbours:
+            raise RemoteProtocolError(
+                "the key list names a client that is not a neighbour."
+            )
         for keys in u1.values():
             self._check_identity(keys)
         self._u1 = u1
@@ -132,7 +141,7 @@ class Member:
         boxes = deal_boxes(
             self._box_secrets,
             secrets=(mask_secret, self._seed),
-            threshold=self._plan.share_threshold,
+            threshold=self._plan.t,
             round_id=self._round_id,
             dealer=self._me,
             rng=self._rng,
@@ -149,7 +158,7 @@ class Member:
 
         Raises:
             RemoteProtocolError: The delivery is not one for this client (peer).
-            AbortError: Fewer than ``threshold`` clients are left.
+            AbortError: Fewer than t neighbours are left.
         """
         dealers = {dealer for dealer, _ in delivery.boxes}
         if delivery.receiver != self._me or not dealers <= self._u1.keys():
@@ -191,13 +200,13 @@ class Member:
         return MaskedInput(self._round_id, self._me, context, packed)
 
     def unmask(self, request: UnmaskRequest) -> UnmaskShares:
-        """Step 3: reveal one share per other client.
+        """Step 3: reveal one share per neighbour.
 
         The kind follows from u3 alone: of b_v if v is in it, of s_v if v is in u2 only.
 
         Raises:
             RemoteProtocolError: u3 is not a subset of u2 with this client (peer).
-            AbortError: u3 is smaller than ``threshold``.
+            AbortError: u3 holds fewer than t neighbours.
         """
         u3 = frozenset(request.survivors)
         if not u3 <= self._u2 or self._me not in u3:
@@ -220,8 +229,6 @@ class Member:
 
     def _check_identity(self, keys: PublicKeys) -> None:
         """Check the signature over a peer's keys, if the policy has a roster."""
-        if keys.index >= len(self.invite.roster):
-            raise RemoteProtocolError("the key list names a client not invited.")
         if self._roster is None:
             return
         name = self.invite.roster[keys.index]
@@ -233,10 +240,12 @@ class Member:
             raise
 
     def _require(self, have: int, step: Step) -> None:
-        need = self._plan.threshold
+        need = self._plan.t + 1  # neighbours, and this client
         if have < need:
+            where = "" if self._plan.complete else " in this client's neighbourhood"
             raise AbortError(
-                f"only {have} clients are left in step {step}, {need} are needed.",
+                f"only {have} clients are left{where} in step {step}, {need} are "
+                "needed.",
                 step=step,
                 need=need,
                 have=have,

@@ -13,7 +13,7 @@ gives.  A message checks its own invariants when it is built, on either side.
 step      messages                                   module
 ========= ========================================== ==========================
 0         Invite; Advertise                          ``invite``; ``keylist``
-1         KeyList; SealedShares                      ``keylist``; ``dealing``
+1         KeyList or NeighbourKeys; SealedShares     ``keylist``; ``dealing``
 2         ShareDelivery; MaskedInput                 ``dealing``; ``upload``
 3         UnmaskRequest; UnmaskShares                ``reveal``
 any       Abort                                      here
@@ -31,7 +31,7 @@ from secagg.ciphertext import EncryptedInput, EncryptedTotal
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import DecodeError
 from secagg.invite import Invite, Limits, Step
-from secagg.keylist import Advertise, KeyList
+from secagg.keylist import Advertise, KeyList, NeighbourKeys
 from secagg.reveal import UnmaskRequest, UnmaskShares
 from secagg.upload import MaskedInput, PlainInput
 from secagg.wire import HEADER_BYTES, Reader, header, split_header
@@ -64,6 +64,7 @@ ProtocolMessage = (
     Invite
     | Advertise
     | KeyList
+    | NeighbourKeys
     | SealedShares
     | ShareDelivery
     | MaskedInput
@@ -75,6 +76,7 @@ MESSAGES: Final = (
     Invite,
     Advertise,
     KeyList,
+    NeighbourKeys,
     SealedShares,
     ShareDelivery,
     MaskedInput,

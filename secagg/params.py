@@ -1,44 +1,70 @@
 """What a round agrees on, and the guarantee that follows from it, in integers.
 
-Double masking on the complete graph against a semi-honest server: Bonawitz et al.,
-"Practical Secure Aggregation for Privacy-Preserving Machine Learning", CCS 2017.  With
-n clients, A colluders and D dropouts, t = n - D clients must remain in every step.
-Nobody holds a share of its own secrets, so secrets are shared (t-1)-of-(n-1), and the
-server with A <= t - 2 colluders cannot collect t - 1 shares of both kinds.
+With n clients, A colluders and D dropouts, n - D clients must remain in every step.
+Each client deals its two secrets to k others, its neighbours, of whom t give one back;
+nobody holds a share of its own secrets.  There are two graphs:
 
-What it does not do: no sparse graphs (hence no failure probabilities), and no malicious
-server; asking for one is refused.
+*Complete* (k = n - 1, t = n - D - 1): Bonawitz et al., "Practical Secure Aggregation
+for Privacy-Preserving Machine Learning", CCS 2017.  A semi-honest server would need
+A >= t colluders.  One that lies can split the n - 1 - A honest holders of a secret into
+two halves: it would need 2 t <= n - 1 + A.  Nothing is left to chance.
+
+*k-regular*: Bell et al., CCS 2020; ``degree`` has the bounds.  A semi-honest server
+gets one sum, over all honest survivors.  One that lies also picks who vanishes, and
+could cut the ring where it likes.  But it takes t shares to open the mask of a client's
+own, at least t - X of them from honest neighbours, if X collude.  They all took the
+client and themselves for survivors and, in the protocol that such a server needs, have
+the signatures of t neighbours on that; so no mask key of theirs can be opened, and they
+and the client are in one sum.  That, and no more, is claimed then.
+
+This module searches no graph (that is ``planning``).  A plan against a server that lies
+states its numbers; no round can be run under it yet.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Final
 
 from secagg import usage
+from secagg.degree import Demand
 from secagg.encoder import Encoder
 from secagg.errors import DecodeError, ParameterError
+from secagg.feasibility import (
+    SEMI_HONEST,
+    check_complete,
+    check_counts,
+    check_runnable,
+    check_whole,
+    sparse_demand,
+)
 
-SEMI_HONEST: Final = "semi_honest"
-MAX_CLIENTS: Final = 1024
-"""On the complete graph the traffic of shares grows with the square of this."""
-
-MIN_HONEST: Final = 2
-_PLAN = struct.Struct("<BBHHHdBI")
-PLAN_BYTES: Final = _PLAN.size
+SIGMA: Final = 40
+ETA: Final = 30
+_COMPLETE = struct.Struct("<BBHHHdBI")
+_SPARSE = struct.Struct("<BBIIIHHBBBdBI")
+PLAN_BYTES: Final = {usage.SUITE: _COMPLETE.size, usage.SUITE_SPARSE: _SPARSE.size}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The agreed integers of a round; hashable, and bound into every derived key.
 
+    Without ``k`` it is a plan on the complete graph: k and t follow, nothing is left to
+    chance, and the last three are None, whatever is given.
+
     Attributes:
         clients: n, the cohort that is invited.
         corrupt: A, clients that may pool all they know with the server.
         drop: D, clients that may vanish, in any step.
         encoder: How vectors become integers.
+        threat: ``"semi_honest"`` or ``"malicious_server"``.
+        k: Neighbours of a client, itself excluded.
+        t: Neighbours whose shares give a client's secret back.
+        sigma: Privacy fails with probability below 2^-sigma; default 40.
+        eta: The sum is lost with probability below 2^-eta; default 30.
+        grinding_bits: The server may choose among 2^grinding_bits graphs; default 0.
 
     Raises:
         ParameterError: The integers give no guarantee (caller).
@@ -48,74 +74,136 @@ class Plan:
     corrupt: int
     drop: int
     encoder: Encoder = field(default_factory=Encoder)
+    threat: str = SEMI_HONEST
+    k: int = 0
+    t: int = 0
+    sigma: int | None = None
+    eta: int | None = None
+    grinding_bits: int | None = None
 
     def __post_init__(self) -> None:
-        n = _whole("clients", self.clients)
-        corrupt, drop = _whole("corrupt", self.corrupt), _whole("drop", self.drop)
+        check_counts(self.clients, self.corrupt, self.drop, self.threat)
         if not isinstance(self.encoder, Encoder):
             raise ParameterError("encoder must be an Encoder.", argument="encoder")
-        if not 2 <= n <= MAX_CLIENTS:
+        self.encoder.ring_bits(self.clients)
+        others = self.clients - 1
+        if check_whole("k", self.k) in (0, others):
+            check_complete(self.clients, self.corrupt, self.drop, self.threat)
+            t = others - self.drop
+            if check_whole("t", self.t) not in (0, t):
+                raise ParameterError(
+                    f"t={self.t} must be {t} on the complete graph; leave k and t out.",
+                    argument="t",
+                )
+            self._fill(k=others, t=t, sigma=None, eta=None, grinding_bits=None)
+            return
+        self._fill(
+            sigma=SIGMA if self.sigma is None else self.sigma,
+            eta=ETA if self.eta is None else self.eta,
+            grinding_bits=self.grinding_bits or 0,
+        )
+        if not self._demand.accepts(self.k, check_whole("t", self.t)):
             raise ParameterError(
-                f"clients={n} must lie in 2..{MAX_CLIENTS} on the complete graph.",
-                argument="clients",
+                f"k={self.k} and t={self.t} do not keep failures below 2^-{self.sigma} "
+                f"and 2^-{self.eta} for clients={self.clients}, "
+                f"corrupt={self.corrupt}, drop={self.drop}; take both from "
+                "secagg.plan(...).",
+                argument="k",
             )
-        if not 0 <= corrupt < n:
-            raise ParameterError(
-                f"corrupt={corrupt} must lie in 0..{n - 1} for {n} clients.",
-                argument="corrupt",
-            )
-        if not 0 <= drop < n:
-            raise ParameterError(
-                f"drop={drop} must lie in 0..{n - 1} for {n} clients.", argument="drop"
-            )
-        if n - drop - corrupt < MIN_HONEST:
-            raise ParameterError(_too_few_honest(n, corrupt, drop), argument="drop")
-        self.encoder.ring_bits(n)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everybody is everybody's neighbour."""
+        return self.k == self.clients - 1
 
     @property
     def threshold(self) -> int:
-        """Return t = n - D, the clients that must remain in every step."""
+        """Return n - D, the clients that must remain in every step."""
         return self.clients - self.drop
 
     @property
     def share_threshold(self) -> int:
-        """Shares, held by others, that give a client's secret."""
-        return self.threshold - 1
+        """Return t: shares, held by neighbours, that give a client's secret."""
+        return self.t
 
     @property
     def honest_min(self) -> int:
-        """Return h = t - A, the fewest honest inputs in a released sum."""
-        return self.threshold - self.corrupt
+        """Return h, the fewest honest inputs in a released sum that holds any."""
+        if self.complete or self.threat == SEMI_HONEST:
+            return self.threshold - self.corrupt
+        return self.t - self._demand.most_corrupt(self.k) + 1
+
+    def require_runnable(self) -> None:
+        """Refuse to run what can only be planned.
+
+        Raises:
+            ParameterError: No round runs under this plan in this release (caller).
+        """
+        check_runnable(self.clients, self.threat, complete=self.complete)
 
     def encode(self) -> bytes:
-        """Return the canonical bytes of the plan."""
-        return _PLAN.pack(
-            usage.VERSION,
-            usage.SUITE,
-            self.clients,
-            self.corrupt,
-            self.drop,
-            float(self.encoder.clip_norm_l2),
-            self.encoder.value_bits,
-            self.encoder.weight_max,
-        )
+        """Return the canonical bytes.
+
+        Raises:
+            ParameterError: No round runs under this plan (caller).
+        """
+        self.require_runnable()
+        encoder = self.encoder
+        tail = (float(encoder.clip_norm_l2), encoder.value_bits, encoder.weight_max)
+        counts = (self.clients, self.corrupt, self.drop)
+        if self.complete:
+            return _COMPLETE.pack(usage.VERSION, usage.SUITE, *counts, *tail)
+        chance = (self.sigma, self.eta, self.grinding_bits)
+        head = (usage.VERSION, usage.SUITE_SPARSE)
+        return _SPARSE.pack(*head, *counts, self.k, self.t, *chance, *tail)
 
     def digest(self) -> bytes:
         """Hash the canonical bytes."""
         return usage.digest(usage.TAG_PLAN, self.encode())
 
     def __str__(self) -> str:
+        honest = self.threat == SEMI_HONEST
+        graph = "complete graph" if self.complete else "k-regular graph"
         others = (
             f"the server together with any {_count(self.corrupt, 'client')}"
             if self.corrupt
             else "the server alone, with no client's help,"
         )
-        return (
-            f"{self.clients} clients, threshold {self.threshold}: any {self.drop} may "
-            f"vanish in any step; {others} learns nothing but weighted sums that hold "
-            f"at least {self.honest_min} honest inputs, if the server follows the "
-            "protocol (semi-honest, complete graph)."
+        trust = (
+            f"if the server follows the protocol (semi-honest, {graph})"
+            if honest
+            else f"even if the server lies (malicious server, {graph}; this release "
+            "plans it and does not run it)"
         )
+        promise = (
+            f"any {self.drop} may vanish in any step; {others} learns nothing but "
+            f"weighted sums that hold at least {self.honest_min} honest inputs, {trust}"
+        )
+        if self.complete:
+            return f"{self.clients} clients, threshold {self.threshold}: {promise}."
+        return (
+            f"{self.clients} clients of {self.k} neighbours each, threshold {self.t} "
+            f"among those: {promise}. The latter fails with probability below "
+            f"2^-{self.sigma}, and the sum is lost with probability below "
+            f"2^-{self.eta}, if who colludes{' and who vanishes' if honest else ''} "
+            "does not depend on the graph."
+        )
+
+    @property
+    def _demand(self) -> Demand:
+        return sparse_demand(
+            self.clients,
+            self.corrupt,
+            self.drop,
+            threat=self.threat,
+            sigma=SIGMA if self.sigma is None else self.sigma,
+            eta=ETA if self.eta is None else self.eta,
+            grinding_bits=self.grinding_bits or 0,
+        )
+
+    def _fill(self, **derived: int | None) -> None:
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
 
 def decode_plan(data: bytes) -> Plan:
@@ -124,102 +212,42 @@ def decode_plan(data: bytes) -> Plan:
     Raises:
         DecodeError: They are not the encoding of a valid plan (peer).
     """
-    if len(data) != PLAN_BYTES:
-        raise DecodeError(f"a plan has {PLAN_BYTES} bytes, got {len(data)}.")
-    version, suite, n, corrupt, drop, clip, value_bits, weight_max = _PLAN.unpack(data)
-    if (version, suite) != (usage.VERSION, usage.SUITE):
-        raise DecodeError(
-            f"plan has version {version} and suite {suite}, expected {usage.VERSION} "
-            f"and {usage.SUITE}."
-        )
+    size = plan_bytes(data)
+    if len(data) != size:
+        raise DecodeError(f"a plan has {size} bytes, got {len(data)}.")
+    if data[1] == usage.SUITE:
+        _, _, n, corrupt, drop, *tail = _COMPLETE.unpack(data)
+        fields = {}
+    else:
+        _, _, n, corrupt, drop, k, t, sigma, eta, grinding, *tail = _SPARSE.unpack(data)
+        names = ("k", "t", "sigma", "eta", "grinding_bits")
+        fields = dict(zip(names, (k, t, sigma, eta, grinding), strict=True))
+    clip, value_bits, weight_max = tail
     try:
         encoder = Encoder(
             clip_norm_l2=clip, value_bits=value_bits, weight_max=weight_max
         )
-        return Plan(clients=n, corrupt=corrupt, drop=drop, encoder=encoder)
+        plan = Plan(clients=n, corrupt=corrupt, drop=drop, encoder=encoder, **fields)
+        if plan.encode() != data:
+            raise DecodeError("received plan is not in canonical encoding.")
     except ParameterError as error:
         raise DecodeError(f"received plan is invalid: {error}") from error
+    return plan
 
 
-def plan(
-    *,
-    clients: int,
-    corrupt: int | float,
-    drop: int | float,
-    threat: str = SEMI_HONEST,
-    encoder: Encoder | None = None,
-) -> Plan:
-    """Derive thresholds from who may collude and who may vanish.
-
-    Guarantee against a semi-honest server: whatever ``drop`` clients vanish, the round
-    yields the sum; the server and any ``corrupt`` clients learn nothing but sums that
-    hold at least ``honest_min`` honest inputs.  ``print(plan(...))`` says it.
-
-    Args:
-        clients: Size of the cohort, 2..1024.
-        corrupt: Colluding clients, an integer, or a fraction below 1 (rounded down, but
-            never to zero).  There is no default: write 0 to trust every client.
-        drop: Dropouts to survive, an integer, or a fraction below 1 (rounded down).
-        threat: Only ``"semi_honest"`` is supported.
-        encoder: Default ``Encoder()``.
+def plan_bytes(start: bytes) -> int:
+    """Return the size of a plan from its first two bytes.
 
     Raises:
-        ParameterError: The numbers give no guarantee; the message says which would
-            (caller).
-
-    Source:
-        Bonawitz et al., CCS 2017: double masking, honest-but-curious setting.
+        DecodeError: They are not version and suite of a plan (peer).
     """
-    if threat != SEMI_HONEST:
-        raise ParameterError(
-            f"threat={threat!r} is not supported; use threat={SEMI_HONEST!r} and rely "
-            "on the server to follow the protocol.",
-            argument="threat",
+    if len(start) < 2 or start[0] != usage.VERSION or start[1] not in PLAN_BYTES:
+        raise DecodeError(
+            f"a plan starts with {start[:2].hex()}, expected version {usage.VERSION} "
+            f"and suite {usage.SUITE} or {usage.SUITE_SPARSE}; use one release "
+            "everywhere."
         )
-    n = _whole("clients", clients)
-    corrupted = _part("corrupt", corrupt, n)
-    if corrupted == 0 and corrupt != 0:
-        raise ParameterError(
-            f"corrupt={corrupt} of {n} clients rounds down to nobody; pass corrupt=1, "
-            "or corrupt=0 to trust every client.",
-            argument="corrupt",
-        )
-    return Plan(
-        clients=n,
-        corrupt=corrupted,
-        drop=_part("drop", drop, n),
-        encoder=Encoder() if encoder is None else encoder,
-    )
-
-
-def _too_few_honest(n: int, corrupt: int, drop: int) -> str:
-    reason = (
-        f"clients={n}, corrupt={corrupt} and drop={drop} leave sums of "
-        f"{max(0, n - drop - corrupt)} honest inputs, but at least {MIN_HONEST} are "
-        "needed to hide one"
-    )
-    if n - corrupt >= MIN_HONEST:
-        return f"{reason}; use drop <= {n - corrupt - MIN_HONEST}."
-    return f"{reason}; invite at least {corrupt + drop + MIN_HONEST} clients."
-
-
-def _part(name: str, value: int | float, n: int) -> int:
-    """Read an integer, or a fraction of ``n`` rounded down."""
-    if isinstance(value, float):
-        if not 0 <= value < 1:
-            raise ParameterError(
-                f"{name}={value} must be an integer or a fraction in 0..1.",
-                argument=name,
-            )
-        # The decimal that was written, not its binary neighbour: 0.29 of 100 is 29.
-        return int(Fraction(repr(value)) * n)
-    return _whole(name, value)
-
-
-def _whole(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ParameterError(f"{name}={value!r} must be an integer.", argument=name)
-    return value
+    return PLAN_BYTES[start[1]]
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from secagg.errors import ParameterError
+from secagg.feasibility import MAX_EXPONENT, MIN_HONEST, check_range
 from secagg.keys import PUBLIC_BYTES
-from secagg.params import MIN_HONEST, Plan
+from secagg.params import SIGMA, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Policy:
         min_clients: Smallest cohort to take part in.
         min_threshold: Smallest number of clients in a sum.
         min_honest: Smallest number of honest inputs in a sum.
+        min_sigma: On a k-regular graph, privacy must fail with probability below
+            2^-min_sigma.
         max_clip_norm_l2: Largest clip norm of the encoder.
         max_weight: Largest weight that another client may have.
         roster: Ed25519 public keys by client name; if given, every advertised key must
@@ -41,6 +44,7 @@ class Policy:
     min_clients: int = 3
     min_threshold: int = 2
     min_honest: int = MIN_HONEST
+    min_sigma: int = SIGMA
     max_clip_norm_l2: float = math.inf
     max_weight: int = (1 << 32) - 1
     roster: Mapping[str, bytes] | None = None
@@ -54,6 +58,7 @@ class Policy:
                     "sum over one client is its input.",
                     argument=name,
                 )
+        check_range("min_sigma", self.min_sigma, 1, MAX_EXPONENT)
         if not self.max_clip_norm_l2 > 0:  # so that NaN, which limits nothing, fails
             raise ParameterError(
                 f"max_clip_norm_l2={self.max_clip_norm_l2} must be above 0.",
@@ -74,16 +79,18 @@ class Policy:
         Raises:
             ParameterError: The first rule broken, with its two numbers (caller).
         """
-        floors = (
+        floors = [
             ("clients", plan.clients, "min_clients", self.min_clients),
             ("threshold", plan.threshold, "min_threshold", self.min_threshold),
             ("honest_min", plan.honest_min, "min_honest", self.min_honest),
-        )
+        ]
+        if plan.sigma is not None:  # None: privacy cannot fail
+            floors.append(("sigma", plan.sigma, "min_sigma", self.min_sigma))
         for name, value, rule, floor in floors:
             if value < floor:
                 raise ParameterError(
                     f"the plan has {name}={value}, the policy asks for {rule}={floor}; "
-                    "take part in larger cohorts, or lower the floor knowingly.",
+                    "agree on another plan, or lower the floor knowingly.",
                     argument="plan",
                 )
         encoder = plan.encoder

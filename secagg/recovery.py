@@ -2,10 +2,10 @@
 
 Bonawitz et al., CCS 2017, figure 4, round 4.  For each survivor the seed b_u is
 reconstructed and its own mask subtracted; for each client that dropped after dealing,
-its key s_u, and with it every pairwise mask that a survivor shared with it.  Each
-reconstructed secret is checked against what its owner published (H(b_u), the public
-mask key), so that a wrong one ends the round and names its dealer instead of spoiling
-the sum.
+its key s_u, and with it every pairwise mask that a neighbour in u3 shared with it.
+Each reconstructed secret is checked against what its owner published (H(b_u), the
+public mask key), so that a wrong one ends the round and names its dealer instead of
+spoiling the sum.
 
 This module does not decide who survived and sends nothing.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from secagg import masks
 from secagg.boxes import seed_commitment
 from secagg.errors import AbortError, DecodeError
+from secagg.graph import Graph
 from secagg.keys import AgreementKey, Secret
 from secagg.ring import RingVector
 from secagg.shamir import Share, reconstruct
@@ -34,6 +35,7 @@ class Published:
         mask_publics: Public mask keys of u2.
         seed_commitments: H(b_u) of u2.
         share_threshold: Shares that give a secret back.
+        graph: Whose masks a client added.
     """
 
     names: tuple[str, ...]
@@ -42,6 +44,7 @@ class Published:
     mask_publics: Mapping[int, bytes]
     seed_commitments: Mapping[int, bytes]
     share_threshold: int
+    graph: Graph
 
 
 def unmask(
@@ -110,7 +113,7 @@ def _remove_pairs(
     pair = AgreementKey(secret)
     if pair.public != published.mask_publics[owner]:
         raise _bad_dealer(published.names[owner])
-    for survivor in sorted(u3):
+    for survivor in sorted(u3 & published.graph.neighbours(owner)):
         key = masks.pair_key(
             pair.agree(published.mask_publics[survivor]),
             pair=(owner, survivor),

@@ -23,7 +23,7 @@ from secagg.errors import ParameterError
 from secagg.faults import Fault
 from secagg.invite import SERVER, Step
 from secagg.messages import step_of
-from secagg.params import Plan
+from secagg.params import SIGMA, Plan
 from secagg.policy import Policy
 from secagg.prg import Rng, simulation_rng
 from secagg.server import Server
@@ -199,6 +199,7 @@ def _policy(plan: Plan) -> Policy:
         min_clients=plan.clients,
         min_threshold=plan.threshold,
         min_honest=plan.honest_min,
+        min_sigma=plan.sigma or SIGMA,
     )
 
 

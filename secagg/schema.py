@@ -1,10 +1,10 @@
 """Named tensors to one flat float32 vector and back.
 
-``flatten`` takes what frameworks call a state dict: numpy arrays or CPU torch tensors
-of a floating type.  Torch is never imported: tensors are recognised by what they can
-do, and restored by a tensor of the same kind.  Integer tensors (counters, indices) are
-refused, because their mean is not one of them; name them in ``skip`` to keep the
-caller's own.  This module does not clip and does not look at values.
+``flatten`` takes what frameworks call a state dict: numpy arrays or torch tensors of a
+floating type, on any device.  Torch is never imported: tensors are recognised by what
+they can do, and restored by a tensor of the same kind.  Integer tensors (counters,
+indices) are refused, because their mean is not one of them; name them in ``skip`` to
+keep the caller's own.  This module does not clip and does not look at values.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class TensorLike(Protocol):
 
     def float(self) -> TensorLike:
         """Return the values as float32."""
+
+    def cpu(self) -> TensorLike:
+        """Return the values in the memory of the host."""
 
     def numpy(self) -> NDArray[np.float32]:
         """Return the values as an array."""
@@ -106,11 +109,18 @@ class Schema:
     ) -> dict[str, Tensor]:
         """Return the tensors of a flat vector, in the kind and dtype that were given.
 
-        Skipped tensors come back as they were; the order of names is kept.
+        Tensors come back on the device that they came from.  Skipped ones come back as
+        they were; the order of names is kept.
 
         Raises:
-            ParameterError: The vector has the wrong shape (caller).
+            ParameterError: The vector is not floating or has the wrong shape (caller).
         """
+        if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f":
+            raise ParameterError(
+                "vector must be a floating numpy array, for example the mean of a "
+                "round.",
+                argument="vector",
+            )
         if vector.shape != (self.length,):
             raise ParameterError(
                 f"vector has shape {vector.shape}, the schema describes "
@@ -129,18 +139,25 @@ def flatten(
 ) -> tuple[NDArray[np.float32], Schema]:
     """Concatenate named tensors into one float32 vector.
 
-    ``schema.restore(vector)`` is the inverse, exact for float32, float16 and bfloat16.
+    ``schema.restore(vector)`` is the inverse: exact in names, shapes and types, and in
+    the values of float32, float16 and bfloat16; float64 is rounded to float32.
 
     Args:
-        state: Floating tensors by name; torch tensors must lie on the CPU.
+        state: Floating tensors by name.
         skip: Patterns (as in ``fnmatch``) of names that stay out of the vector.
 
     Returns:
         The vector, shape (length,), in the order of ``state``, and its schema.
 
     Raises:
-        ParameterError: An entry is not a floating tensor, or nothing is left (caller).
+        ParameterError: An entry is not a dense floating tensor, nothing is left,
+            or ``skip`` is no list (caller).
     """
+    if isinstance(skip, str):  # its letters would be the patterns
+        raise ParameterError(
+            f"skip={skip!r} must be a list of patterns; pass [{skip!r}].",
+            argument="skip",
+        )
     parts: list[NDArray[np.float32]] = []
     entries: list[Entry] = []
     skipped: dict[str, Tensor] = {}
@@ -168,11 +185,21 @@ def _read(name: str, tensor: Tensor) -> tuple[NDArray[np.float32], str, Tensor]:
         if not tensor.is_floating_point():
             raise _not_floating(name, dtype)
         plain = tensor.detach()
-        return plain.float().numpy(), dtype, plain.new_empty(0)
+        try:
+            values = plain.cpu().float().numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, or without storage
+            raise ParameterError(
+                f"tensor {name!r} cannot be read as a dense array; convert it, or pass "
+                f"skip=[{name!r}].",
+                argument="state",
+            ) from error
+        return values, dtype, plain.new_empty(0)
     array = np.asarray(tensor)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise _not_floating(name, str(array.dtype))
-    return array.astype(np.float32), str(array.dtype), np.empty(0, array.dtype)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused when offered
+        values = array.astype(np.float32)
+    return values, str(array.dtype), np.empty(0, array.dtype)
 
 
 def _not_floating(name: str, dtype: str) -> ParameterError:

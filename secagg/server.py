@@ -27,7 +27,6 @@ from secagg.invite import Invite, Limits, Step
 from secagg.messages import Abort, decode
 from secagg.params import Plan
 from secagg.policy import check_identities
-from secagg.reveal import UnmaskRequest
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 from secagg.tally import Outcome, Tally
 
@@ -229,20 +228,18 @@ class Server:
         if closing is State.ADVERTISING:
             self._require(len(tally.u1), step)
             self._waiting = set(tally.u1) - self._gone
-            return self._to(self._waiting, tally.key_list().encode())
+            return self._each(tally.key_lists(self._waiting))
         if closing is State.SHARING:
             self._require(len(tally.u2), step)
             self._waiting = set(tally.u2) - self._gone
-            return tuple(
-                (self._invite.roster[holder], tally.delivery(holder).encode())
-                for holder in sorted(self._waiting)
+            return self._each(
+                {holder: tally.delivery(holder).encode() for holder in self._waiting}
             )
         if closing is State.MASKING:
             self._require(len(tally.u3), step)
             tally.check_contexts()
             self._waiting = set(tally.u3) - self._gone
-            request = UnmaskRequest(self._round_id, tuple(sorted(tally.u3)))
-            return self._to(self._waiting, request.encode())
+            return self._each(tally.requests(self._waiting))
         self._require(len(tally.u5), step)
         self._outcome = tally.unmask()
         self._waiting = set()
@@ -262,6 +259,9 @@ class Server:
 
     def _record(self, peer: str, error: RemoteProtocolError) -> None:
         self._faults.record(peer, str(_STEPS.get(self._state, "")), error)
+
+    def _each(self, messages: Mapping[int, bytes]) -> Outgoing:
+        return tuple((self._invite.roster[i], messages[i]) for i in sorted(messages))
 
     def _to(self, indices: set[int], message: bytes) -> Outgoing:
         return tuple((self._invite.roster[i], message) for i in sorted(indices))

@@ -10,7 +10,7 @@ It does not decide when a step ends or who may still answer; that is ``server``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,13 +20,14 @@ from secagg import encode
 from secagg.boxes import Box, Route, ShareKind, check_share
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import AuthenticationError, IntegrityError, RemoteProtocolError
+from secagg.graph import server_graph
 from secagg.invite import Invite, Step
-from secagg.keylist import Advertise, KeyList, PublicKeys
+from secagg.keylist import Advertise, KeyList, NeighbourKeys, PublicKeys
 from secagg.keys import check_public, verify
 from secagg.masks import Binding
 from secagg.messages import ProtocolMessage
 from secagg.recovery import Published, unmask
-from secagg.reveal import UnmaskShares
+from secagg.reveal import UnmaskRequest, UnmaskShares
 from secagg.shamir import Share
 from secagg.upload import MaskedInput
 
@@ -62,6 +63,7 @@ class Tally:
         plan = invite.plan
         self._invite = invite
         self._round_id = invite.round_id
+        self._graph = server_graph(plan, invite.round_id)
         self._identities = identities
         self._where = encode.layout(
             plan.encoder, clients=plan.clients, length=invite.length
@@ -118,21 +120,38 @@ class Tally:
             case UnmaskShares():
                 self._accept_shares(message)
 
-    def key_list(self) -> KeyList:
-        """Close step 0: fix u1 and bind the masks to it."""
+    def key_lists(self, receivers: Iterable[int]) -> dict[int, bytes]:
+        """Close step 0: fix u1, bind the masks to it; encode what each receives."""
         keys = tuple(self._keys[index] for index in sorted(self._keys))
-        message = KeyList(self._round_id, keys)
-        self._key_list = message.digest()
-        return message
+        everybody = KeyList(self._round_id, keys)
+        self._key_list = everybody.digest()
+        if self._invite.plan.complete:
+            return dict.fromkeys(receivers, everybody.encode())
+        return {
+            receiver: NeighbourKeys(
+                self._round_id,
+                self._key_list,
+                tuple(self._keys[v] for v in self._around(receiver, self.u1)),
+            ).encode()
+            for receiver in receivers
+        }
 
     def delivery(self, holder: int) -> ShareDelivery:
-        """Collect the boxes that all other clients of u2 dealt to one of them."""
-        boxes = tuple(
-            (dealer, self._dealt[dealer][holder])
-            for dealer in sorted(self._dealt)
-            if dealer != holder
-        )
+        """Collect the boxes that the neighbours in u2 dealt to one client."""
+        dealers = sorted(self._graph.neighbours(holder) & self._dealt.keys())
+        boxes = tuple((dealer, self._dealt[dealer][holder]) for dealer in dealers)
         return ShareDelivery(self._round_id, holder, boxes)
+
+    def requests(self, receivers: Iterable[int]) -> dict[int, bytes]:
+        """Close step 2: encode u3 for each client, as far as it concerns it."""
+        u3 = self.u3
+        if self._invite.plan.complete:
+            request = UnmaskRequest(self._round_id, tuple(sorted(u3)))
+            return dict.fromkeys(receivers, request.encode())
+        return {
+            receiver: UnmaskRequest(self._round_id, self._around(receiver, u3)).encode()
+            for receiver in receivers
+        }
 
     def check_contexts(self) -> None:
         """End the round before any unmasking if the clients disagree.
@@ -166,7 +185,8 @@ class Tally:
             context=context,
             mask_publics={u: self._keys[u].mask_public for u in self._dealt},
             seed_commitments=self._seed_commitments,
-            share_threshold=self._invite.plan.share_threshold,
+            share_threshold=self._invite.plan.t,
+            graph=self._graph,
         )
         unmask(self._total, published, u3=self.u3, shares=self._revealed)
         decoded = encode.decode_sum(
@@ -190,6 +210,11 @@ class Tally:
         self._dealt = {}
         self._total = self._where.ring.zeros(0)
 
+    def _around(self, client: int, members: frozenset[int]) -> tuple[int, ...]:
+        """Return a client and its neighbours, as far as they are members, sorted."""
+        near = self._graph.neighbours(client) | {client}
+        return tuple(sorted(near & members))
+
     def _accept_keys(self, keys: PublicKeys) -> None:
         publics = {keys.box_public, keys.mask_public}
         for public in publics:
@@ -208,8 +233,10 @@ class Tally:
 
     def _accept_boxes(self, message: SealedShares) -> None:
         boxes = dict(message.boxes)
-        if boxes.keys() != self._keys.keys() - {message.sender}:
-            raise RemoteProtocolError("shares were not dealt to exactly the others.")
+        if boxes.keys() != self._graph.neighbours(message.sender) & self._keys.keys():
+            raise RemoteProtocolError(
+                "shares were not dealt to exactly the neighbours."
+            )
         self._dealt[message.sender] = boxes
         self._seed_commitments[message.sender] = message.seed_commitment
 
@@ -226,8 +253,8 @@ class Tally:
         accepted: list[tuple[int, Share]] = []
         for revealed in message.shares:
             owner = revealed.owner
-            if owner not in self._dealt:
-                raise RemoteProtocolError("a share of a client outside u2 came.")
+            if holder not in self._dealt.get(owner, {}):
+                raise RemoteProtocolError("a share came of a client that dealt none.")
             wanted = (
                 ShareKind.SELF_MASK if owner in self._contexts else ShareKind.MASK_KEY
             )

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from secagg import encode
 from secagg.ciphertext import EncryptedInput
+from secagg.feasibility import MAX_SPARSE_CLIENTS
 from secagg.invite import SERVER, Invite, Limits
 from secagg.messages import decode, step_of
-from secagg.params import MAX_CLIENTS
 from secagg.upload import MaskedInput, PlainInput
 from secagg.wire import split_header
 
@@ -75,13 +75,19 @@ class Transcript:
         sum the coefficients of the ciphertext alike; no weight is legible.
         """
         invite: Invite | None = None
+        read = b""  # the same invitation goes to all, and each is as long as the roster
         uploads: dict[str, Upload] = {}
         for wire in self.messages:
             if wire.receiver == SERVER and step_of(wire.data) == "masked_input":
                 uploads[wire.sender] = _read(wire.data, invite)
-            elif wire.sender == SERVER and split_header(wire.data)[0] == Invite.TAG:
-                message = decode(wire.data, Limits(MAX_CLIENTS))
+            elif (
+                wire.sender == SERVER
+                and wire.data != read
+                and split_header(wire.data)[0] == Invite.TAG
+            ):
+                message = decode(wire.data, Limits(MAX_SPARSE_CLIENTS))
                 invite = message if isinstance(message, Invite) else invite
+                read = wire.data
         return uploads
 
 

@@ -18,6 +18,9 @@ VERSION: Final = 1
 SUITE: Final = 1
 """X25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR, SHA-256, Shamir mod 2^256 + 297."""
 
+SUITE_SPARSE: Final = 2
+"""The same primitives on the k-regular graph."""
+
 DIGEST_BYTES: Final = 32
 
 _PREFIX: Final = b"blindsum/secagg/%d/" % VERSION
@@ -26,6 +29,8 @@ TAG_CONTEXT: Final = _PREFIX + b"context"
 TAG_PLAN: Final = _PREFIX + b"plan"
 TAG_ROUND: Final = _PREFIX + b"round"
 TAG_KEY_LIST: Final = _PREFIX + b"key-list"
+TAG_GRAPH_OFFSET: Final = _PREFIX + b"graph-offset"
+TAG_GRAPH_SWAPS: Final = _PREFIX + b"graph-swaps"
 TAG_SCHEMA: Final = _PREFIX + b"schema"
 TAG_ADVERTISE_SIGNATURE: Final = _PREFIX + b"advertise-signature"
 TAG_SHARE_BOX_KEY: Final = _PREFIX + b"share-box-key"

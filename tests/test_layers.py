@@ -20,10 +20,10 @@ FORBIDDEN = {
 }
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
-    "errors usage ring prg keys shamir encoder encode schema masks boxes params plan "
-    "graph policy monitor wire invite keylist dealing upload ciphertext reveal "
-    "messages states member client recovery tally faults gate server transcript round "
-    "aggregator he store stream"
+    "errors usage ring prg keys shamir encoder encode schema masks boxes tails degree "
+    "feasibility params planning permutation graph policy monitor wire invite keylist "
+    "dealing upload ciphertext reveal messages states member client recovery tally "
+    "faults gate server transcript round aggregator he store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}

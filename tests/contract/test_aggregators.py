@@ -14,14 +14,19 @@ from secagg.invite import SERVER
 
 LENGTH = 17
 CONTEXT = secagg.context(b"model", b"config")
-CLIENTS = [f"site-{i}" for i in range(5)]
+CLIENTS = [f"site-{i}" for i in range(6)]
 WEIGHTS = {name: 3 * i + 1 for i, name in enumerate(CLIENTS)}
 STEPS = ["advertise_keys", "share_keys", "masked_input", "unmask"]
 
+PLANS = {
+    "pairwise": secagg.plan(6, 1, 1, graph="complete"),
+    "pairwise, k-regular": secagg.plan(6, 1, 1, graph="k-regular"),
+}
 IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     "plain": secagg.PlainSum,
-    "pairwise": lambda: secagg.PairwiseMask(secagg.plan(clients=5, corrupt=1, drop=1)),
-    "he": lambda: EncryptedSum(secagg.Encoder(), clients=5),
+    "pairwise": lambda: secagg.PairwiseMask(PLANS["pairwise"]),
+    "pairwise, k-regular": lambda: secagg.PairwiseMask(PLANS["pairwise, k-regular"]),
+    "he": lambda: EncryptedSum(secagg.Encoder(), clients=6),
 }
 
 
@@ -171,10 +176,10 @@ def test_a_plain_upload_is_the_input_and_its_weight():
         assert upload.weight == WEIGHTS[name]
 
 
-def test_a_masked_upload_hides_vector_and_weight():
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_a_masked_upload_hides_vector_and_weight(plan):
     # Same seed, different inputs and weights: all differences between the transcripts
     # lie in the masked words, and one upload says nothing about its vector.
-    plan = secagg.plan(clients=5, corrupt=1, drop=1)
     pairwise = secagg.PairwiseMask(plan)
     one = aggregate(pairwise)
     two = aggregate(
@@ -186,20 +191,22 @@ def test_a_masked_upload_hides_vector_and_weight():
         assert (a.data == b.data) == (not is_upload)
     vectors = make_vectors()
     # A masked word is uniform in +-2^(r-1); an input is within 2^(value_bits-1).
-    reach = 2.0 ** (plan.encoder.ring_bits(5) - 1) / plan.encoder.scale
+    reach = 2.0 ** (plan.encoder.ring_bits(6) - 1) / plan.encoder.scale
     for name, upload in one.transcript.uploads().items():
         assert upload.weight is None
         assert np.abs(upload.vector - vectors[name]).max() > reach / 100
 
 
-def test_the_sum_of_masked_uploads_alone_is_not_the_sum():
-    uploads = aggregate(secagg.PairwiseMask(secagg.plan(clients=5, corrupt=1, drop=1)))
+@pytest.mark.parametrize("name", PLANS)
+def test_the_sum_of_masked_uploads_alone_is_not_the_sum(name):
+    uploads = aggregate(IMPLEMENTATIONS[name]())
     total = sum(u.vector for u in uploads.transcript.uploads().values())
     assert np.abs(total / sum(WEIGHTS.values()) - uploads.mean).max() > 1e3
 
 
-def test_more_dropouts_than_planned_abort_with_counts():
-    pairwise = IMPLEMENTATIONS["pairwise"]()
+@pytest.mark.parametrize("name", PLANS)
+def test_more_dropouts_than_planned_abort_with_counts(name):
+    pairwise = IMPLEMENTATIONS[name]()
     with pytest.raises(AbortError) as caught:
         aggregate(pairwise, vanish={"site-0": "share_keys", "site-1": "unmask"})
-    assert (caught.value.step, caught.value.need, caught.value.have) == ("unmask", 4, 3)
+    assert (caught.value.step, caught.value.need, caught.value.have) == ("unmask", 5, 4)

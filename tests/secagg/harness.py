@@ -7,6 +7,7 @@ import numpy as np
 
 import secagg
 from secagg.client import Client
+from secagg.graph import graph_of
 from secagg.invite import SERVER
 from secagg.messages import step_of
 from secagg.params import Plan
@@ -24,6 +25,7 @@ def open_policy(plan: Plan, **more: object) -> Policy:
         min_clients=plan.clients,
         min_threshold=plan.threshold,
         min_honest=plan.honest_min,
+        min_sigma=plan.sigma or 40,
         **more,
     )
 
@@ -31,6 +33,13 @@ def open_policy(plan: Plan, **more: object) -> Policy:
 def make_updates(n: int, length: int, *, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {f"c{i}": rng.normal(size=length) for i in range(n)}
+
+
+# Four clients with three neighbours each, and six with four; one may vanish.
+GRAPHS = {
+    "complete": secagg.plan(4, 1, 1, graph="complete"),
+    "k-regular": secagg.plan(6, 1, 1, graph="k-regular"),
+}
 
 
 class Network:
@@ -70,6 +79,12 @@ class Network:
             )
         self.wires: list[Wire] = []
         self.queue: deque[tuple[str, bytes]] = deque()  # (receiver, message)
+
+    def neighbours(self, name: str) -> list[str]:
+        """Return a client's neighbours, sorted."""
+        roster = self.server._invite.roster
+        graph = graph_of(self.server._plan, self.server._round_id)
+        return sorted(roster[v] for v in graph.neighbours(roster.index(name)))
 
     def run(self, tamper: Tamper = lambda wire: wire.data) -> Server:
         queue = self.queue

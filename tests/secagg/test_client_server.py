@@ -1,9 +1,12 @@
 """Lying servers, broken clients, wrong order: refused, named, and never a sum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import secagg
+from secagg import boxes, member
 from secagg.boxes import ShareKind
 from secagg.client import Client
 from secagg.dealing import SealedShares, ShareDelivery
@@ -16,23 +19,52 @@ from secagg.errors import (
     RemoteProtocolError,
 )
 from secagg.faults import MAX_FAULTS_PER_PEER
-from secagg.invite import NO_ROUND, SERVER, Invite, Limits
-from secagg.keylist import Advertise, KeyList, PublicKeys
+from secagg.invite import NO_ROUND, SERVER, Invite
+from secagg.keylist import Advertise, KeyList, NeighbourKeys, PublicKeys
 from secagg.keys import IdentityKey, Secret
 from secagg.messages import Abort, decode
 from secagg.policy import Policy
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
 from secagg.server import Server
+from secagg.shamir import Share
 from secagg.states import State
 from secagg.upload import MaskedInput
-from tests.secagg.harness import CONTEXT, Network, flip, make_updates, open_policy
+from tests.secagg.harness import (
+    CONTEXT,
+    GRAPHS,
+    Network,
+    flip,
+    make_updates,
+    open_policy,
+)
 
-PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
-UPDATES = make_updates(4, 6)
+PLAN = GRAPHS["complete"]
+UPDATES = make_updates(PLAN.clients, 6)
+
+
+@pytest.fixture(autouse=True, params=GRAPHS)
+def on_both_graphs(request, monkeypatch):
+    """Run every test of this file on the complete and on the k-regular graph."""
+    plan = GRAPHS[request.param]
+    monkeypatch.setitem(globals(), "PLAN", plan)
+    monkeypatch.setitem(globals(), "UPDATES", make_updates(plan.clients, 6))
 
 
 def limits(network):
-    return Limits(4, network.server._limits.packed_bytes)
+    return network.server._limits
+
+
+def is_a(kind, data):
+    """Tell whether a message is of a kind; both kinds of key list are one."""
+    tags = {KeyList: (KeyList.TAG, NeighbourKeys.TAG)}.get(kind, (kind.TAG,))
+    return data[1] in tags
+
+
+def swap_last_mask_key(key_list):
+    """Put a fresh mask key in the place of the last one listed."""
+    fresh = secagg.keys.AgreementKey.generate()
+    other = replace(key_list.keys[-1], mask_public=fresh.public)
+    return replace(key_list, keys=(*key_list.keys[:-1], other))
 
 
 def survivors_mean(server):
@@ -48,7 +80,7 @@ def run_rewriting(kind, rewrite, *, sender=SERVER, receiver="c0", **more):
 
     def tamper(wire):
         on_route = (wire.sender, wire.receiver) == (sender, receiver)
-        if not on_route or wire.data[1] != kind.TAG:
+        if not on_route or not is_a(kind, wire.data):
             return wire.data
         return rewrite(decode(wire.data, limits(network)))
 
@@ -98,7 +130,7 @@ def test_a_second_unmask_request_is_refused_and_yields_no_share():
     ("u3", "error"),
     [
         ((1, 2, 3), RemoteProtocolError),  # not me
-        ((0, 1), AbortError),  # below the threshold
+        ((0, 2), AbortError),  # below the threshold
         ((0, 1, 2, 9), RemoteProtocolError),  # not of u2
         ((), RemoteProtocolError),
     ],
@@ -126,12 +158,12 @@ def test_a_client_reveals_one_share_per_other_client_of_the_kind_it_derives():
     )
     answer = next(w for w in network.wires if w.data[1] == UnmaskShares.TAG)
     shares = decode(answer.data, limits(network)).shares
-    assert {share.owner: share.kind for share in shares} == {
-        1: ShareKind.SELF_MASK,
-        2: ShareKind.MASK_KEY,
-        3: ShareKind.SELF_MASK,
+    assert answer.sender == "c0" and "c2" in network.neighbours("c0")
+    assert {f"c{share.owner}": share.kind for share in shares} == {
+        name: ShareKind.MASK_KEY if name == "c2" else ShareKind.SELF_MASK
+        for name in network.neighbours("c0")
     }
-    assert survivors_mean(network.server).survivors == {"c0", "c1", "c3"}
+    assert survivors_mean(network.server).survivors == set(UPDATES) - {"c2"}
 
 
 def replayed(kind):
@@ -139,7 +171,7 @@ def replayed(kind):
     other = Network(PLAN, UPDATES, session=b"other")
     other.run()
     return next(
-        w.data for w in other.wires if w.receiver == "c0" and w.data[1] == kind.TAG
+        w.data for w in other.wires if w.receiver == "c0" and is_a(kind, w.data)
     )
 
 
@@ -160,7 +192,7 @@ def change_invite(change):
             "roster": invite.roster,
             "length": invite.length,
         }
-        return Invite(**fields | change).encode()
+        return Invite(**fields | change(invite)).encode()
 
     return rewrite
 
@@ -169,11 +201,11 @@ def change_invite(change):
     ("change", "message"),
     [
         (
-            {"plan": secagg.plan(clients=4, corrupt=0, drop=2)},
+            lambda invite: {"plan": secagg.plan(invite.plan.clients, 0, 2)},
             "a plan other",
         ),
-        ({"roster": ("x0", "c1", "c2", "c3")}, "does not list"),
-        ({"length": 7}, "the vector offered has 6"),
+        (lambda invite: {"roster": ("x0", *invite.roster[1:])}, "does not list"),
+        (lambda invite: {"length": 7}, "the vector offered has 6"),
     ],
 )
 def test_an_invitation_other_than_agreed_is_refused(change, message):
@@ -186,17 +218,21 @@ def test_an_invitation_other_than_agreed_is_refused(change, message):
 @pytest.mark.parametrize(
     "rewrite",
     [
-        lambda m: KeyList(m.round_id, m.keys[1:]),  # without me
-        lambda m: KeyList(
-            m.round_id,
-            (PublicKeys(0, m.keys[0].box_public, b"x" * 32), *m.keys[1:]),
+        lambda m: replace(m, keys=m.keys[1:]),  # without me
+        lambda m: replace(
+            m, keys=(PublicKeys(0, m.keys[0].box_public, b"x" * 32), *m.keys[1:])
         ),
-        lambda m: KeyList(m.round_id, m.keys[:2]),  # too few
-        lambda m: KeyList(
-            m.round_id, (*m.keys[:3], PublicKeys(9, b"a" * 32, b"b" * 32))
+        lambda m: replace(m, keys=m.keys[:2]),  # too few
+        lambda m: replace(m, keys=(*m.keys[:-1], PublicKeys(9, b"a" * 32, b"b" * 32))),
+        lambda m: replace(
+            m,
+            keys=(*m.keys[:-1], PublicKeys(m.keys[-1].index, bytes(32), b"b" * 32)),
         ),
-        lambda m: KeyList(
-            m.round_id, (*m.keys[:3], PublicKeys(3, bytes(32), b"b" * 32))
+        # The list of the other graph.
+        lambda m: (
+            NeighbourKeys(m.round_id, m.digest(), m.keys)
+            if isinstance(m, KeyList)
+            else KeyList(m.round_id, m.keys)
         ),
     ],
 )
@@ -207,14 +243,8 @@ def test_a_key_list_that_is_wrong_for_this_client_is_refused(rewrite):
 
 
 def test_clients_with_different_key_lists_never_add_up():
-    # The server swaps c3's mask key towards c0 only: their masks do not cancel.
-    def swap(message):
-        last = message.keys[3]
-        fresh = secagg.keys.AgreementKey.generate()
-        other = PublicKeys(3, last.box_public, fresh.public)
-        return KeyList(message.round_id, (*message.keys[:3], other)).encode()
-
-    network = run_rewriting(KeyList, swap)
+    # The server swaps one mask key towards c0 only: their masks do not cancel.
+    network = run_rewriting(KeyList, lambda m: swap_last_mask_key(m).encode())
     with pytest.raises(AbortError):
         network.server.result()
 
@@ -237,7 +267,7 @@ def test_a_share_delivery_that_is_wrong_is_refused(rewrite):
 def test_a_clients_message_sent_to_a_client_is_refused(kind):
     network = Network(PLAN, UPDATES)
     network.run()
-    theirs = next(w.data for w in network.wires if w.data[1] == kind.TAG)
+    theirs = next(w.data for w in network.wires if is_a(kind, w.data))
     again = Network(PLAN, UPDATES)
     invite = dict(again.server.start())["c0"]
     again.clients["c0"].receive(invite)
@@ -276,8 +306,10 @@ def test_a_dealer_whose_boxes_do_not_open_is_named_in_the_abort():
 # --- identities --------------------------------------------------------------------
 
 
-def identities(n=4):
-    return {f"c{i}": IdentityKey(Secret(bytes([i + 1]) * 32)) for i in range(n)}
+def identities():
+    return {
+        name: IdentityKey(Secret(bytes([i + 1]) * 32)) for i, name in enumerate(UPDATES)
+    }
 
 
 def signed_clients(keys, roster):
@@ -301,16 +333,15 @@ def test_signed_keys_are_accepted_and_substituted_ones_are_not():
     )
     assert survivors_mean(network.run()).survivors == set(UPDATES)
 
-    def swap(message):
-        last = message.keys[3]
-        fresh = secagg.keys.AgreementKey.generate()
-        other = PublicKeys(3, last.box_public, fresh.public, last.signature)
-        return KeyList(message.round_id, (*message.keys[:3], other)).encode()
-
-    network = run_rewriting(KeyList, swap, clients=signed_clients(keys, roster))
+    network = run_rewriting(
+        KeyList,
+        lambda m: swap_last_mask_key(m).encode(),
+        clients=signed_clients(keys, roster),
+    )
     fault = network.clients["c0"].fault
     assert isinstance(fault, AuthenticationError)
-    assert (fault.peer, fault.step) == ("c3", "share_keys")
+    last = network.neighbours("c0")[-1]
+    assert (fault.peer, fault.step) == (last, "share_keys")
 
 
 def test_unsigned_keys_are_refused_where_a_roster_is_given():
@@ -318,10 +349,8 @@ def test_unsigned_keys_are_refused_where_a_roster_is_given():
     roster = {name: key.public for name, key in keys.items()}
 
     def strip(message):
-        bare = tuple(
-            PublicKeys(k.index, k.box_public, k.mask_public) for k in message.keys
-        )
-        return KeyList(message.round_id, bare).encode()
+        bare = tuple(replace(keys, signature=b"") for keys in message.keys)
+        return replace(message, keys=bare).encode()
 
     network = run_rewriting(KeyList, strip, clients=signed_clients(keys, roster))
     assert isinstance(network.clients["c0"].fault, AuthenticationError)
@@ -333,7 +362,7 @@ def test_a_server_that_knows_identities_leaves_unsigned_clients_out():
     clients = signed_clients(keys, roster)
     clients["c2"] = Client(PLAN, open_policy(PLAN), me="c2")
     server = Network(PLAN, UPDATES, clients=clients, identities=roster).run()
-    assert survivors_mean(server).survivors == {"c0", "c1", "c3"}
+    assert survivors_mean(server).survivors == set(UPDATES) - {"c2"}
     (fault,) = [f for f in server.faults if f.step == "advertise_keys"]
     assert fault.peer == "c2" and isinstance(fault.error, AuthenticationError)
 
@@ -357,8 +386,9 @@ def test_a_policy_with_a_roster_needs_the_matching_key():
 
 
 def test_a_plan_below_the_policy_is_refused_at_once():
-    with pytest.raises(ParameterError, match="min_clients=5"):
-        Client(PLAN, Policy(min_clients=5), me="c0")
+    floor = PLAN.clients + 1
+    with pytest.raises(ParameterError, match=f"min_clients={floor}"):
+        Client(PLAN, Policy(min_clients=floor), me="c0")
 
 
 # --- what a broken client may do to the server ---------------------------------------
@@ -405,7 +435,7 @@ def tampered_answer(kind, rewrite):
                 m.round_id,
                 1,
                 (
-                    RevealedShare(0, ShareKind.SELF_MASK, b"\1" * 32 + b"\0"),
+                    replace(m.shares[0], value=b"\1" * 32 + b"\0"),
                     *m.shares[1:],
                 ),
             ),
@@ -417,7 +447,7 @@ def tampered_answer(kind, rewrite):
                 m.round_id,
                 1,
                 (
-                    RevealedShare(0, ShareKind.MASK_KEY, m.shares[0].value),
+                    replace(m.shares[0], kind=ShareKind.MASK_KEY),
                     *m.shares[1:],
                 ),
             ),
@@ -452,18 +482,18 @@ def test_a_client_that_breaks_a_step_is_named_and_left_out(kind, rewrite, error)
 def test_shares_off_the_polynomial_end_the_round_and_name_the_dealer(
     monkeypatch, dealer_drops
 ):
-    from secagg import boxes
-    from secagg.shamir import Share
-
-    honest = boxes.deal
+    honest = boxes.deal_boxes
 
     def crooked(secret, *, threshold, holders, rng):
-        shares = honest(secret, threshold=threshold, holders=holders, rng=rng)
-        if 2 in holders:  # everyone but c1, whose x is 2
-            return shares
-        return tuple(Share(s.x, bytes([s.x]) * 32 + b"\0") for s in shares)
+        return tuple(Share(x, bytes([x]) * 32 + b"\0") for x in holders)
 
-    monkeypatch.setattr(boxes, "deal", crooked)
+    def deal_boxes(agreed, *, dealer, **more):
+        with monkeypatch.context() as patched:
+            if dealer == 1:
+                patched.setattr(boxes, "deal", crooked)
+            return honest(agreed, dealer=dealer, **more)
+
+    monkeypatch.setattr(member, "deal_boxes", deal_boxes)
     server = Network(PLAN, UPDATES).run(
         lambda wire: (
             None
@@ -491,7 +521,7 @@ def test_a_copied_key_is_refused():
         return Advertise(message.round_id, keys).encode()
 
     server = network.run(tamper)
-    assert survivors_mean(server).survivors == {"c0", "c1", "c2"}
+    assert survivors_mean(server).survivors == set(UPDATES) - {"c3"}
     assert server.faults[0].peer == "c3" and "twice" in str(server.faults[0].error)
 
 
@@ -522,7 +552,7 @@ def test_a_late_upload_is_refused_after_its_mask_key_may_be_revealed():
     )
     assert network.server.receive("c2", late[0]) == ()
     assert network.server.faults[-1].peer == "c2"
-    assert survivors_mean(network.server).survivors == {"c0", "c1", "c3"}
+    assert survivors_mean(network.server).survivors == set(UPDATES) - {"c2"}
 
 
 def test_messages_of_another_session_change_nothing_at_the_server():
@@ -539,7 +569,7 @@ def test_messages_of_another_session_change_nothing_at_the_server():
 
     network.server.receive = also_old
     assert survivors_mean(network.run()).survivors == set(UPDATES)
-    assert len(network.server.faults) == 4 * 4
+    assert len(network.server.faults) == 4 * PLAN.clients
 
 
 def test_recorded_faults_are_bounded():
@@ -556,12 +586,13 @@ def test_a_client_that_aborts_is_waited_for_no_more():
     server = network.server
     invites = dict(server.start())
     server.receive("c0", Abort(NO_ROUND).encode())
-    assert server.waiting_for == {"c1", "c2", "c3"}
-    for name in ("c1", "c2"):
+    others = sorted(set(UPDATES) - {"c0"})
+    assert server.waiting_for == set(others)
+    for name in others[:-1]:
         for reply in network.clients[name].receive(invites[name]):
             assert server.receive(name, reply) == ()
-    (reply,) = network.clients["c3"].receive(invites["c3"])
-    assert {name for name, _ in server.receive("c3", reply)} == {"c1", "c2", "c3"}
+    (reply,) = network.clients[others[-1]].receive(invites[others[-1]])
+    assert [name for name, _ in server.receive(others[-1], reply)] == others
 
 
 # --- the caller's own mistakes -------------------------------------------------------
@@ -586,7 +617,7 @@ def test_the_server_tells_its_caller_what_is_out_of_order():
     server.timeout()
     with pytest.raises(AbortError) as caught:
         server.result()
-    assert (caught.value.need, caught.value.have) == (3, 0)
+    assert (caught.value.need, caught.value.have) == (PLAN.threshold, 0)
     with pytest.raises(LocalProtocolError):
         server.timeout()
 
@@ -737,4 +768,4 @@ def test_mask_secrets_are_gone_once_the_upload_is_sent():
         return wire.data
 
     network.run(tamper)
-    assert checked == [0] * (4 * 4)
+    assert checked == [0] * (PLAN.clients * (1 + PLAN.k))

@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,7 +21,7 @@ from secagg.errors import (
     RemoteProtocolError,
 )
 from secagg.invite import Invite
-from secagg.keylist import KeyList, PublicKeys
+from secagg.keylist import KeyList, NeighbourKeys, PublicKeys
 from secagg.keys import AgreementKey, IdentityKey, Secret
 from secagg.messages import Abort, decode
 from secagg.params import Plan
@@ -28,11 +29,20 @@ from secagg.policy import Policy
 from secagg.reveal import UnmaskRequest
 from secagg.server import Server
 from secagg.upload import MaskedInput
-from tests.secagg.harness import CONTEXT, Network, make_updates, open_policy
+from tests.secagg.harness import CONTEXT, GRAPHS, Network, make_updates, open_policy
 
-PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
-UPDATES = make_updates(4, 6)
+PLAN = GRAPHS["complete"]
+UPDATES = make_updates(PLAN.clients, 6)
 NAMES = sorted(UPDATES)
+
+
+@pytest.fixture(params=GRAPHS)
+def on_both_graphs(request, monkeypatch):
+    """Run a test on the complete and on the k-regular graph."""
+    plan = GRAPHS[request.param]
+    updates = make_updates(plan.clients, 6)
+    for name, value in (("PLAN", plan), ("UPDATES", updates), ("NAMES", list(updates))):
+        monkeypatch.setitem(globals(), name, value)
 
 
 def frames(error):
@@ -46,18 +56,20 @@ def frames(error):
     return count
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_a_clients_fault_keeps_no_frame_and_so_no_secret_alive():
     # c0 fails in the midst of its work, on a low-order mask key, with shares in hand.
     network = Network(PLAN, UPDATES)
     members = []
 
     def tamper(wire):
-        if wire.receiver != "c0" or wire.data[1] != KeyList.TAG:
+        key_lists = (KeyList.TAG, NeighbourKeys.TAG)
+        if wire.receiver != "c0" or wire.data[1] not in key_lists:
             return wire.data
         members.append(weakref.ref(network.clients["c0"]._member))
         message = decode(wire.data, network.server._limits)
-        bad = PublicKeys(3, message.keys[3].box_public, bytes(32))
-        return KeyList(message.round_id, (*message.keys[:3], bad)).encode()
+        bad = replace(message.keys[-1], mask_public=bytes(32))
+        return replace(message, keys=(*message.keys[:-1], bad)).encode()
 
     network.run(tamper)
     client = network.clients["c0"]
@@ -67,6 +79,7 @@ def test_a_clients_fault_keeps_no_frame_and_so_no_secret_alive():
     assert [member() for member in members] == [None]
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_a_fault_taken_while_the_caller_handles_an_error_leaves_that_error_whole():
     client = Client(PLAN, open_policy(PLAN), me="c0")
     try:
@@ -77,6 +90,7 @@ def test_a_fault_taken_while_the_caller_handles_an_error_leaves_that_error_whole
     assert frames(client.fault) == 0
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_recorded_faults_and_failures_keep_no_message_alive():
     server = Server(PLAN, NAMES, session=b"s", length=6)
     server.start()
@@ -115,6 +129,7 @@ def test_a_wiped_agreement_key_agrees_no_more():
             use()
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_a_client_cannot_be_copied_to_mask_two_vectors_alike():
     network = Network(PLAN, UPDATES)
     client = network.clients["c0"]
@@ -128,6 +143,7 @@ def test_identity_keys_do_not_pickle():
         pickle.dumps(IdentityKey.generate())
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_private_keys_are_gone_after_their_last_use():
     network = Network(PLAN, UPDATES)
     alive = {}
@@ -149,6 +165,7 @@ def test_private_keys_are_gone_after_their_last_use():
 # --- private numbers stay out of errors ----------------------------------------------
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_errors_about_an_offer_show_neither_its_norm_nor_its_weight():
     client = Client(PLAN, open_policy(PLAN), me="c0")
     with pytest.raises(ParameterError) as caught:
@@ -163,6 +180,7 @@ def test_errors_about_an_offer_show_neither_its_norm_nor_its_weight():
 # --- aborts and stale messages -------------------------------------------------------
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_an_abort_is_not_answered_and_blames_nobody():
     contexts = {"c1": secagg.context(b"other model")}
     network = Network(PLAN, UPDATES, contexts=contexts)
@@ -174,6 +192,7 @@ def test_an_abort_is_not_answered_and_blames_nobody():
     assert server.faults == ()
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_an_abort_of_another_round_is_told_apart_from_this_rounds():
     client = Client(PLAN, open_policy(PLAN), me="c0")
     server = Server(PLAN, NAMES, session=b"s", length=6)
@@ -182,6 +201,7 @@ def test_an_abort_of_another_round_is_told_apart_from_this_rounds():
     assert "another round" in str(client.fault)
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_a_replayed_unmask_request_yields_no_share():
     network = Network(PLAN, UPDATES)
     network.run()
@@ -286,6 +306,7 @@ def test_a_policy_that_would_check_nothing_cannot_be_built(fields):
         Policy(**fields)
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 @pytest.mark.parametrize(
     "change",
     [
@@ -304,6 +325,7 @@ def test_a_server_refuses_arguments_of_the_wrong_type_or_size(change):
         Server(PLAN, given.pop("roster"), **given)
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_a_server_keeps_its_own_copy_of_the_identities():
     key = IdentityKey.generate()
     identities = {"c0": key.public}
@@ -334,6 +356,7 @@ def test_a_public_key_has_one_encoding(twist):
             PublicKeys(0, *pair)
 
 
+@pytest.mark.usefixtures("on_both_graphs")
 def test_masked_inputs_of_the_wrong_size_are_refused_before_they_are_added():
     network = Network(PLAN, UPDATES)
     network.run()

@@ -22,28 +22,36 @@ from secagg.ring import Ring
 from secagg.shamir import Share, reconstruct
 from secagg.transcript import Transcript, Wire
 from secagg.wire import split_header
-from tests.secagg.harness import CONTEXT, Network, make_updates, open_policy
+from tests.secagg.harness import CONTEXT, GRAPHS, Network, make_updates, open_policy
 
 pytestmark = pytest.mark.fuzz
 
-PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
-UPDATES = make_updates(4, 6)
-NAMES = sorted(UPDATES)
 SEED = 1  # of the network below, so that a client can be rebuilt in any state
 
 
-def record(session):
+def updates_of(graph):
+    return make_updates(GRAPHS[graph].clients, 6)
+
+
+def network_of(graph, session=b"session"):
+    return Network(GRAPHS[graph], updates_of(graph), session=session, seed=SEED)
+
+
+def record(graph, session):
     """Run one honest round and return all that crossed the wire."""
-    network = Network(PLAN, UPDATES, session=session, seed=SEED)
+    network = network_of(graph, session)
     network.run()
     return tuple(network.wires)
 
 
-HONEST = record(b"session")
-OTHER = record(b"another session")
-LIMITS = Limits(4, Network(PLAN, UPDATES).server._limits.packed_bytes)
+HONEST = {graph: record(graph, b"session") for graph in GRAPHS}
+OTHER = {graph: record(graph, b"another session") for graph in GRAPHS}
+LIMITS = Limits(6, network_of("complete").server._limits.packed_bytes)
 PLAIN = PlainInput.of(NO_ROUND, np.ones(3, dtype=np.float32), 2).encode()
-GENUINE = sorted({w.data for w in (*HONEST, *OTHER)} | {Abort(NO_ROUND).encode()})
+GENUINE = sorted(
+    {w.data for wires in (*HONEST.values(), *OTHER.values()) for w in wires}
+    | {Abort(NO_ROUND).encode()}
+)
 
 
 @st.composite
@@ -110,11 +118,12 @@ def shares_of(data):
 
 def uploads_of(data):
     """Read a transcript that holds these bytes on the way up and on the way down."""
-    invite = next(wire for wire in HONEST if wire.sender == SERVER)
+    invite = next(wire for wire in HONEST["complete"] if wire.sender == SERVER)
     down = Transcript((invite, Wire("", SERVER, "c0", data))).uploads()
     return down, Transcript((invite, Wire("", "c0", SERVER, data))).uploads()
 
 
+PLANS = [plan.encode() for plan in GRAPHS.values()]
 DECODERS = {
     "message": lambda data: decode(data, LIMITS),
     "message before the invitation": lambda data: decode(data, Limits(4)),
@@ -144,7 +153,7 @@ def test_a_decoder_raises_only_the_typed_error(name, examples):
         except RemoteProtocolError as error:
             assert str(error)
 
-    short = st.one_of(st.binary(max_size=80), mutations([PLAN.encode(), bytes(34)]))
+    short = st.one_of(st.binary(max_size=80), mutations([*PLANS, bytes(34)]))
     holds(examples, check, data=st.one_of(HOSTILE, short))
 
 
@@ -164,30 +173,37 @@ def test_a_message_decodes_to_what_encodes_to_the_same_bytes(examples):
 # --- the client ----------------------------------------------------------------------
 
 
-def client_in_state(requests, *, offered):
-    """Rebuild c0 as it was after so many requests of the recorded round."""
+def client_in_state(graph, requests, *, offered):
+    """Rebuild c0 after so many requests; return it and the requests to come."""
     rng = secagg.simulation_rng(SEED, b"session".hex(), "c0")
-    client = Client(PLAN, open_policy(PLAN), me="c0", rng=rng)
+    plan = GRAPHS[graph]
+    client = Client(plan, open_policy(plan), me="c0", rng=rng)
     if offered:
-        client.offer(UPDATES["c0"], context=CONTEXT)
-    for data in [w.data for w in HONEST if w.receiver == "c0"][:requests]:
+        client.offer(updates_of(graph)["c0"], context=CONTEXT)
+    received = [w.data for w in HONEST[graph] if w.receiver == "c0"]
+    for data in received[:requests]:
         client.receive(data)
-    return client
+    return client, received[requests:]
 
 
 @effort(quick=60, long=3000)
-def test_a_client_never_raises_and_never_reveals_two_shares_of_one_peer(examples):
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_client_never_raises_and_never_reveals_two_shares_of_one_peer(
+    graph, examples
+):
+    limits = network_of(graph).server._limits
+
     def check(requests, offered, hostile):
-        client = client_in_state(requests, offered=offered)
+        client, rest = client_in_state(graph, requests, offered=offered)
         assume(not client.aborted)
-        revealed, rest = [], [w.data for w in HONEST if w.receiver == "c0"][requests:]
+        revealed = []
         for data in (*hostile, *rest):
             was_aborted = client.aborted
             replies = client.receive(data)
             assert isinstance(replies, tuple) and len(replies) <= 1
             assert not (was_aborted and replies)
             for reply in replies:
-                message = decode(reply, LIMITS)
+                message = decode(reply, limits)
                 if isinstance(message, UnmaskShares):
                     revealed.extend(share.owner for share in message.shares)
         assert len(revealed) == len(set(revealed))
@@ -207,9 +223,12 @@ def test_a_client_never_raises_and_never_reveals_two_shares_of_one_peer(examples
 
 
 @effort(quick=40, long=1500)
-def test_a_round_under_fire_gives_the_exact_sum_or_a_typed_abort(examples):
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_round_under_fire_gives_the_exact_sum_or_a_typed_abort(graph, examples):
+    updates = updates_of(graph)
+
     def check(shots, peer, step, replaces):
-        network = Network(PLAN, UPDATES, seed=SEED)
+        network = network_of(graph)
         fired = []
 
         def tamper(wire):
@@ -219,7 +238,7 @@ def test_a_round_under_fire_gives_the_exact_sum_or_a_typed_abort(examples):
             # Any invited client may send anything, in its own name only.
             for data in shots:
                 sent = network.server.receive(peer, data)
-                assert all(name in UPDATES and data for name, data in sent)
+                assert all(name in updates and data for name, data in sent)
                 network.queue.extend(sent)
             return None if replaces else wire.data
 
@@ -228,8 +247,8 @@ def test_a_round_under_fire_gives_the_exact_sum_or_a_typed_abort(examples):
         except AbortError as error:
             assert str(error)
             return
-        expected = np.mean([UPDATES[name] for name in out.survivors], axis=0)
-        assert len(out.survivors) >= PLAN.threshold
+        expected = np.mean([updates[name] for name in out.survivors], axis=0)
+        assert len(out.survivors) >= GRAPHS[graph].threshold
         assert out.weight == len(out.survivors)
         assert np.abs(out.mean - expected).max() <= out.max_error
 
@@ -237,7 +256,7 @@ def test_a_round_under_fire_gives_the_exact_sum_or_a_typed_abort(examples):
         examples,
         check,
         shots=st.lists(HOSTILE, min_size=1, max_size=3),
-        peer=st.sampled_from(NAMES),
+        peer=st.sampled_from(sorted(updates)),
         step=st.sampled_from([str(step) for step in Step]),
         replaces=st.booleans(),
     )

@@ -14,8 +14,9 @@ from secagg import encode, masks
 from secagg.boxes import ShareKind
 from secagg.client import Client
 from secagg.dealing import ShareDelivery
+from secagg.graph import graph_of
 from secagg.invite import Invite
-from secagg.keylist import KeyList
+from secagg.keylist import KeyList, NeighbourKeys
 from secagg.keys import AgreementKey, IdentityKey, Secret
 from secagg.messages import Abort, Limits, decode
 from secagg.reveal import UnmaskRequest
@@ -23,7 +24,8 @@ from secagg.shamir import Share, reconstruct
 from tests.secagg.harness import CONTEXT, make_updates, open_policy
 
 N, LENGTH = 10, 5
-PLAN = secagg.plan(clients=N, corrupt=2, drop=3)  # t = 7, shares 6 of 9
+PLAN = secagg.plan(clients=N, corrupt=2, drop=3)  # 6 shares of 9
+SPARSE = secagg.plan(clients=N, corrupt=2, drop=3, graph="k-regular")
 UPDATES = make_updates(N, LENGTH)
 NAMES = sorted(UPDATES)
 VICTIM, COLLUDERS = 0, (8, 9)
@@ -57,15 +59,26 @@ class Liar:
         self.known = {i: self.clients[i]._member._mask_key.secret() for i in COLLUDERS}
         key_list = KeyList(self.round_id, tuple(a.keys for a in adverts))
         self.binding = masks.Binding(self.round_id, key_list.digest())
-        self.boxes = {i: dict(self.ask(i, key_list).boxes) for i in range(N)}
+        graph = graph_of(plan, self.round_id)
+        self.near = [graph.neighbours(i) for i in range(N)]
+        self.boxes = {
+            i: dict(self.ask(i, self.keys_for(i, key_list)).boxes) for i in range(N)
+        }
         self.shares = {}  # (owner, kind) -> shares
+
+    def keys_for(self, index, key_list):
+        if self.plan.complete:
+            return key_list
+        around = self.near[index] | {index}
+        keys = tuple(k for k in key_list.keys if k.index in around)
+        return NeighbourKeys(self.round_id, key_list.digest(), keys)
 
     def ask(self, index, message):
         (reply,) = self.clients[index].receive(message.encode())
         return decode(reply, self.limits)
 
     def deliver(self, index, u2):
-        boxes = tuple((v, self.boxes[v][index]) for v in sorted(u2 - {index}))
+        boxes = tuple((v, self.boxes[v][index]) for v in sorted(u2 & self.near[index]))
         upload = self.ask(index, ShareDelivery(self.round_id, index, boxes))
         if index in COLLUDERS:
             for owner, held in self.clients[index]._member._held.items():
@@ -74,7 +87,8 @@ class Liar:
         return upload
 
     def request(self, index, u3):
-        answer = self.ask(index, UnmaskRequest(self.round_id, tuple(sorted(u3))))
+        told = u3 & (self.near[index] | {index})
+        answer = self.ask(index, UnmaskRequest(self.round_id, tuple(sorted(told))))
         if not isinstance(answer, Abort):
             for share in answer.shares:
                 self.keep(share.owner, share.kind, Share(index + 1, share.value))
@@ -88,14 +102,15 @@ class Liar:
         if owner in self.known and kind is ShareKind.MASK_KEY:
             return self.known[owner]
         shares = self.shares.get((owner, kind), [])
-        if len(shares) < self.plan.share_threshold:
+        if len(shares) < self.plan.t:
             return None
-        return reconstruct(shares[: self.plan.share_threshold])
+        return reconstruct(shares[: self.plan.t])
 
     def strip(self, upload, u2):
         """Take all masks off one upload; None if a secret is missing."""
         seed = self.secret(VICTIM, ShareKind.SELF_MASK)
-        others = {v: self.secret(v, ShareKind.MASK_KEY) for v in u2 - {VICTIM}}
+        pairs = u2 & self.near[VICTIM]
+        others = {v: self.secret(v, ShareKind.MASK_KEY) for v in pairs}
         if seed is None or None in others.values():
             return None
         words = self.where.ring.unpack(upload.packed, self.where.words)
@@ -128,9 +143,10 @@ def test_a_server_that_tells_each_client_other_dropouts_reads_one_clients_input(
     assert error <= PLAN.encoder.max_error
 
 
-def test_the_same_requests_told_alike_to_everybody_read_nobodys_input():
+@pytest.mark.parametrize("plan", [PLAN, SPARSE], ids=["complete", "k-regular"])
+def test_the_same_requests_told_alike_to_everybody_read_nobodys_input(plan):
     # The tampered twin: u3 differs from client to client in the test above only.
-    liar = Liar()
+    liar = Liar(plan)
     upload = liar.deliver(VICTIM, EVERYBODY)
     for index in EVERYBODY - {VICTIM}:
         liar.deliver(index, EVERYBODY)
@@ -146,9 +162,10 @@ def test_the_same_requests_told_alike_to_everybody_read_nobodys_input():
     assert both == []
 
 
+@pytest.mark.parametrize("plan", [PLAN, SPARSE], ids=["complete", "k-regular"])
 @pytest.mark.parametrize("again", ["the same", "another u3", "another round"])
-def test_a_second_request_adds_no_share_to_the_first(again):
-    liar = Liar()
+def test_a_second_request_adds_no_share_to_the_first(plan, again):
+    liar = Liar(plan)
     for index in EVERYBODY:
         liar.deliver(index, EVERYBODY)
     honest = EVERYBODY - set(COLLUDERS)
@@ -167,7 +184,7 @@ def test_a_second_request_adds_no_share_to_the_first(again):
 @pytest.mark.parametrize("drop", [1, 2, 3, 4])
 def test_a_lie_about_u3_alone_gives_both_shares_up_to_the_stated_bound(drop):
     plan = secagg.plan(clients=N, corrupt=2, drop=drop)
-    needed = plan.share_threshold - len(COLLUDERS)  # t - 1 - A honest answers, twice
+    needed = plan.t - len(COLLUDERS)  # honest answers, twice
     liar = Liar(plan)
     for index in EVERYBODY:
         liar.deliver(index, EVERYBODY)
@@ -177,3 +194,20 @@ def test_a_lie_about_u3_alone_gives_both_shares_up_to_the_stated_bound(drop):
     got = [liar.secret(VICTIM, kind) is not None for kind in ShareKind]
     assert all(got) == (2 * needed <= len(others))
     assert (2 * needed <= len(others)) == (drop == 4)
+
+
+@pytest.mark.parametrize("plan", [SPARSE, secagg.plan(N, 2, 1, graph="k-regular")])
+@pytest.mark.parametrize("victim", range(8))
+def test_on_the_k_regular_graph_both_shares_fall_where_the_plans_bound_says(
+    plan, victim
+):
+    liar = Liar(plan)
+    for index in EVERYBODY:
+        liar.deliver(index, EVERYBODY)
+    colluding = liar.near[victim] & set(COLLUDERS)
+    honest = sorted(liar.near[victim] - colluding)
+    for at, index in enumerate(honest):
+        told = EVERYBODY if at < plan.t - len(colluding) else EVERYBODY - {victim}
+        liar.request(index, told)
+    got = [liar.secret(victim, kind) is not None for kind in ShareKind]
+    assert all(got) == (2 * plan.t <= plan.k + len(colluding))

@@ -11,16 +11,18 @@ from secagg.boxes import BOX_BYTES, COMMITMENT_BYTES, Box, ShareKind
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import DecodeError, ParameterError
 from secagg.invite import Invite, Limits, Step
-from secagg.keylist import Advertise, KeyList, PublicKeys
+from secagg.keylist import Advertise, KeyList, NeighbourKeys, PublicKeys
 from secagg.messages import MESSAGES, Abort, decode, step_of
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
 from secagg.upload import MaskedInput, PlainInput
 from secagg.wire import HEADER_BYTES
 
 PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
+SPARSE = secagg.plan(clients=6, corrupt=1, drop=1, graph="k-regular")
 INVITE = Invite(b"session", PLAN, ("a", "b", "c", "dé"), 9)
 ROUND = INVITE.round_id
-LIMITS = Limits(4, 20)
+SPARSE_INVITE = Invite(b"session", SPARSE, tuple("abcdef"), 9)
+LIMITS = Limits(6, 20)
 
 
 def box(fill: int) -> Box:
@@ -37,9 +39,11 @@ def keys(index: int, signature: bytes = b"") -> PublicKeys:
 
 GOOD = [
     INVITE,
+    SPARSE_INVITE,
     Advertise(ROUND, keys(2)),
     Advertise(ROUND, keys(2, b"s" * 64)),
     KeyList(ROUND, (keys(0), keys(1, b"s" * 64), keys(3))),
+    NeighbourKeys(ROUND, b"d" * 32, (keys(0), keys(1, b"s" * 64), keys(3))),
     SealedShares(ROUND, 1, b"c" * 32, ((0, box(1)), (2, box(4)))),
     ShareDelivery(ROUND, 1, ((0, box(1)), (2, box(4)))),
     MaskedInput(ROUND, 3, b"x" * 32, bytes(range(20))),
@@ -96,7 +100,7 @@ def test_every_truncation_and_every_extension_is_refused(message):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    tag=st.integers(0, 12),
+    tag=st.integers(0, 14),
     body=st.binary(max_size=300),
     round_id=st.sampled_from([ROUND, bytes(32)]),
 )
@@ -116,10 +120,10 @@ def test_the_cap_is_checked_before_anything_is_read(message):
 
 
 def test_another_version_and_unknown_tags_are_refused():
-    data = GOOD[1].encode()
+    data = GOOD[2].encode()
     with pytest.raises(DecodeError, match="version"):
         decode(bytes([usage.VERSION + 1]) + data[1:], LIMITS)
-    for tag in (0, 13, 255):
+    for tag in (0, 14, 255):
         with pytest.raises(DecodeError, match="tag"):
             decode(data[:1] + bytes([tag]) + data[2:], LIMITS)
         with pytest.raises(DecodeError, match="tag"):
@@ -134,6 +138,9 @@ def test_another_version_and_unknown_tags_are_refused():
         lambda: KeyList(
             ROUND, (keys(1), PublicKeys(2, keys(1).mask_public, b"z" * 32))
         ),
+        lambda: NeighbourKeys(ROUND, b"d" * 32, (keys(1), keys(0))),
+        lambda: NeighbourKeys(ROUND, b"d" * 32, (keys(1), keys(1))),
+        lambda: NeighbourKeys(ROUND, b"d" * 31, (keys(0), keys(1))),
         lambda: PublicKeys(0, b"short", b"y" * 32),
         lambda: PublicKeys(0, b"x" * 32, b"y" * 32, b"short"),
         lambda: SealedShares(ROUND, 0, b"c" * 32, ((0, box(1)),)),

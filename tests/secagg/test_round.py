@@ -1,5 +1,6 @@
 """The whole protocol: exact sums over u3, or a typed abort, for every dropout."""
 
+import functools
 from fractions import Fraction
 from itertools import combinations, product
 
@@ -7,12 +8,20 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg import member
 from secagg.encoder import Encoder
 from secagg.errors import AbortError, IntegrityError, ParameterError
+from secagg.graph import Harary, graph_of
 from secagg.invite import Step
-from tests.secagg.harness import CONTEXT, Network, make_updates
+from tests.secagg.harness import CONTEXT, GRAPHS, Network, make_updates
 
 STEPS = [str(step) for step in Step]
+
+
+@pytest.fixture(params=GRAPHS)
+def plan(request):
+    """A plan on the complete and on the k-regular graph; one client may vanish."""
+    return GRAPHS[request.param]
 
 
 def assert_is_the_mean(out, updates, weights, survivors):
@@ -71,6 +80,69 @@ def check_dropouts(plan, updates, weights, vanish):
     assert_is_the_mean(run(), updates, weights, u3)
 
 
+@pytest.fixture
+def computed_once(monkeypatch):
+    """Keep the neighbours of a round between the many rounds of one session."""
+    keep = functools.cache(graph_of)
+    near = functools.cache(Harary.neighbours)
+    table = functools.cache(Harary.tabulated)
+    monkeypatch.setattr(member, "graph_of", keep)
+    monkeypatch.setattr(Harary, "neighbours", lambda self, client: near(self, client))
+    monkeypatch.setattr(Harary, "tabulated", lambda self: table(self))
+
+
+@pytest.mark.parametrize(
+    ("n", "drop"),
+    [(5, 2), (6, 1), (6, 2), pytest.param(7, 1, marks=pytest.mark.slow), (7, 2)],
+)
+def test_every_single_and_double_dropout_with_four_neighbours(n, drop, computed_once):
+    graph = "complete" if n == 5 else "k-regular"
+    plan = secagg.plan(n, 1, drop, graph=graph)
+    assert (plan.k, plan.t) == (4, 2)
+    updates = make_updates(n, 1)
+    weights = dict.fromkeys(updates, 3)
+    check_dropouts(plan, updates, weights, {})
+    for size in (1, 2):
+        for gone in combinations(updates, size):
+            for steps in product(STEPS, repeat=size):
+                check_dropouts(
+                    plan, updates, weights, dict(zip(gone, steps, strict=True))
+                )
+
+
+def test_more_dropouts_than_planned_never_give_a_wrong_sum(computed_once):
+    # Four of seven vanish: the ring may be cut and neighbourhoods empty.
+    plan = secagg.plan(7, 1, 2, graph="k-regular")
+    updates = make_updates(7, 1)
+    for gone in combinations(updates, 4):
+        vanish = dict(zip(gone, STEPS, strict=True))
+        with pytest.raises(AbortError) as caught:
+            secagg.run_round(plan, updates, vanish=vanish, seed=b"x")
+        assert caught.value.need == plan.threshold > caught.value.have
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_a_neighbourhood_that_empties_ends_the_round_and_no_sum_comes_out(step):
+    # Allowed to be lost half the time; here the dropouts are all around one client.
+    plan = secagg.plan(40, 2, 13, sigma=10, eta=1, graph="k-regular")
+    updates = make_updates(plan.clients, 2)
+    network = Network(plan, updates)
+    near = network.neighbours("c0")
+    gone = set(near[: plan.k - plan.t + 1])
+    assert len(gone) <= plan.drop
+    server = network.run(
+        lambda wire: (
+            None
+            if wire.sender in gone and wire.step in STEPS[STEPS.index(step) :]
+            else wire.data
+        )
+    )
+    with pytest.raises(AbortError) as caught:
+        server.result()
+    assert (caught.value.step, caught.value.need) == ("unmask", plan.t)
+    assert caught.value.have < plan.t and "'c0'" in str(caught.value)
+
+
 @pytest.mark.slow
 def test_every_mixed_dropout_of_five_clients():
     updates = make_updates(5, 2)
@@ -81,10 +153,11 @@ def test_every_mixed_dropout_of_five_clients():
         check_dropouts(plan, updates, weights, vanish)
 
 
+@pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("value_bits", [4, 16, 24, 32])
-def test_rings_of_every_word_size_work(value_bits):
+def test_rings_of_every_word_size_work(value_bits, graph):
     encoder = Encoder(value_bits=value_bits, weight_max=5)
-    plan = secagg.plan(clients=6, corrupt=1, drop=2, encoder=encoder)
+    plan = secagg.plan(6, 1, 2, graph=graph, encoder=encoder)
     updates = make_updates(6, 40, seed=value_bits)
     weights = dict(zip(updates, (1, 2, 3, 4, 5, 5), strict=True))
     out = secagg.run_round(
@@ -93,9 +166,8 @@ def test_rings_of_every_word_size_work(value_bits):
     assert_is_the_mean(out, updates, weights, set(updates) - {"c2"})
 
 
-def test_a_seed_repeats_the_round_bit_for_bit_and_none_does_not():
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
-    updates = make_updates(4, 5)
+def test_a_seed_repeats_the_round_bit_for_bit_and_none_does_not(plan):
+    updates = make_updates(plan.clients, 5)
 
     def run(seed, session=b"s"):
         out = secagg.run_round(plan, updates, seed=seed, session=session)
@@ -107,9 +179,8 @@ def test_a_seed_repeats_the_round_bit_for_bit_and_none_does_not():
     assert run(None) != run(None)
 
 
-def test_the_order_of_the_updates_does_not_matter():
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
-    updates = make_updates(4, 5)
+def test_the_order_of_the_updates_does_not_matter(plan):
+    updates = make_updates(plan.clients, 5)
     turned = dict(reversed(updates.items()))
     a, b = (secagg.run_round(plan, u, seed=1) for u in (updates, turned))
     assert a.transcript == b.transcript
@@ -126,26 +197,25 @@ def test_the_order_of_the_updates_does_not_matter():
         ({"session": b""}, "session"),
     ],
 )
-def test_bad_arguments_are_the_callers_fault(arguments, message):
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
+def test_bad_arguments_are_the_callers_fault(plan, arguments, message):
     with pytest.raises(ParameterError, match=message):
-        secagg.run_round(plan, make_updates(4, 5), **arguments)
+        secagg.run_round(plan, make_updates(plan.clients, 5), **arguments)
 
 
-def test_bad_updates_name_the_client():
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
-    updates = make_updates(4, 5)
+def test_bad_updates_name_the_client(plan):
+    updates = make_updates(plan.clients, 5)
     with pytest.raises(ParameterError, match=r"'c2'.*clip the update"):
         secagg.run_round(plan, updates | {"c2": np.full(5, 100.0)})
     with pytest.raises(ParameterError, match="one common length"):
         secagg.run_round(plan, updates | {"c2": np.ones(4)})
     with pytest.raises(ParameterError, match="exactly the planned cohort"):
-        secagg.run_round(plan, make_updates(3, 5))
+        secagg.run_round(plan, make_updates(plan.clients - 1, 5))
 
 
-def test_bytes_add_up_to_the_transcript():
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
-    out = secagg.run_round(plan, make_updates(4, 50), vanish={"c3": "share_keys"})
+def test_bytes_add_up_to_the_transcript(plan):
+    out = secagg.run_round(
+        plan, make_updates(plan.clients, 50), vanish={"c3": "share_keys"}
+    )
     assert sum(out.bytes_up_per_client.values()) + sum(
         out.bytes_down_per_client.values()
     ) == sum(len(wire.data) for wire in out.transcript.messages)
@@ -153,9 +223,8 @@ def test_bytes_add_up_to_the_transcript():
     assert out.faults == ()
 
 
-def test_different_contexts_give_no_sum():
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
-    updates = make_updates(4, 5)
+def test_different_contexts_give_no_sum(plan):
+    updates = make_updates(plan.clients, 5)
     network = Network(plan, updates, contexts={"c1": secagg.context(b"other model")})
     server = network.run()
     with pytest.raises(IntegrityError, match="c1") as caught:
@@ -167,41 +236,40 @@ def test_different_contexts_give_no_sum():
 
 
 def test_different_contexts_give_noise_even_to_a_server_that_does_not_check(
-    monkeypatch,
+    monkeypatch, plan
 ):
     from secagg.tally import Tally
 
     monkeypatch.setattr(Tally, "check_contexts", lambda self: None)
-    plan = secagg.plan(clients=4, corrupt=1, drop=1)
     contexts = {"c1": secagg.context(b"other model")}
-    server = Network(plan, make_updates(4, 5), contexts=contexts).run()
+    server = Network(plan, make_updates(plan.clients, 5), contexts=contexts).run()
     with pytest.raises(IntegrityError) as caught:
         server.result()
     assert caught.value.step == "unmask"
 
 
-def test_masked_uploads_are_uniform_words():
-    # 1024 bins over 40 000 words of one client; chi-square with 1023 degrees of
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_masked_uploads_are_uniform_words(graph):
+    # 1024 bins over 20 000 words of one client; chi-square with 1023 degrees of
     # freedom has mean 1023 and deviation 45: the bound is five deviations.
     encoder = Encoder(value_bits=24, weight_max=255)
-    plan = secagg.plan(clients=3, corrupt=0, drop=0, encoder=encoder)
-    updates = {f"c{i}": np.zeros(40_000) for i in range(3)}
+    plan = secagg.plan(6, 1, 1, graph=graph, encoder=encoder)
+    updates = {f"c{i}": np.zeros(20_000) for i in range(6)}
     out = secagg.run_round(plan, updates, seed=5)
     for upload in out.transcript.uploads().values():
         words = np.rint(upload.vector * encoder.scale).astype(np.int64)
-        for shift in (0, encoder.ring_bits(3) - 10):
+        for shift in (0, encoder.ring_bits(6) - 10):
             counts = np.bincount((words >> shift) & 1023, minlength=1024)
             expected = len(words) / 1024
             statistic = float(((counts - expected) ** 2 / expected).sum())
             assert abs(statistic - 1023) < 5 * 45.3
 
 
-def test_masks_are_not_reused_between_rounds_or_clients():
-    plan = secagg.plan(clients=3, corrupt=0, drop=0)
-    updates = {f"c{i}": np.zeros(50) for i in range(3)}
+def test_masks_are_not_reused_between_rounds_or_clients(plan):
+    updates = {f"c{i}": np.zeros(50) for i in range(plan.clients)}
     seen = set()
     for session in (b"1", b"2"):
         out = secagg.run_round(plan, updates, seed=5, session=session, context=CONTEXT)
         for upload in out.transcript.uploads().values():
             seen.add(upload.vector.tobytes())
-    assert len(seen) == 6
+    assert len(seen) == 2 * plan.clients
