@@ -50,10 +50,14 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """Training runs without attacks, and whether Ctrl-C cut them short."""
+    """Training runs without attacks, and whether Ctrl-C cut them short.
+
+    ``how`` says how clients were batched, and why so.
+    """
 
     folder: Path
     utility: tuple[UtilityRow, ...]
+    how: str
     interrupted: bool
 
 
@@ -162,7 +166,10 @@ def _train(sitting: Sitting) -> Trained:
     if not evidence.stopped:
         sitting.folder.finish()
     return Trained(
-        folder=sitting.folder.place, utility=rows, interrupted=bool(evidence.stopped)
+        folder=sitting.folder.place,
+        utility=rows,
+        how=tables.how_trained(evidence, sitting.setting.config),
+        interrupted=bool(evidence.stopped),
     )
 
 

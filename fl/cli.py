@@ -171,6 +171,7 @@ def train(
         with _stoppable(), reporter(quiet=quiet) as progress:
             done = audits.train_only(settings, out=out, force=force, progress=progress)
     Console().print(accuracies(done.utility))
+    print(f"Training: {done.how}.")
     print(f"Models and log: {done.folder}")
     if done.interrupted:
         _complain(str(StoppedRun(done.folder)))

@@ -13,7 +13,6 @@ from attacks import Estimate, clopper_pearson
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.evidence import Evidence, Repeat
-from fl.federation import Federation as Federated
 from fl.local import engine_for
 from fl.models import build, parameter_count
 from fl.plans import plan, promise, smallest_cohort
@@ -52,12 +51,14 @@ def federation(
         data=config.name,
         plan_sentence=promise(config),
         cohort=config.federation.cohort,
-        trained=_trained(model, first, config),
+        trained=how_trained(evidence, config),
     )
 
 
-def _trained(model: torch.nn.Module, federation: Federated, config: Config) -> str:
+def how_trained(evidence: Evidence, config: Config) -> str:
     """Say how the clients' training was batched, and why so."""
+    federation = next(iter(evidence.repeats[0].federations.values()))
+    model = build(config.model, federation.input_shape, federation.classes, 0)
     largest = max(client.records for client in federation.clients)
     engine = engine_for(
         model,
