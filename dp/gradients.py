@@ -19,6 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from dp.errors import ParameterError
 
+# A gradient with a larger norm counts as not finite: scaled down to a clip norm it
+# would leave float32's range.
+LARGEST = 2.0**60
 # What Opacus leaves on parameters and layers; some of it holds records.
 ON_PARAMETERS = (
     "grad_sample",
@@ -42,7 +45,8 @@ class OpacusGradients:
 
     def weighted_sums(self, factors: Tensor) -> Tensor:
         """Return (1, parameters) float32."""
-        return factors.to(self.flat.dtype) @ self.flat
+        # In float64: a factor may be too small for float32.
+        return (factors @ self.flat.to(factors.dtype)).to(self.flat.dtype)
 
 
 OfRecords: TypeAlias = Callable[[Tensor, Tensor], OpacusGradients]
@@ -99,8 +103,8 @@ def _gradients(
     flat = torch.cat(parts, dim=1)
     # Any map of one record's gradient may come before clipping. Without this one, a
     # single NaN or infinity would make the sum NaN: unbounded, and visible.
-    finite = torch.isfinite(flat).all(dim=1, keepdim=True)
-    return OpacusGradients(torch.where(finite, flat, 0.0))
+    sizes = torch.linalg.vector_norm(flat, dim=1, keepdim=True, dtype=torch.float64)
+    return OpacusGradients(torch.where(sizes < LARGEST, flat, 0.0))
 
 
 def _forget(owner: object, names: tuple[str, ...]) -> None:

@@ -7,11 +7,16 @@ the batch, which no list of layer types would find; so the model is also tried.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dp.errors import ParameterError
 
+# Of batches that a record is tried in, beside alone: odd, even, and beyond a few.
+SIZES = (2, 3, 5, 8)
 # Relative; mixing shows at the size of the outputs, rounding far below this.
 TOLERANCE = 1e-4
 
@@ -50,18 +55,55 @@ def check_independent(model: nn.Module, input_shape: tuple[int, ...]) -> None:
 
 @torch.no_grad()
 def _try(model: nn.Module, input_shape: tuple[int, ...]) -> None:
-    record, one, other = torch.randn(3, *input_shape)
-    state = torch.get_rng_state()
-    first = model(torch.stack([record, one]))
-    torch.set_rng_state(state)  # dropout must fall alike
-    second = model(torch.stack([record, other]))
+    record, *others = torch.randn(max(SIZES) + 1, *input_shape)
+    first, second = (
+        _same_draws(model, torch.stack([record, other])) for other in others[:2]
+    )
     if len(first) != 2 or first.ndim != 2:
         raise ParameterError(
             f"The model turns 2 records into {tuple(first.shape)}; want (2, classes)."
         )
+    _compare(first, second)
+    # Draws do not fall alike in batches of other sizes, so that dropout is switched off
+    # for these; a model that still draws shows them as an evaluated one.
+    with _without_dropout(model):
+        alone = _same_draws(model, record.unsqueeze(0))
+        torch.default_generator.manual_seed(1)
+        if not torch.equal(alone, model(record.unsqueeze(0))):
+            model.eval()
+            alone = model(record.unsqueeze(0))
+            if not torch.equal(alone, model(record.unsqueeze(0))):
+                raise ParameterError(
+                    "The model draws at random in evaluation mode, too, so that it "
+                    "cannot be tried; let it draw in training mode only."
+                )
+        for size in SIZES:
+            _compare(alone, model(torch.stack([record, *others[: size - 1]])))
+
+
+def _same_draws(model: nn.Module, x: Tensor) -> Tensor:
+    torch.default_generator.manual_seed(0)
+    out: Tensor = model(x)
+    return out
+
+
+def _compare(first: Tensor, second: Tensor) -> None:
     scale = float(first.abs().max()) + float(second.abs().max())
     if not float((first[0] - second[0]).abs().max()) <= TOLERANCE * scale:
         raise ParameterError(
             "The model's output for one record depends on the others of its batch, so "
             "no gradient belongs to one record; remove what averages over the batch."
         )
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    modes = {layer: layer.training for layer in model.modules()}
+    try:
+        for layer in modes:
+            if isinstance(layer, nn.modules.dropout._DropoutNd):
+                layer.training = False
+        yield
+    finally:
+        for layer, was_training in modes.items():
+            layer.training = was_training

@@ -6,8 +6,8 @@ gradient to an L2 norm of C, sums, adds N(0, (sigma C)^2 I), divides by a consta
 
     mechanism = DpSgd(sampling_rate=0.1, batch_size=6.0, clip_norm_l2=1.0,
                       noise_multiplier=1.1)
-    noise = mechanism.noise(length, seeds, step)
-    gradient = mechanism.release(found, sampled, noise)  # a PerExampleGradients
+    sums = mechanism.clipped_sums(found, sampled)        # found: PerExampleGradients
+    gradient = mechanism.release(sums, mechanism.noise(length, seeds, step))
 
 Who computes the gradients, and walks along them, is the caller's business: any engine
 that fills `PerExampleGradients` serves, for one client or for a stack of them.
@@ -31,10 +31,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dp.accounting import sampled_gaussian
-from dp.clipping import BOUND_MAX, BOUND_MIN
+from dp.clipping import BOUND_MAX
 from dp.errors import ParameterError
 from dp.noise import gaussian
 
+# With a smaller clip norm, large gradients scaled down to it leave float32's range.
+CLIP_MIN = 2.0**-60
 # Sums are taken in float32; aiming this much lower keeps each exact norm within C.
 MARGIN = 1.0 - 2.0**-16
 
@@ -88,9 +90,9 @@ class DpSgd:
 
     def __post_init__(self) -> None:
         sampled_gaussian(self.noise_multiplier, self.sampling_rate)  # checks both
-        if not BOUND_MIN <= self.clip_norm_l2 <= BOUND_MAX:
+        if not CLIP_MIN <= self.clip_norm_l2 <= BOUND_MAX:
             raise ParameterError(
-                f"clip_norm_l2={self.clip_norm_l2} must be in [2^-100, 2^100]."
+                f"clip_norm_l2={self.clip_norm_l2} must be in [2^-60, 2^100]."
             )
         if not 0 < self.batch_size < math.inf:
             raise ParameterError(
@@ -124,25 +126,22 @@ class DpSgd:
         drawn = [gaussian(length, std, seed=_at(seed, step)) for seed in seeds]
         return np.stack(drawn)
 
-    def release(
-        self, found: PerExampleGradients | None, sampled: Tensor, noise: Tensor
-    ) -> Tensor:
-        """Return the noisy gradient that each client may step along.
+    def clipped_sums(self, found: PerExampleGradients, sampled: Tensor) -> Tensor:
+        """Return each client's sum of clipped gradients; not to be released.
+
+        The records of a step may come in several parts, whose sums are added.
 
         Args:
-            found: of the step's records; None if no client has one in its sample.
+            found: of the step's records, or some of them.
             sampled: (clients, width) bool, the records that are in their client's
                 sample; the others only fill up the stack.
-            noise: (clients, parameters) float32, from `noise`.
 
         Returns:
-            (clients, parameters) float32; where a sample is empty, noise alone.
+            (clients, parameters) float32.
 
         Raises:
             ParameterError: ``found`` breaks its guarantee: a norm is not finite.
         """
-        if found is None:
-            return noise / self.batch_size
         norms = found.norms()
         if not bool(torch.isfinite(norms).all()):
             raise ParameterError(
@@ -151,7 +150,17 @@ class DpSgd:
             )
         # A norm of 0 divides to infinity, and is then left as it is.
         factors = (self.clip_norm_l2 * MARGIN / norms).clamp(max=1.0) * sampled
-        return found.weighted_sums(factors).add_(noise).div_(self.batch_size)
+        return found.weighted_sums(factors)
+
+    def release(self, sums: Tensor, noise: Tensor) -> Tensor:
+        """Return the noisy gradient that each client may step along.
+
+        Args:
+            sums: (clients, parameters) float32 from `clipped_sums`; zeros where a
+                sample is empty.
+            noise: the same shape, from `noise`.
+        """
+        return (sums + noise) / self.batch_size
 
 
 def _at(seed: bytes | None, step: int) -> bytes | None:

@@ -53,7 +53,7 @@ def train_ensemble(
     ]
     vectors = np.stack([to_vector(model) for model in models])
     books = [open_books(protection, config) for _ in federations]
-    moved = np.zeros(len(seeds), dtype=bool)
+    finished = np.zeros(len(seeds), dtype=np.int64)
     for index in range(config.training.rounds):
         cohorts = [
             _admitted(one, own, protection, config, seed=seed, index=index)
@@ -71,16 +71,16 @@ def train_ensemble(
                 continue  # its budget is spent: nothing is sent, nothing released
             own = changes[at : at + len(cohort)]
             at += len(cohort)
-            moves[place] = _released(
+            moves[place], whole = _released(
                 cohort, own, vectors[place], protection, config, seed=seed, index=index
             )
-        moved |= moves.any(axis=1)
+            finished[place] += whole
         vectors = vectors + moves
-    if not moved.all():
+    if not finished.all():
         raise UserError(
-            f"no round of {np.count_nonzero(~moved)} of {len(moved)} shadow "
-            "federations could be finished; raise federation.drop or lower "
-            "federation.dropout."
+            f"no round of {np.count_nonzero(finished == 0)} of {len(finished)} shadow "
+            "federations could be finished; raise federation.drop or privacy.epsilon, "
+            "or lower federation.dropout."
         )
     return vectors
 
@@ -111,8 +111,12 @@ def _released(
     *,
     seed: int,
     index: int,
-) -> NDArray[np.float32]:
-    """Sum one federation's changes and return what its round releases."""
+) -> tuple[NDArray[np.float32], bool]:
+    """Sum one federation's changes.
+
+    Returns:
+        What its round releases, and whether the round was finished.
+    """
     name = ("round", index)
     try:
         snapshot = aggregate(
@@ -127,5 +131,6 @@ def _released(
             look=False,
         )
     except secagg.AbortError:
-        return released(protection, None, len(before), seed=seed, name=name)
-    return snapshot.released
+        alone = released(protection, None, len(before), seed=seed, name=name)
+        return alone, False
+    return snapshot.released, True

@@ -121,7 +121,9 @@ def _local_only(
         for client in federation.clients[::step]
     ]
     before = to_vector(model)
-    changes = train_stacked(model, members, _recipe(config))
+    changes = train_stacked(
+        model, members, _recipe(config), device=torch.device(config.training.device)
+    )
     for change in changes:
         load_vector(model, before + change)
         yield federation.held_out.correct(model)
@@ -137,7 +139,12 @@ def _pooled(
         torch.cat([client.y for client in federation.clients]),
         seed_for(seed, "baseline", "pooled"),
     )
-    (change,) = train_stacked(model, [everything], _recipe(config))
+    (change,) = train_stacked(
+        model,
+        [everything],
+        _recipe(config),
+        device=torch.device(config.training.device),
+    )
     load_vector(model, to_vector(model) + change)
     return federation.held_out.correct(model)
 

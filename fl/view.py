@@ -68,15 +68,17 @@ class Scene:
         per_epoch = max(1, math.ceil(records / self.training.batch_size))
         return self.training.local_epochs * per_epoch
 
-    def rate(self, index: int) -> float:
-        """Return the learning rate of a client's steps in round ``index``.
+    def rate(self, index: int, steps: int) -> float:
+        """Return how far a gradient moves a client per step in round ``index``.
 
         Under Adam a change is no multiple of a gradient; the server reads it as one.
         """
         if self.protection.example is not None:
             return self.protection.example.settings.learning_rate
-        # Heavy-ball momentum moves so much further in the long run.
-        return learning_rate_at(self.training, index) / (1 - self.training.momentum)
+        # Heavy-ball momentum carries a gradient on through the steps that follow it.
+        kept = self.training.momentum
+        carried = [(1 - kept**j) / (1 - kept) for j in range(1, steps + 1)]
+        return learning_rate_at(self.training, index) * sum(carried) / steps
 
 
 def of_one_upload(
@@ -199,7 +201,7 @@ def _observation(
     steps = scene.steps(records)
     model = scene.model(snapshot.before)
     gradient = {
-        name: -value / (scene.rate(snapshot.index) * steps)
+        name: -value / (scene.rate(snapshot.index, steps) * steps)
         for name, value in named_like(model, change).items()
     }
     return Observation(

@@ -56,6 +56,9 @@ _HOOKS = (
 # Activations of one client's step up to which vmap was faster than the loop for small
 # convolutional nets: 1.2 to 2 times at 1 MiB and below, 0.9 times at 3 MiB.
 WORTH_STACKING = 2 * 2**20
+MIXES = "filling up a batch changes its gradients: it mixes the records of a batch"
+# Characters of somebody else's error that are repeated.
+SAID_MAX = 80
 # Float32 sums in another order, relative to the largest gradient.
 _TOLERANCE = 1e-4
 
@@ -69,11 +72,14 @@ class Engine:
         why: it and no faster one.
         images: per parameter, the image that its inputs are; the stack then holds it
             with channels last. Empty where it is held as torch does.
+        mixes: a trial has shown that a record's gradient depends on others of its
+            batch, so that no privacy per record can be had.
     """
 
     name: Literal["by hand", "vmap", "loop"]
     why: str
     images: tuple[Image | None, ...] = ()
+    mixes: bool = False
 
 
 @one_thread()
@@ -100,7 +106,7 @@ def engine_for(
     known = _known(model)
     reason = None if known else _tried(model, input_shape)
     if reason is not None:
-        return Engine("loop", reason)
+        return Engine("loop", reason, mixes=reason == MIXES)
     if batch_size * saved_bytes(model, input_shape) > WORTH_STACKING:
         return Engine("loop", "one step is so large that stacking would slow it down")
     if known:
@@ -175,12 +181,16 @@ def _refused(model: nn.Module) -> str | None:
             return f"layer {name} is dropout: it draws from each client's own generator"
         if any(getattr(module, hooks, None) for hooks in _HOOKS):
             return f"layer {name} has hooks, which see one client at a time"
+        if "forward" in vars(module):
+            return f"layer {name} has a forward pass that was put in its place"
     uses = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     if len(uses) > len(list(model.parameters())):
         return "it uses one parameter in several places, which vmap cannot swap"
     if next(model.buffers(), None) is not None:
         return "it has buffers, which one forward pass would change for all clients"
     for name, parameter in model.named_parameters():
+        if parameter._backward_hooks:
+            return f"parameter {name} has hooks, which see one client at a time"
         if parameter.dtype != torch.float32 or not parameter.requires_grad:
             return f"parameter {name} is {parameter.dtype} or frozen"
     return None
@@ -218,7 +228,7 @@ def _tried(model: nn.Module, input_shape: tuple[int, ...]) -> str | None:
                 for i in range(2)
             ]
     except Exception as error:  # the user's forward may raise anything
-        said = next(iter(str(error).splitlines()), "")
+        said = next(iter(str(error).splitlines()), "")[:SAID_MAX]
         return f"vmap cannot run it ({type(error).__name__}: {said})"
     finally:
         model.train(was_training)
@@ -233,4 +243,4 @@ def _tried(model: nn.Module, input_shape: tuple[int, ...]) -> str | None:
     # Written so that a NaN counts as a difference.
     if all(gap <= _TOLERANCE * scale for gap in gaps):
         return None
-    return "filling up a batch changes its gradients: it mixes the records of a batch"
+    return MIXES

@@ -7,6 +7,7 @@ goes through Opacus' hooks, one client after the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def train_private(
             deployment.
         starts: as in `train_stacked`.
         device: as in `train_stacked`.
-        limit: bytes that a chunk of clients may take; changes no result.
+        limit: as in `train_stacked`.
 
     Returns:
         (clients, parameters) float32, trained less released parameters.
@@ -88,21 +89,22 @@ def train_private(
         ModelError: a model that mixes records or that Opacus cannot handle, a noise
             seed that is empty, or a training that diverged.
     """
+    _check_seeds(noise_seeds, len(members))
     length = parameter_count(model)
     if not members:
         return np.empty((0, length), dtype=np.float32)
     shape = tuple(members[0].x.shape[1:])
     engine = engine_for(model, shape)
     alone = engine.name == "loop"
-    kept = 0 if alone else saved_bytes(model, shape)
-    device = CPU if alone else device
+    each = _bytes_of_a_record(model, engine, shape)
 
     def work(stack: Stack) -> None:
         if alone:
             # Dropout draws from it. (torch.manual_seed also visits every device.)
             torch.default_generator.manual_seed(stack.members[0].key)
         seeds = [noise_seeds[place] for place in stack.places]
-        _descend(stack, recipe, gradients, seeds, length)
+        at_once = max(1, limit // (len(seeds) * each))
+        _descend(stack, recipe, gradients, seeds, length, at_once)
 
     with in_training(model, alone=alone), ExitStack() as hooks:
         try:
@@ -116,10 +118,10 @@ def train_private(
                 to_vector(model)[None] if starts is None else starts,
                 work,
                 images=engine.images,
-                bytes_each=lambda one: _bytes_of(one, recipe, engine, kept, length),
+                bytes_each=lambda one: _bytes_of(one, recipe, each, length),
                 limit=limit,
                 alone=alone,
-                device=device,
+                device=CPU if alone else device,
             )
         except dp.ParameterError as error:
             raise ModelError(f"dp-sgd cannot train this model: {error}") from error
@@ -137,8 +139,9 @@ def _descend(
     gradients: Gradients,
     seeds: Sequence[bytes | None],
     length: int,
+    at_once: int,
 ) -> None:
-    """Take every step of a chunk, in place."""
+    """Take every step of a chunk, in place, so many records a client at once."""
     members, mechanism = stack.members, recipe.mechanism
     sizes = [member.records for member in members]
     keys = [member.key for member in members]
@@ -150,16 +153,17 @@ def _descend(
         noise = torch.from_numpy(
             mechanism.noise(length, seeds, step).astype(np.float32)
         )
-        found = None
-        if sampled.numel():
-            shape = (len(members), sampled.shape[1])
-            at = rows.to(device)
+        sums = torch.zeros((len(members), length), device=device)
+        for start in range(0, sampled.shape[1], at_once):
+            part = sampled[:, start : start + at_once]
+            at = rows[:, start : start + at_once].reshape(-1).to(device)
             found = gradients(
                 stack.parameters,
-                gathered(stack.x, at, shape),
-                gathered(stack.y, at, shape),
+                gathered(stack.x, at, (part.shape[0], part.shape[1])),
+                gathered(stack.y, at, (part.shape[0], part.shape[1])),
             )
-        released = mechanism.release(found, sampled.to(device), noise.to(device))
+            sums += mechanism.clipped_sums(found, part.to(device))
+        released = mechanism.release(sums, noise.to(device))
         optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
 
 
@@ -169,7 +173,7 @@ def _sample(
     """Return the sampled records of a step, filled up to the largest sample.
 
     Returns:
-        (clients * width,) int64 rows of the stack's records, and (clients, width) bool,
+        (clients, width) int64 rows of the stack's records, and (clients, width) bool,
         which of them are sampled. The others are any record: they count for nothing.
     """
     up = [np.flatnonzero(one[step]) for one in coins]
@@ -179,11 +183,26 @@ def _sample(
     for client, own in enumerate(up):
         rows[client, : len(own)] = own + first[client]
     sampled = np.arange(width) < np.array([len(one) for one in up])[:, None]
-    return torch.from_numpy(rows.reshape(-1)), torch.from_numpy(sampled)
+    return torch.from_numpy(rows), torch.from_numpy(sampled)
+
+
+def _check_seeds(seeds: Sequence[bytes | None], clients: int) -> None:
+    """Refuse noise that two clients would share: their difference would be bare."""
+    given = [seed for seed in seeds if seed is not None]
+    if len(seeds) != clients or len(set(given)) != len(given):
+        raise ModelError(
+            f"{len(seeds)} noise seeds, {len(set(given))} of them distinct, for "
+            f"{clients} clients; give each client a seed of its own, or None."
+        )
 
 
 def _check(model: nn.Module, engine: Engine, shape: tuple[int, ...]) -> None:
     """Refuse a model that mixes records; layers by hand are known not to."""
+    if engine.mixes:
+        raise dp.ParameterError(
+            "a record's gradient depends on the others of its batch, so no gradient "
+            "belongs to one record; remove what averages over the batch."
+        )
     if engine.name != "by hand":
         with torch.random.fork_rng(devices=[]):
             check_independent(model, shape)
@@ -202,12 +221,18 @@ def _by_opacus(model: nn.Module, hooks: ExitStack) -> Gradients:
     return gradients
 
 
-def _bytes_of(
-    member: Member, recipe: PrivateRecipe, engine: Engine, kept: int, length: int
-) -> int:
-    """Estimate what one client of a stack takes, were its sample as expected."""
-    width = min(member.records, 1 + round(2 * recipe.mechanism.batch_size))
-    made = 0 if engine.name == "by hand" else 8 * width * length
+def _bytes_of_a_record(model: nn.Module, engine: Engine, shape: tuple[int, ...]) -> int:
+    """Estimate what one sampled record takes: activations, and its gradient if made."""
+    if engine.name == "loop":
+        return 8 * parameter_count(model) + 1
+    made = engine.name == "vmap" or any(engine.images)
+    return 2 * saved_bytes(model, shape) + (8 * parameter_count(model) if made else 0)
+
+
+def _bytes_of(member: Member, recipe: PrivateRecipe, each: int, length: int) -> int:
+    """Estimate what one client of a stack takes, were its sample rather large."""
+    expected = recipe.mechanism.sampling_rate * member.records
+    width = min(member.records, math.ceil(expected + 4 * math.sqrt(expected)))
     coins = 24 * recipe.steps * member.records
     records = member.x.numel() * member.x.element_size()
-    return records + coins + 2 * width * kept + made + 32 * length
+    return records + coins + width * each + 32 * length

@@ -22,8 +22,6 @@ from torch import Tensor
 # A factor of a record's gradient with a larger norm counts as not finite: scaled down
 # to any clip norm it would leave float32's range, and its own clip norm with it.
 LARGEST = 2.0**60
-# Below this a factor would lose digits in float32.
-SMALLEST = 2.0**-100
 
 
 class Slope(Protocol):
@@ -167,7 +165,8 @@ class Each:
     def weighted(self, factors: Tensor) -> Whole:
         """Return it with each record's share times a factor."""
         flat = self.gradients.flatten(2)
-        made = _times(factors, flat).sum(dim=1)
+        # No norm passes LARGEST here, so that no factor is too small for float32.
+        made = (flat * factors.unsqueeze(2).to(flat.dtype)).sum(dim=1)
         return Whole(apart(made, 1, self.gradients.shape[2:]))
 
 
@@ -193,11 +192,8 @@ def _squared(rows: Tensor) -> Tensor:
 
 
 def _times(factors: Tensor, rows: Tensor) -> Tensor:
-    """Scale each record's row, in float64 where a factor is too small for float32."""
-    spread = factors.unsqueeze(2)
-    if bool(((factors == 0) | (factors > SMALLEST)).all()):
-        return rows * spread.to(rows.dtype)
-    return (rows * spread).to(rows.dtype)
+    # The product in float64: a factor alone may be too small for float32.
+    return (rows * factors.unsqueeze(2)).to(rows.dtype)
 
 
 def _without(records: Tensor, rows: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Clients may start from one model or from several (shadow models start from their own).
 A stack is cut into chunks whose working set fits a core's cache; a chunk is all that is
-ever in memory beside the result. How it is cut changes no result.
+ever in memory beside the result. How it is cut changes a result by rounding at
+most, and depends on sizes alone, never on the machine.
 """
 
 from __future__ import annotations

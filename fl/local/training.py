@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fl.errors import ModelError
 from fl.local.autodiff import lent
 from fl.local.batches import draw, steps_of
-from fl.local.engine import Engine, engine_for, saved_bytes, slopes_of
+from fl.local.engine import Engine, Slopes, engine_for, saved_bytes, slopes_of
 from fl.local.optimiser import Term, optimiser_for
 from fl.local.recipe import Recipe
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
@@ -54,7 +54,8 @@ def train_stacked(
         control_variates: (clients, parameters) float32 added to every gradient of its
             client (SCAFFOLD's c - c_i), or None.
         device: that a stack's arithmetic runs on; clients alone stay on the CPU.
-        limit: bytes that a chunk of clients may take, by estimate; changes no result.
+        limit: bytes that a chunk of clients may take, by estimate; changes a result by
+            float32 rounding at most.
 
     Returns:
         (clients, parameters) float32, contiguous: trained less released parameters.
@@ -66,30 +67,13 @@ def train_stacked(
         return np.empty((0, parameter_count(model)), dtype=np.float32)
     engine = engine_of(model, members, recipe.batch_size)
     slopes, alone = slopes_of(model, engine), engine.name == "loop"
-    device = CPU if alone else device
     kept = 0 if alone else saved_bytes(model, tuple(members[0].x.shape[1:]))
 
     def work(stack: Stack) -> None:
-        sizes = [member.records for member in stack.members]
-        keys = [member.key for member in stack.members]
         if alone:
             # Dropout draws from it. (torch.manual_seed also visits every device.)
-            torch.default_generator.manual_seed(keys[0])
-        batches = draw(sizes, keys, epochs=recipe.epochs, batch_size=recipe.batch_size)
-        terms = _terms(stack, recipe, control_variates)
-        optimiser = optimiser_for(recipe.rule, stack.parameters, terms)
-        for step in range(batches.steps):
-            batch = batches.at(step)
-            moving, _ = batch.shape
-            rows = batch.rows.to(device)
-            parameters = [one[:moving] for one in stack.parameters]
-            found = slopes(
-                parameters,
-                gathered(stack.x, rows, batch.shape),
-                gathered(stack.y, rows, batch.shape),
-                batch.weights.to(device),
-            )
-            optimiser.step(parameters, found)
+            torch.default_generator.manual_seed(stack.members[0].key)
+        _descend(stack, slopes, recipe, _terms(stack, recipe, control_variates))
 
     with in_training(model, alone=alone):
         changes = train_in_chunks(
@@ -101,11 +85,39 @@ def train_stacked(
             bytes_each=lambda member: bytes_of(model, member, recipe, kept),
             limit=limit,
             alone=alone,
-            device=device,
+            device=CPU if alone else device,
         )
     if not np.isfinite(changes).all():
         raise diverged(recipe.rule.learning_rate)
     return changes
+
+
+def _descend(
+    stack: Stack, slopes: Slopes, recipe: Recipe, terms: Sequence[Term]
+) -> None:
+    """Take every step of a chunk, in place."""
+    batches = draw(
+        [member.records for member in stack.members],
+        [member.key for member in stack.members],
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+    )
+    optimiser, device = (
+        optimiser_for(recipe.rule, stack.parameters, terms),
+        stack.x.device,
+    )
+    for step in range(batches.steps):
+        batch = batches.at(step)
+        moving, _ = batch.shape
+        rows = batch.rows.to(device)
+        parameters = [one[:moving] for one in stack.parameters]
+        found = slopes(
+            parameters,
+            gathered(stack.x, rows, batch.shape),
+            gathered(stack.y, rows, batch.shape),
+            batch.weights.to(device),
+        )
+        optimiser.step(parameters, found)
 
 
 def engine_of(model: nn.Module, members: Sequence[Member], batch_size: int) -> Engine:
@@ -156,8 +168,8 @@ def in_training(model: nn.Module, *, alone: bool) -> Iterator[None]:
 def diverged(learning_rate: float) -> ModelError:
     """Return the error of a training whose change is not finite."""
     return ModelError(
-        f"local training diverged at training.learning_rate = {learning_rate:g}; "
-        f"lower it."
+        f"local training diverged at a learning rate of {learning_rate:g}; lower it "
+        "(training.learning_rate)."
     )
 
 

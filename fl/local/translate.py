@@ -107,7 +107,7 @@ def _pooling(module: nn.MaxPool2d) -> MaxPool | None:
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 def _unrolled(model: nn.Sequential) -> Iterator[nn.Module]:

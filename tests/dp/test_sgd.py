@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from dp.independence import check_independent
 from dp.sgd import DpSgd
 
 STEP = DpSgd(sampling_rate=0.5, batch_size=4.0, clip_norm_l2=0.5, noise_multiplier=1.3)
+
+
+PARTS = (slice(0, 2), slice(2, None))
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,11 @@ def test_a_step_is_the_noisy_sum_of_clipped_gradients_over_a_constant() -> None:
     gradients = rng.normal(size=(3, 5, 7)) * rng.choice([0.0, 0.01, 1, 1e6], (3, 5, 1))
     sampled = rng.random((3, 5)) < 0.6
     noise = rng.normal(size=(3, 7))
-    found = STEP.release(
-        Given(torch.from_numpy(gradients)),
-        torch.from_numpy(sampled),
-        torch.from_numpy(noise).float(),
-    )
+    given, up = torch.from_numpy(gradients), torch.from_numpy(sampled)
+    sums = STEP.clipped_sums(Given(given), up)
+    parts = [STEP.clipped_sums(Given(given[:, at]), up[:, at]) for at in PARTS]
+    assert torch.allclose(sums, parts[0] + parts[1], atol=1e-6)
+    found = STEP.release(sums, torch.from_numpy(noise).float())
     wanted = (clipped_sums(gradients, sampled, 0.5) + noise) / 4.0
     assert np.allclose(found.numpy(), wanted, atol=2e-5)
     # A divisor that counts the sample would be noticed.
@@ -67,24 +71,22 @@ def test_a_step_is_the_noisy_sum_of_clipped_gradients_over_a_constant() -> None:
 def test_no_record_counts_for_more_than_the_clip_norm(size: float) -> None:
     direction = np.random.default_rng(1).normal(size=(1, 1, 9))
     one = torch.from_numpy(direction / np.linalg.norm(direction) * size)
-    found = STEP.release(Given(one), torch.ones(1, 1).bool(), torch.zeros(1, 9))
-    assert float(found.double().norm()) * 4.0 <= 0.5
-    assert float(found.double().norm()) * 4.0 >= min(size, 0.5) * (1 - 1e-4)
+    found = STEP.clipped_sums(Given(one), torch.ones(1, 1).bool())
+    assert float(found.double().norm()) <= 0.5
+    assert float(found.double().norm()) >= min(size, 0.5) * (1 - 1e-4)
 
 
 def test_an_empty_sample_releases_noise_alone() -> None:
-    noise = torch.randn(2, 6)
-    assert torch.equal(STEP.release(None, torch.zeros(2, 0), noise), noise / 4.0)
-    nobody = torch.zeros(2, 3).bool()
-    found = STEP.release(Given(torch.randn(2, 3, 6)), nobody, noise)
-    assert torch.equal(found, noise / 4.0)
+    noise, nobody = torch.randn(2, 6), torch.zeros(2, 3).bool()
+    sums = STEP.clipped_sums(Given(torch.randn(2, 3, 6)), nobody)
+    assert torch.equal(STEP.release(sums, noise), noise / 4.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_an_engine_that_breaks_its_promise_is_refused(bad: float) -> None:
     broken = Given(torch.full((1, 2, 3), bad))
     with pytest.raises(ParameterError, match="not finite"):
-        STEP.release(broken, torch.ones(1, 2).bool(), torch.zeros(1, 3))
+        STEP.clipped_sums(broken, torch.ones(1, 2).bool())
 
 
 def test_noise_has_the_stated_standard_deviation_and_is_each_ones_own() -> None:
@@ -112,6 +114,7 @@ def test_noise_has_the_stated_standard_deviation_and_is_each_ones_own() -> None:
         {"batch_size": math.inf},
         {"clip_norm_l2": 0.0},
         {"clip_norm_l2": math.nan},
+        {"clip_norm_l2": 2.0**-61},
         {"noise_multiplier": 0.0},
         {"noise_multiplier": -1.0},
     ],
@@ -175,6 +178,24 @@ def test_a_gradient_that_is_not_finite_counts_for_nothing() -> None:
     assert torch.allclose(sums, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("clip", [1.0, 2.0**-22, 2.0**-60])
+@pytest.mark.parametrize("size", [1e3, 2.0**57, 2.0**61, 2.0**100, 3e38])
+def test_a_huge_gradient_is_scaled_to_the_clip_norm_or_dropped(
+    clip: float, size: float
+) -> None:
+    model = nn.Sequential(nn.Linear(6, 3))
+    step = DpSgd(
+        sampling_rate=1.0, batch_size=1.0, clip_norm_l2=clip, noise_multiplier=1.0
+    )
+    x = torch.full((1, 6), size)
+    least = model(x).argmin(dim=1)  # far off, so that there is a gradient
+    with per_example(model) as gradients:
+        sums = step.clipped_sums(gradients(x, least), torch.ones(1, 1).bool())
+    found = float(sums.double().norm())
+    assert found <= clip
+    assert found >= clip * (1 - 1e-4) or size > 2.0**57
+
+
 class Idle(nn.Module):
     """Has a parameter that no record reaches."""
 
@@ -210,6 +231,32 @@ class Centred(nn.Module):
         return out
 
 
+class Dropping(nn.Module):
+    """Draws in its forward pass, without a layer that says so."""
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.always = always
+
+    def forward(self, x: Tensor) -> Tensor:
+        some = nn.functional.dropout(self.first(x), 0.5, self.training or self.always)
+        out: Tensor = self.last(some)
+        return out
+
+
+class Counting(nn.Module):
+    """Looks at how many records come together, and at nothing else of them."""
+
+    def __init__(self, weight: Callable[[int], float]) -> None:
+        super().__init__()
+        self.last, self.weight = nn.Linear(6, 3), weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(x) * self.weight(len(x))
+        return out
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
@@ -224,6 +271,11 @@ class Centred(nn.Module):
             "GroupNorm",
         ),
         (Centred(), "depends on the others"),
+        (Counting(lambda n: 1.0 if n % 2 else -1.0), "depends on the others"),
+        (Counting(lambda n: 1.0 / n), "depends on the others"),
+        (Counting(lambda n: float(n > 2)), "depends on the others"),
+        (Counting(lambda n: float(n > 4)), "depends on the others"),
+        (Dropping(always=True), "in evaluation mode, too"),
     ],
 )
 def test_models_that_mix_records_are_refused(model: nn.Module, says: str) -> None:
@@ -231,9 +283,20 @@ def test_models_that_mix_records_are_refused(model: nn.Module, says: str) -> Non
         check_independent(model, (6,))
 
 
-def test_dropout_is_not_taken_for_mixing() -> None:
-    model = nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.Linear(5, 3))
+@pytest.mark.parametrize(
+    "model",
+    [nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.Linear(5, 3)), Dropping()],
+)
+def test_dropout_is_not_taken_for_mixing(model: nn.Module) -> None:
+    model.train()
     check_independent(model, (6,))
+    assert all(layer.training for layer in model.modules())
+
+
+def test_dropout_does_not_hide_mixing() -> None:
+    model = nn.Sequential(Counting(lambda n: 1.0 / n), nn.Dropout(0.5))
+    with pytest.raises(ParameterError, match="depends on the others"):
+        check_independent(model.train(), (6,))
 
 
 def test_dp_itself_needs_neither_torch_nor_opacus() -> None:

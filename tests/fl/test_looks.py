@@ -84,7 +84,9 @@ def _change(observation: Observation, scene: Scene) -> np.ndarray:
     """Undo the division by rate and steps: what was seen, as a change of the model."""
     assert observation.gradient is not None
     parts = [part.flatten() for part in observation.gradient.values()]
-    return -torch.cat(parts).numpy() * scene.rate(0) * observation.steps
+    return (
+        -torch.cat(parts).numpy() * scene.rate(0, observation.steps) * observation.steps
+    )
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -39,6 +39,19 @@ def normalised() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, CLASSES))
 
 
+def replaced() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES))
+    own = model[1].forward
+    model[1].forward = lambda x: 2 * own(x)  # type: ignore[method-assign]
+    return model
+
+
+def watched() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES))
+    model[1].weight.register_hook(lambda slope: 0 * slope)
+    return model
+
+
 def table(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers)
 
@@ -74,6 +87,8 @@ CHOICES = [
     (hooked, "loop", "hooks"),
     (repeated, "loop", "several places"),
     (normalised, "loop", "buffers"),
+    (replaced, "loop", "put in its place"),
+    (watched, "loop", "hooks"),
 ]
 
 
@@ -94,8 +109,11 @@ def test_every_model_is_stacked_as_it_can_be_and_equals_torch(
     if make is normalised:
         return  # its statistics go from client to client
     for client, change in zip(clients, found, strict=True):
-        wanted = oracle.train(model, *client[:3], sgd)
-        assert np.abs(change - wanted).max() < 1e-5
+        if make not in (replaced, watched):  # a copy would call the original's
+            wanted = oracle.train(model, *client[:3], sgd)
+            assert np.abs(change - wanted).max() < 1e-5
+    if make is watched:
+        assert not found[:, :18].any()
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -115,6 +133,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
         nn.MaxPool2d((1, 2)),
         features=9,
     ),
+    "pooled oddly": lambda: image_net(nn.MaxPool2d((2,), stride=(2,)), features=12),
     "pooled first": lambda: image_net(nn.MaxPool2d(2), nn.ReLU(), features=12),
     "flat": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(60, 5), nn.ReLU(), nn.Linear(5, CLASSES)

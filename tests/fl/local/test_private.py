@@ -21,6 +21,7 @@ from fl.errors import ModelError
 from fl.local import Member, PrivateRecipe, Rule, engine_for, train_private
 from fl.local.engine import examples_of
 from fl.local.stack import Layout, cut
+from fl.local.thread import side_by_side
 from fl.models import to_vector
 from tests.fl.local import oracle
 from tests.fl.local.some import (
@@ -323,6 +324,13 @@ def test_the_model_is_left_clean_and_torch_as_it_was(kind: str) -> None:
     assert not hasattr(model, "autograd_grad_sample_hooks")
 
 
+class ByLength(Pure):
+    """Turns around with every further record."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 if len(x) % 2 else -1)
+
+
 class Idle(nn.Module):
     """Has a parameter that no record reaches."""
 
@@ -349,7 +357,7 @@ class Idle(nn.Module):
             "GroupNorm",
         ),
         (Mixing(), "depends on the others"),
-        (Idle(), "no gradient for each record"),
+        (ByLength(), "depends on the others"),
     ],
 )
 def test_models_that_mix_records_are_refused(model: nn.Module, says: str) -> None:
@@ -370,6 +378,62 @@ def test_what_cannot_be_stacked_goes_through_opacus(
     found = run(model, members([9, 4]))
     assert found.any(axis=1).all()
     assert np.array_equal(found, run(model, members([9, 4])))
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_parameter_that_no_record_reaches_does_not_move() -> None:
+    (change,) = run(Idle(), members([9]))
+    assert change[:21].all()
+    assert not change[21:].any()
+
+
+@pytest.mark.parametrize("seeds", [[b"s", b"s"], [b"s"], [b"s", b"t", b"u"]])
+def test_noise_that_clients_would_share_is_refused(seeds: list[bytes]) -> None:
+    model, _ = model_of("mlp")
+    with pytest.raises(ModelError, match="a seed of its own"):
+        train_private(model, members([9, 4]), recipe(), noise_seeds=seeds)
+
+
+@pytest.mark.parametrize("kind", ["vmap", "groups", "mlp", "cnn"])
+def test_chunks_slices_and_threads_change_rounding_at_most(kind: str) -> None:
+    torch.manual_seed(6)
+    model, shape = KINDS[kind]()
+    clients, before = members([9, 4, 0, 7, 12, 3], shape), to_vector(model)
+    seeds = [b"%d" % i for i in range(6)]
+    whole = train_private(model, clients, recipe(), noise_seeds=seeds)
+    for limit in (1, 50_000):
+        found = []
+        for workers in (1, 2, 4):
+            with side_by_side(workers):
+                found.append(
+                    train_private(
+                        model, clients, recipe(), noise_seeds=seeds, limit=limit
+                    )
+                )
+        assert np.array_equal(found[0], found[1])
+        assert np.array_equal(found[0], found[2])
+        np.testing.assert_allclose(found[0], whole, atol=1e-6)
+        assert np.array_equal(to_vector(model), before)
+
+
+@pytest.mark.parametrize("clip", [1.0, 2.0**-30, 2.0**-60])
+@pytest.mark.parametrize("size", [1e17, 2.0**59, 2.0**61])
+@pytest.mark.parametrize("kind", ["logreg", "mlp", "cnn", "vmap"])
+@pytest.mark.usefixtures("silent")
+def test_no_corner_of_float32_lets_a_record_exceed_its_norm(
+    kind: str, size: float, clip: float
+) -> None:
+    torch.manual_seed(7)
+    model, shape = KINDS[kind]()
+    engine = engine_for(model, shape)
+    mechanism = recipe(clip_norm_l2=clip).mechanism
+    layout = Layout([p.shape for p in model.parameters()], engine.images)
+    stack = layout.arranged(torch.from_numpy(to_vector(model))[None])
+    x = torch.full((1, 1, *shape), size)
+    for label in range(CLASSES):
+        found = examples_of(model, engine)(stack, x.clone(), torch.tensor([[label]]))
+        sums = mechanism.clipped_sums(found, torch.ones(1, 1).bool())
+        assert float(sums.double().norm()) <= clip
 
 
 def test_divergence_and_empty_seeds_are_refused() -> None:

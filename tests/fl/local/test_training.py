@@ -19,7 +19,15 @@ from fl.local.thread import side_by_side
 from fl.models import build, to_vector
 from fl.settings import ModelConfig, TrainingConfig
 from tests.fl.local import oracle
-from tests.fl.local.some import MODELS, Pure, dropping, members, model_of
+from tests.fl.local.some import (
+    MODELS,
+    Branching,
+    Pure,
+    dropping,
+    grouped,
+    members,
+    model_of,
+)
 
 SGD = Rule(learning_rate=0.1)
 
@@ -130,10 +138,18 @@ def test_members_start_from_models_of_their_own() -> None:
         assert np.abs(change - wanted).max() < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
-def test_chunks_and_threads_change_nothing(kind: str) -> None:
-    model, shape = model_of(kind)
-    clients = members([3, 9, 1, 9, 5], shape)
+NETS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
+    "mlp": lambda: model_of("mlp"),
+    "cnn": lambda: model_of("cnn"),
+    "vmap": lambda: (Pure(), (6,)),
+    "groups": lambda: (grouped(), (2, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_chunks_change_rounding_at_most_and_threads_nothing(kind: str) -> None:
+    model, shape = NETS[kind]()
+    clients, before = members([3, 9, 1, 9, 5, 8, 2, 9], shape), to_vector(model)
     whole = train_stacked(model, clients, recipe())
     for limit in (1, 20_000, 100_000):
         small = train_stacked(model, clients, recipe(), limit=limit)
@@ -142,6 +158,7 @@ def test_chunks_and_threads_change_nothing(kind: str) -> None:
             with side_by_side(workers):
                 again = train_stacked(model, clients, recipe(), limit=limit)
             assert np.array_equal(again, small)
+            assert np.array_equal(to_vector(model), before)
 
 
 def test_who_else_trains_moves_a_change_by_rounding_at_most() -> None:
@@ -220,6 +237,25 @@ def test_a_client_without_records_changes_nothing(kind: str, sizes: list[int]) -
     found = train_stacked(model, members(sizes, shape), recipe())
     assert not found[np.array(sizes) == 0].any()
     assert found[np.array(sizes) > 0].any(axis=1).all()
+
+
+def test_what_a_clients_values_do_not_reach_does_not_stop_its_training() -> None:
+    model = Branching()
+    clients = [one._replace(x=one.x * 0.01) for one in members([5, 3])]
+    found = train_stacked(model, clients, recipe())
+    idle = sum(p.numel() for p in model.inner.parameters())
+    assert not found[:, :idle].any()
+    assert found[:, idle:].any(axis=1).all()
+
+
+def test_dropout_draws_in_training_whatever_the_models_mode() -> None:
+    model = dropping(0.5)
+    training = train_stacked(model.train(), members([9]), recipe())
+    evaluated = train_stacked(model.eval(), members([9]), recipe())
+    assert np.array_equal(training, evaluated)
+    still = dropping(0.0)
+    still.load_state_dict(model.state_dict())
+    assert not np.allclose(training, train_stacked(still, members([9]), recipe()))
 
 
 def test_no_clients_have_no_changes() -> None:
