@@ -103,9 +103,11 @@ def run(net: str, epochs: int, rounds: int) -> Rounds:
     The first warms up. A round ends with the mean of the changes applied.
     """
     model, clients = nets.build(net), members()
+    share = np.full(CLIENTS, 1 / CLIENTS, dtype=np.float32)
     marks, models = [time.perf_counter()], []
     for _ in range(rounds + 1):
-        after = to_vector(model) + by_stack(model, clients, epochs).mean(axis=0)
+        mean = share @ by_stack(model, clients, epochs)
+        after = to_vector(model) + mean
         load_vector(model, after)
         marks.append(time.perf_counter())
         models.append(after)

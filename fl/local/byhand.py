@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, softmax
+from torch import Tensor
 
 from fl.local.layers import Kept, Layer
 from fl.local.slopes import LayerSlope
@@ -38,10 +38,11 @@ def slopes(
         out, kept = layer.forward(own, out)
         passed.append((layer, own, kept))
         start += layer.count
-    # The gradient of the cross-entropy: softmax less the one-hot label.
-    # (Along a short last axis torch's own is ten times slower.)
-    classes_first = softmax(out.movedim(2, 0).contiguous(), dim=0)
-    back = classes_first.movedim(0, 2).contiguous()
+    # The gradient of the cross-entropy: softmax less the one-hot label. (torch's own
+    # softmax is slow along a short last axis, and along another the last digits depend
+    # on the number of threads.)
+    back = (out - out.amax(dim=2, keepdim=True)).exp_()
+    back.div_(back.sum(dim=2, keepdim=True))
     back.scatter_add_(2, y.unsqueeze(2), back.new_full((), -1.0).expand(*y.shape, 1))
     back.mul_(weights.unsqueeze(2))
     found: list[LayerSlope] = []  # last parameter first

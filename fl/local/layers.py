@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -119,25 +120,37 @@ class Convolution:
         """Multiply the patches by the weights."""
         cut, (height, width) = _patches(given, self.kernel, self.padding)
         out = _affine(own, cut)
-        return apart(out, 1, (given.shape[1], height, width)), (cut,)
+        return apart(out, 1, (given.shape[1], height, width)), (cut, given)
 
     def backward(
         self, own: Parameters, kept: Kept, back: Tensor, *, below: bool
     ) -> tuple[Slopes, Tensor]:
         """Return the factors, and the gradient by the input."""
-        (cut,) = kept
+        cut, given = kept
         records, rows = back.shape[1], back.flatten(1, 3)
         slopes = (Product(rows, cut, records), Total(rows, records))[: self.count]
         if not below:
             return slopes, back
-        # Stride 1: the transposed convolution is one with the kernel turned around.
-        around = tuple(
-            k - 1 - p for k, p in zip(self.kernel, self.padding, strict=True)
-        )
-        spread, size = _patches(back, self.kernel, (around[0], around[1]))
-        weight = apart(own[0], 2, (*self.kernel, -1))
-        turned = weight.flip(2, 3).permute(0, 2, 3, 1, 4).flatten(1, 3)
-        return slopes, apart(torch.bmm(spread, turned), 1, (records, *size))
+        patches = torch.bmm(rows, own[0])
+        places = apart(patches, 1, (records, *back.shape[2:4]))
+        return slopes, self._folded(apart(places, 4, (*self.kernel, -1)), given)
+
+    def _folded(self, patches: Tensor, like: Tensor) -> Tensor:
+        """Add every patch to the places of the images that it was cut from.
+
+        Args:
+            patches: (clients, width, height, width, *kernel, channels).
+            like: images of the shape that is wanted.
+        """
+        found = torch.zeros_like(like)
+        for down in range(self.kernel[0]):
+            into_h, from_h = _overlap(found, patches, 2, down - self.padding[0])
+            for right in range(self.kernel[1]):
+                into_w, from_w = _overlap(found, patches, 3, right - self.padding[1])
+                found[:, :, into_h, into_w].add_(
+                    patches[:, :, from_h, from_w, down, right]
+                )
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,10 @@ def _patches(
     framed = pad(images, (0, 0, pw, pw, ph, ph)).contiguous()
     clients, records, high, wide, channels = framed.shape
     height, width = high - kh + 1, wide - kw + 1
+    if channels == 1:  # rows of a patch are so short that picking is faster
+        flat = framed.view(clients * records, high * wide)
+        picked = flat.index_select(1, _places(high, wide, kh, kw).to(flat.device))
+        return picked.view(clients, records * height * width, -1), (height, width)
     one, two, down, right, _ = framed.stride()
     # A row of a patch lies in one piece: channels last, columns side by side.
     cut = framed.as_strided(
@@ -194,6 +211,23 @@ def _patches(
         (one, two, down, right, down, 1),
     )
     return cut.reshape(clients, records * height * width, -1), (height, width)
+
+
+@lru_cache(maxsize=64)
+def _places(high: int, wide: int, kh: int, kw: int) -> Tensor:
+    """Return where the patches of a (high, wide) image lie in it, one after another."""
+    corners = torch.arange(high - kh + 1)[:, None] * wide + torch.arange(wide - kw + 1)
+    inside = torch.arange(kh)[:, None] * wide + torch.arange(kw)
+    return (corners.reshape(-1, 1) + inside.reshape(1, -1)).reshape(-1)
+
+
+def _overlap(
+    images: Tensor, places: Tensor, axis: int, shift: int
+) -> tuple[slice, slice]:
+    """Return the rows of images that places reach with a shift, and those places."""
+    first = max(0, -shift)
+    last = min(places.shape[axis], images.shape[axis] - shift)
+    return slice(first + shift, last + shift), slice(first, last)
 
 
 def _channels_first(images: Tensor) -> Tensor:

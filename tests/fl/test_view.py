@@ -12,6 +12,7 @@ from torch.nn import functional
 from attacks import Adversary, Observation
 from fl.config import Config
 from fl.federation import Client, Federation
+from fl.local import learning_rate_at
 from fl.round import Snapshot
 from fl.view import Scene, mean_without, of_one_upload, of_sum
 from fl.worst_case import Probe, probe
@@ -218,3 +219,18 @@ def test_the_sums_of_all_and_of_the_others_have_different_names() -> None:
     one = of_sum(scene, smaller).view
     other = of_sum(scene, run.snapshots[0], colluders=colluders).view
     assert one != other
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_the_rate_undoes_what_momentum_carried_on(momentum: float, steps: int) -> None:
+    settings = tiny.config(
+        f"training.momentum={momentum}", 'training.schedule="cosine"'
+    )
+    scene = _scene(tiny.federation(settings), settings)
+    for index in range(settings.training.rounds):
+        speed = moved = 0.0
+        for _ in range(steps):  # along a gradient of one
+            speed = momentum * speed + 1.0
+            moved += learning_rate_at(settings.training, index) * speed
+        assert scene.rate(index, steps) * steps == pytest.approx(moved)
