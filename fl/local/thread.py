@@ -1,22 +1,23 @@
-"""Threads: one for the arithmetic of small models, several for many of them at once.
+"""Threads: one for the arithmetic of small models, several for separate chunks.
 
-One small model loses far more to the meeting points of threads than it gains, and the
-order of a sum would depend on the machine's cores. A batched operation over the clients
-of a stack gives every thread clients of its own, so that the bits stay the same.
+Small models lose far more to the meeting points of threads inside one operation than
+they gain, and the order of a sum then depends on no machine's cores. Chunks of a stack
+share nothing, so they may run side by side: whatever their number, the bits are equal.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from typing import TypeVar
 
 import torch
 
-# Clients that a thread must have to itself; with fewer, one client's product might be
-# shared out, which changes the order of its sums.
-CLIENTS = 4
+Item = TypeVar("Item")
 
 _side_by_side: ContextVar[int] = ContextVar("side_by_side", default=os.cpu_count() or 1)
 
@@ -24,20 +25,17 @@ _side_by_side: ContextVar[int] = ContextVar("side_by_side", default=os.cpu_count
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run torch in one thread inside; put its number of threads back after."""
-    with _threads(1):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
         yield
-
-
-@contextmanager
-def threads_for(clients: int) -> Iterator[None]:
-    """Run torch inside in as many threads as so many stacked clients keep busy."""
-    with _threads(max(1, min(allowed(), clients // CLIENTS))):
-        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
 def side_by_side(threads: int) -> Iterator[None]:
-    """Let stacks be trained by so many threads inside, at most."""
+    """Let at most so many chunks be trained at once inside."""
     token = _side_by_side.set(threads)
     try:
         yield
@@ -46,15 +44,21 @@ def side_by_side(threads: int) -> Iterator[None]:
 
 
 def allowed() -> int:
-    """Return how many threads may train a stack here: one a core, if nobody said."""
+    """Return how many chunks may be trained at once here."""
     return _side_by_side.get()
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def each_chunk(work: Callable[[Item], None], chunks: Iterable[Item]) -> None:
+    """Call ``work`` on every chunk, on as many threads as `side_by_side` allows."""
+    pending, threads = list(chunks), allowed()
+    if threads == 1 or len(pending) < 2:
+        for chunk in pending:
+            work(chunk)
+        return
+    for _ in _pool(threads).map(work, pending):
+        pass  # raises what the work raised
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -18,11 +19,12 @@ from fl.local import (
     train_private,
     train_stacked,
 )
-from fl.local.thread import CLIENTS, allowed, side_by_side, threads_for
+from fl.local.thread import each_chunk, side_by_side
 from fl.models import build
 from fl.settings import ModelConfig
 
 SHAPE, CLASSES = (1, 8, 8), 10
+LIMIT = 2**20  # so that there are several chunks
 NETS: dict[str, Callable[[], nn.Module]] = {
     "logreg": lambda: build(ModelConfig(kind="logreg"), SHAPE, CLASSES, 0),
     "mlp": lambda: build(ModelConfig(hidden=(64,)), SHAPE, CLASSES, 0),
@@ -56,7 +58,7 @@ def test_training_gives_the_same_bits_on_1_2_and_4_cores(net: str, rule: Rule) -
     found = []
     for cores in (1, 2, 4, 16):
         with side_by_side(cores):
-            found.append(train_stacked(model, clients, recipe))
+            found.append(train_stacked(model, clients, recipe, limit=LIMIT))
     assert found[0].any(axis=1).all()
     for other in found[1:]:
         assert np.array_equal(found[0], other)
@@ -74,16 +76,26 @@ def test_private_training_gives_the_same_bits_on_1_2_and_4_cores(net: str) -> No
     found = []
     for cores in (1, 2, 4, 16):
         with side_by_side(cores):
-            found.append(train_private(model, clients, recipe, noise_seeds=seeds))
+            found.append(
+                train_private(model, clients, recipe, noise_seeds=seeds, limit=LIMIT)
+            )
     for other in found[1:]:
         assert np.array_equal(found[0], other)
 
 
-def test_every_thread_has_clients_of_its_own() -> None:
-    before = torch.get_num_threads()
-    with side_by_side(3):
-        assert allowed() == 3
-        for clients in (1, CLIENTS, 2 * CLIENTS - 1, 2 * CLIENTS, 100):
-            with threads_for(clients):
-                assert torch.get_num_threads() == min(3, max(1, clients // CLIENTS))
-    assert torch.get_num_threads() == before
+def test_chunks_run_side_by_side_and_raise_what_they_raise() -> None:
+    met = threading.Barrier(2, timeout=30)
+
+    def meet(_: int) -> None:
+        met.wait()  # nobody passes alone
+
+    with side_by_side(2):
+        each_chunk(meet, range(2))
+
+    def fail(chunk: int) -> None:
+        if chunk:
+            raise ValueError("the second")
+
+    for threads in (1, 2):
+        with side_by_side(threads), pytest.raises(ValueError, match="the second"):
+            each_chunk(fail, range(3))
