@@ -44,7 +44,7 @@ class _View:
     Attributes:
         revealed: By kind of share and owner: who revealed one.
         partners: By uploader: whose pairwise masks are in its upload.
-        survivors: u3, as the server named it.
+        survivors: u3, as the server named it, as far as they sent an upload.
         near: Who holds shares of whom.
     """
 
@@ -122,7 +122,7 @@ def _view(played: Play, sent: list[tuple[int, ProtocolMessage]]) -> _View:
     return _View(
         revealed={key: frozenset(holders) for key, holders in revealed.items()},
         partners=partners,
-        survivors=survivors_asked_for(played),
+        survivors=survivors_asked_for(played) & partners.keys(),
         near=_near(played.plan, played.invite.round_id),
     )
 

@@ -103,6 +103,15 @@ class TakesSurvivorsForDropped(_Liar):
         return message
 
 
+class TakesDroppedForSurvivors(_Liar):
+    """Tells all clients that client 4 has survived."""
+
+    def told(self, index, message):
+        if isinstance(message, UnmaskRequest):
+            return replace(message, survivors=tuple(sorted({*message.survivors, 4})))
+        return message
+
+
 class Trips(Server):
     """Fails on a message that it does not wait for."""
 

@@ -1,14 +1,16 @@
 """Rounds under mixed faults never end in a wrong sum, a leak, a crash or a hang."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
 import secagg
+from secagg.boxes import ShareKind
 from secagg.errors import ParameterError
 from secagg.invite import Limits, Step
 from secagg.messages import decode
-from secagg.reveal import UnmaskRequest
+from secagg.reveal import UnmaskRequest, UnmaskShares
 from secagg.testing import (
     FAILURES,
     MISHAPS,
@@ -108,6 +110,14 @@ def test_a_broken_server_is_found_in_a_round_without_mishaps(server_class):
     assert verdict.end is end and reason in verdict.reason
 
 
+def test_a_server_that_opens_the_own_mask_of_a_client_that_dropped_is_found():
+    lost = Schedule({(4, Step.MASKED_INPUT): Mishap(Way.REQUEST, Kind.BEFORE)})
+    liar = mutants.TakesDroppedForSurvivors
+    verdict = judge(play(PLAN, lost, server_class=liar))
+    assert verdict.end is End.LEAK and "the own mask of client 4" in verdict.reason
+    assert judge(play(PLAN, lost)).end is End.SUM
+
+
 def test_a_client_that_answers_twice_is_found():
     verdict = judge(play(PLAN, Schedule(), client_class=mutants.AnswersTwice))
     assert verdict.end is End.LEAK and "UnmaskShares twice" in verdict.reason
@@ -155,6 +165,27 @@ def test_a_client_that_was_deceived_on_the_way_counts_as_a_colluder():
     assert find_leak(two) == ""
     # The same shares, asked for by the server itself, are a leak.
     assert find_leak(play(PLAN, Schedule(), server_class=mutants.AsksForBoth))
+
+
+def test_a_stray_unmask_request_can_deceive_one_k_regular_client_and_opens_nothing():
+    # It does not name its receiver: to a client with other neighbours, a neighbour that
+    # is not listed looks dropped. docs/protocol.md leaves this to the transport.
+    plan = secagg.plan(6, 1, 2, graph="k-regular")
+    lost = Mishap(Way.ANSWER, Kind.BEFORE)
+    stray = Mishap(Way.REQUEST, Kind.STRAYED)
+    deceived = 0
+    for gone, missed in permutations(range(plan.clients), 2):
+        mishaps = {(gone, Step.MASKED_INPUT): lost, (missed, Step.UNMASK): stray}
+        played = play(plan, Schedule(mishaps))
+        assert judge(played).end not in FAILURES
+        deceived += any(
+            share.kind is ShareKind.MASK_KEY and share.owner != gone
+            for exchange in played.exchanges
+            for answer in exchange.answers
+            if answer[1] == UnmaskShares.TAG
+            for share in decode(answer, Limits(plan.clients)).shares
+        )
+    assert deceived > 0
 
 
 def test_a_cohort_too_large_for_all_sets_of_colluders_is_refused():
