@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import private, simulate
+from benchmarks import faults, private, simulate
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
 TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
+    "faults": lambda quick, _: faults.measure(quick),
     "private": lambda quick, _: private.measure(quick),
     "round": lambda quick, _: round_.measure(quick),
     "simulate": simulate.measure,

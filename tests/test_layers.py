@@ -23,7 +23,7 @@ SECAGG_ORDER = (
     "errors usage ring prg keys shamir encoder encode schema masks boxes tails degree "
     "feasibility params planning permutation graph policy monitor wire invite keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "
-    "faults gate server transcript round aggregator he store stream"
+    "faults gate server transcript round aggregator testing he store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}
