@@ -80,11 +80,22 @@ def measure(quick: bool, peers: Sequence[str]) -> dict[str, float]:
                 asks[name] = stack.enter_context(PEERS[name]())
             except MissingError as why:
                 print(f"{name}: no figure: {why}.")
+        _settle(asks)
         for net in nets.NAMES:
             figures |= _curve(net, asks, quick)
     figures |= _ours_alone(quick)
     print(_WORDS.format(**figures))
     return figures
+
+
+def _settle(asks: dict[str, Ask]) -> None:
+    """Let everybody play one round, so that nobody is still starting when it counts."""
+    for name, ask in list(asks.items()):
+        try:
+            ask(digits.work("mlp", 1), 1)
+        except MissingError as failed:
+            print(f"{name}: no figure: {failed}.")
+            del asks[name]
 
 
 def _curve(net: str, asks: dict[str, Ask], quick: bool) -> dict[str, float]:

@@ -6,8 +6,6 @@ client through the model itself, for what vmap cannot run.
 
 from __future__ import annotations
 
-import copy
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -25,21 +23,10 @@ Forward = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 def by_vmap(model: nn.Module) -> Forward:
-    """Return the model's stacked forward pass, which any thread may call.
+    """Return the model's stacked forward pass.
 
-    A call swaps the parameters of a module, so that every thread has a copy.
+    A call swaps the parameters of the model for a moment.
     """
-    own = threading.local()
-
-    def forward(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        if not hasattr(own, "stacked"):
-            own.stacked = _stacked(copy.deepcopy(model))
-        return cast(Tensor, own.stacked(tuple(parameters), x))
-
-    return forward
-
-
-def _stacked(model: nn.Module) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
     names = [name for name, _ in model.named_parameters()]
 
     def logits(parameters: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -47,7 +34,8 @@ def _stacked(model: nn.Module) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
         return cast(Tensor, functional_call(model, named, (x,)))
 
     # A model that draws at random raises; two clients must not share a draw.
-    return vmap(logits, randomness="error")
+    stacked = vmap(logits, randomness="error")
+    return lambda parameters, x: stacked(tuple(parameters), x)
 
 
 def gradients(

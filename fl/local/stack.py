@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.local.slopes import apart
-from fl.local.thread import each_chunk, one_thread
+from fl.local.thread import threads_for
 from fl.local.translate import Image
 from fl.models import parameter_count
 
 # What one chunk of clients may take. Measured on small models: more, and a step waits
 # for memory; less, and it waits for Python.
-BYTES = 8 * 2**20
+BYTES = 16 * 2**20
 
 
 class Member(NamedTuple):
@@ -167,13 +167,9 @@ def train_in_chunks(
         if not whole:
             found[places] = out
 
-    with one_thread():
-        chunks = _chunks(members, bytes_each, limit, alone=alone)
-        if alone:
-            for chunk in chunks:
-                train(chunk)
-        else:
-            each_chunk(train, chunks)
+    for chunk in _chunks(members, bytes_each, limit, alone=alone):
+        with threads_for(len(chunk)):
+            train(chunk)
     array: NDArray[np.float32] = found.numpy()
     return array
 

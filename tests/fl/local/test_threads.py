@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +16,10 @@ from fl.local import (
     PrivateRecipe,
     Recipe,
     Rule,
+    thread,
     train_private,
     train_stacked,
 )
-from fl.local.thread import each_chunk, side_by_side
 from fl.models import build
 from fl.settings import ModelConfig
 
@@ -57,7 +57,7 @@ def test_training_gives_the_same_bits_on_1_2_and_4_cores(net: str, rule: Rule) -
     recipe = Recipe(epochs=2, batch_size=8, rule=rule)
     found = []
     for cores in (1, 2, 4, 16):
-        with side_by_side(cores):
+        with thread.side_by_side(cores):
             found.append(train_stacked(model, clients, recipe, limit=LIMIT))
     assert found[0].any(axis=1).all()
     for other in found[1:]:
@@ -75,7 +75,7 @@ def test_private_training_gives_the_same_bits_on_1_2_and_4_cores(net: str) -> No
     seeds = [b"%d" % place for place in range(60)]
     found = []
     for cores in (1, 2, 4, 16):
-        with side_by_side(cores):
+        with thread.side_by_side(cores):
             found.append(
                 train_private(model, clients, recipe, noise_seeds=seeds, limit=LIMIT)
             )
@@ -83,19 +83,52 @@ def test_private_training_gives_the_same_bits_on_1_2_and_4_cores(net: str) -> No
         assert np.array_equal(found[0], other)
 
 
-def test_chunks_run_side_by_side_and_raise_what_they_raise() -> None:
-    met = threading.Barrier(2, timeout=30)
+@pytest.fixture(autouse=True)
+def _idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread, "free_cores", lambda: 64)
 
-    def meet(_: int) -> None:
-        met.wait()  # nobody passes alone
 
-    with side_by_side(2):
-        each_chunk(meet, range(2))
+def test_every_thread_has_clients_of_its_own() -> None:
+    before = torch.get_num_threads()
+    with thread.side_by_side(3):
+        for clients in (1, thread.CLIENTS, 2 * thread.CLIENTS, 100):
+            with thread.threads_for(clients):
+                wanted = min(3, max(1, clients // thread.CLIENTS))
+                assert torch.get_num_threads() == wanted
+    assert torch.get_num_threads() == before
 
-    def fail(chunk: int) -> None:
-        if chunk:
-            raise ValueError("the second")
 
-    for threads in (1, 2):
-        with side_by_side(threads), pytest.raises(ValueError, match="the second"):
-            each_chunk(fail, range(3))
+@pytest.mark.parametrize(
+    ("said", "free"),
+    [("1/200", 4), ("2/200", 3), ("4/200", 1), ("9/200", 1), ("?", 1), ("", 1)],
+)
+def test_who_else_wants_a_core_gets_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, free: int
+) -> None:
+    monkeypatch.undo()
+    load = tmp_path / "loadavg"
+    load.write_text(f"0.50 0.40 0.30 {said} 4711\n" if said else "")
+    monkeypatch.setattr(thread, "LOAD", load)
+    monkeypatch.setattr(thread, "SPIN_S", 0.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert thread.free_cores() == free
+    monkeypatch.setattr(thread, "LOAD", tmp_path / "nothing")
+    assert thread.free_cores() == 1
+
+
+def test_our_own_helpers_are_not_taken_for_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(thread, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(thread, "SPIN_S", 60.0)
+    thread.LOAD.write_text("0.50 0.40 0.30 1/200 4711\n")
+    with thread.side_by_side(4), thread.threads_for(100):
+        assert torch.get_num_threads() == 4
+    thread.LOAD.write_text("0.50 0.40 0.30 4/200 4711\n")  # this one and three
+    assert thread.free_cores() == 4
+    thread.LOAD.write_text("0.50 0.40 0.30 6/200 4711\n")
+    assert thread.free_cores() == 2
+    monkeypatch.setattr(thread, "SPIN_S", 0.0)
+    assert thread.free_cores() == 1
