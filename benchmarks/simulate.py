@@ -2,16 +2,16 @@
 
 100 clients with 16 handwritten digits each, batches of 8, the same model and the same
 batches for all; a round ends with the new model. What a peer does is measured between
-two measurements of ours, warm, and its model after the first round must be ours. Nobody
-masks, signs or notes anything. The peers are handed their batches; ours draws them in
-every round.
+two measurements of ours, all of them warm, and its model after the first round must be
+ours. Nobody masks, signs or notes anything. The peers are handed their batches; ours
+draws them in every round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,17 +48,30 @@ _HEAD = (
 )
 
 
+Case = tuple[str, int]
+"""A network's name, and how many epochs."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """A peer's rounds, and ours from before and after them in the same run."""
+    """A peer's rounds, and ours from before and after them in the same run.
+
+    Attributes:
+        peer: its rounds.
+        ours: ours after them.
+        both: milliseconds of ours before and after.
+        gap: the widest between a parameter of the two last models.
+    """
 
     peer: Rounds
-    ours: np.ndarray
+    ours: Rounds
+    both: np.ndarray
+    gap: float
 
     @property
     def times(self) -> np.ndarray:
         """Return how many of our median rounds each round of the peer took."""
-        return self.peer.ms / np.median(self.ours)
+        return self.peer.ms / np.median(self.both)
 
 
 def measure(quick: bool, peers: Sequence[str]) -> dict[str, float]:
@@ -72,77 +85,76 @@ def measure(quick: bool, peers: Sequence[str]) -> dict[str, float]:
         RuntimeError: a peer's model is not ours.
     """
     torch.set_num_threads(1)
+    cases = [(net, epochs) for net in nets.NAMES for epochs in _epochs(quick)]
+    starts = {name: PEERS[name] for name in peers}
+    everybody: dict[str, Callable[[], AbstractContextManager[Ask]]] = {
+        "ours1": lambda: nullcontext(digits.on_one_core),
+        "loop": lambda: nullcontext(loop.run),
+    } | starts
+    found = _take_turns(cases, everybody, rounds=2 if quick else 10)
     figures: dict[str, float] = {}
-    with ExitStack() as stack:
-        asks: dict[str, Ask] = {"ours1": digits.on_one_core, "loop": loop.run}
-        for name in peers:
-            try:
-                asks[name] = stack.enter_context(PEERS[name]())
-            except MissingError as why:
-                print(f"{name}: no figure: {why}.")
-        _settle(asks)
-        for net in nets.NAMES:
-            figures |= _curve(net, asks, quick)
+    for net in nets.NAMES:
+        figures |= _curve(net, {case: found[case] for case in cases if case[0] == net})
     figures |= _ours_alone(quick)
     print(_WORDS.format(**figures))
     return figures
 
 
-def _settle(asks: dict[str, Ask]) -> None:
-    """Let everybody play one round, so that nobody is still starting when it counts."""
-    for name, ask in list(asks.items()):
+def _epochs(quick: bool) -> Sequence[int]:
+    return QUICK if quick else EPOCHS
+
+
+def _take_turns(
+    cases: Sequence[Case],
+    everybody: dict[str, Callable[[], AbstractContextManager[Ask]]],
+    *,
+    rounds: int,
+) -> dict[Case, dict[str, _Beside]]:
+    """Measure all of ours, all of a peer, all of ours, all of the next peer, ours.
+
+    A peer's processes live in its own turn only: waiting, they would slow ours down.
+    """
+    found: dict[Case, dict[str, _Beside]] = {case: {} for case in cases}
+    ours = {case: digits.run(*case, rounds) for case in cases}
+    for name, start in everybody.items():
+        theirs: dict[Case, Rounds] = {}
         try:
-            ask(digits.work("mlp", 1), 1)
-        except MissingError as failed:
-            print(f"{name}: no figure: {failed}.")
-            del asks[name]
+            with start() as ask:
+                ask(digits.work(*cases[0]), 1)  # nobody is still starting after this
+                for case in cases:
+                    theirs[case] = ask(digits.work(*case), rounds)
+        except MissingError as why:
+            print(f"{name}: no figure{' from here on' if theirs else ''}: {why}.")
+        before, ours = ours, {case: digits.run(*case, rounds) for case in cases}
+        for case, own in theirs.items():
+            both = np.concatenate([before[case].ms, ours[case].ms])
+            gap = _agreed(name, case[0], ours[case], own)
+            found[case][name] = _Beside(own, ours[case], both, gap)
+    return found
 
 
-def _curve(net: str, asks: dict[str, Ask], quick: bool) -> dict[str, float]:
-    """Measure one model at several numbers of steps; a peer that fails is dropped."""
+def _curve(net: str, found: dict[Case, dict[str, _Beside]]) -> dict[str, float]:
+    """Print one model's table; return its figures."""
     print(f"{net}: {parameter_count(nets.build(net))} parameters, {digits.way(net)}")
     print(_HEAD)
     figures: dict[str, float] = {}
     rounds_ms: dict[int, float] = {}
-    for epochs in QUICK if quick else EPOCHS:
+    for (_, epochs), beside in found.items():
         steps = epochs * RECORDS // BATCH
         case = net if epochs == 1 else f"{net}_{steps}_steps"
-        found = _compare(net, epochs, asks, rounds=2 if quick else 10)
-        for name, beside in found.items():
-            figures[f"speedup_vs_{name}_{case}"] = float(np.median(beside.times))
-            figures[f"{name}_round_ms_{case}"] = float(np.median(beside.peer.ms))
-        ours = np.concatenate([beside.ours for beside in found.values()])
-        rounds_ms[steps] = figures[f"round_ms_{case}"] = float(np.median(ours))
+        for name, one in beside.items():
+            figures[f"speedup_vs_{name}_{case}"] = float(np.median(one.times))
+            figures[f"{name}_round_ms_{case}"] = float(np.median(one.peer.ms))
+        own = np.concatenate([one.both for one in beside.values()])
+        rounds_ms[steps] = figures[f"round_ms_{case}"] = float(np.median(own))
+        ours = replace(list(beside.values())[-1].ours, ms=own)
+        print(_row(steps, "ours", net, ours))
+        for name, one in beside.items():
+            print(_row(steps, name, net, one.peer, _spread(one.times, 1), one.gap))
     if net == "mlp":
         _, at_zero = np.polyfit(list(rounds_ms), list(rounds_ms.values()), 1)
         figures["overhead_ms_per_client"] = float(at_zero) / CLIENTS
     return figures
-
-
-def _compare(
-    net: str, epochs: int, asks: dict[str, Ask], *, rounds: int
-) -> dict[str, _Beside]:
-    """Run ours, a peer, ours, the next peer, ours; print a row for each."""
-    work, found = digits.work(net, epochs), {}
-    ours = digits.run(net, epochs, rounds)
-    steps = epochs * RECORDS // BATCH
-    rows: list[str] = []
-    for name, ask in list(asks.items()):
-        try:
-            theirs = ask(work, rounds)
-        except MissingError as failed:
-            print(f"{name}: no figure from here on: {failed}.")
-            del asks[name]
-            continue
-        before, ours = ours, digits.run(net, epochs, rounds)
-        beside = _Beside(theirs, np.concatenate([before.ms, ours.ms]))
-        gap = _agreed(name, net, ours, theirs)
-        found[name] = beside
-        rows.append(_row(steps, name, net, theirs, _spread(beside.times, 1), gap))
-    own = np.concatenate([beside.ours for beside in found.values()])
-    print(_row(steps, "ours", net, Rounds(ms=own, first=ours.first, last=ours.last)))
-    print("\n".join(rows))
-    return found
 
 
 def _agreed(name: str, net: str, ours: Rounds, theirs: Rounds) -> float:
