@@ -103,11 +103,11 @@ def run(net: str, epochs: int, rounds: int) -> Rounds:
     The first warms up. A round ends with the mean of the changes applied.
     """
     model, clients = nets.build(net), members()
-    share = np.full(CLIENTS, 1 / CLIENTS, dtype=np.float32)
     marks, models = [time.perf_counter()], []
     for _ in range(rounds + 1):
-        mean = share @ by_stack(model, clients, epochs)
-        after = to_vector(model) + mean
+        # Not numpy's product: its threads spin on, and would be taken for others' work.
+        mean = torch.from_numpy(by_stack(model, clients, epochs)).mean(dim=0)
+        after = to_vector(model) + mean.numpy()
         load_vector(model, after)
         marks.append(time.perf_counter())
         models.append(after)
