@@ -20,7 +20,7 @@ from fl.errors import UserError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.protection import Protection
-from fl.round import aggregate, draw_cohort, draw_vanishing, released
+from fl.round import draw_cohort, released, sum_up
 from fl.seeds import seed_for
 from fl.updates import Turn, clipped_changes
 
@@ -117,20 +117,19 @@ def _released(
     Returns:
         What its round releases, and whether the round was finished.
     """
-    name = ("round", index)
     try:
-        snapshot = aggregate(
+        snapshot = sum_up(
+            cohort,
             {client.name: own for client, own in zip(cohort, changes, strict=True)},
-            {client.name: protection.weight(client.records) for client in cohort},
             before,
             protection,
             config,
-            vanish=draw_vanishing(cohort, config, seed=seed, index=index),
             seed=seed,
-            name=name,
+            index=index,
             look=False,
         )
     except secagg.AbortError:
+        name = ("round", index)
         alone = released(protection, None, len(before), seed=seed, name=name)
         return alone, False
     return snapshot.released, True

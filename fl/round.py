@@ -73,7 +73,37 @@ def run_one(
     updates = local_updates(
         model, before, cohort, protection, config, seed=seed, index=index
     )
-    snapshot = aggregate(
+    snapshot = sum_up(
+        cohort,
+        updates,
+        before,
+        protection,
+        config,
+        seed=seed,
+        index=index,
+        look=look,
+    )
+    load_vector(model, before + snapshot.released)
+    return snapshot
+
+
+def sum_up(
+    cohort: Sequence[Client],
+    updates: Mapping[str, NDArray[np.float32]],
+    before: NDArray[np.float32],
+    protection: Protection,
+    config: Config,
+    *,
+    seed: int,
+    index: int,
+    look: bool,
+) -> Snapshot:
+    """Send a cohort's updates, with its own weights and drop-outs, as `aggregate` does.
+
+    Raises:
+        secagg.AbortError: as `run_one`.
+    """
+    return aggregate(
         updates,
         {client.name: protection.weight(client.records) for client in cohort},
         before,
@@ -84,8 +114,6 @@ def run_one(
         name=("round", index),
         look=look,
     )
-    load_vector(model, before + snapshot.released)
-    return snapshot
 
 
 def aggregate(

@@ -88,7 +88,9 @@ def train_stacked(
             device=CPU if alone else device,
         )
     # A sum is quicker, and finite only if all of it is; it may itself overflow.
-    if not np.isfinite(changes.sum()) and not np.isfinite(changes).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = changes.sum()
+    if not np.isfinite(total) and not np.isfinite(changes).all():
         raise diverged(recipe.rule.learning_rate)
     return changes
 
@@ -103,10 +105,8 @@ def _descend(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
     )
-    optimiser, device = (
-        optimiser_for(recipe.rule, stack.parameters, terms),
-        stack.x.device,
-    )
+    optimiser = optimiser_for(recipe.rule, stack.parameters, terms)
+    device = stack.x.device
     for step in range(batches.steps):
         batch = batches.at(step)
         moving, _ = batch.shape

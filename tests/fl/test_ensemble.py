@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fl.ensemble
+import fl.round
 from fl.ensemble import train_ensemble
 from fl.errors import UserError
 from fl.federation import Client
@@ -77,7 +78,7 @@ def test_a_federation_that_finishes_no_round_is_refused(
     ) -> dict[str, str]:
         return {client.name: "masked_input" for client in cohort}
 
-    monkeypatch.setattr(fl.ensemble, "draw_vanishing", all_vanish)
+    monkeypatch.setattr(fl.round, "draw_vanishing", all_vanish)
     protection = in_the_clear(tiny.protection("none", config))
     with pytest.raises(UserError, match="no round of 2 of 2"):
         train_ensemble([tiny.federation(config)] * 2, protection, config, seeds=[1, 2])
