@@ -106,18 +106,10 @@ def deal_boxes(
         (holder, box) in the order of ``agreed``.
     """
     holders = [index + 1 for index in agreed]  # x = 0 is the secret
-    mask_shares, seed_shares = (
-        deal(secret, threshold=threshold, holders=holders, rng=rng)
-        for secret in secrets
-    )
+    dealt = deal(secrets, threshold=threshold, holders=holders, rng=rng)
     return tuple(
-        (
-            holder,
-            close_box(key, Route(round_id, dealer, holder), HeldShares(*shares)),
-        )
-        for (holder, key), *shares in zip(
-            agreed.items(), mask_shares, seed_shares, strict=True
-        )
+        (holder, close_box(key, Route(round_id, dealer, holder), HeldShares(*shares)))
+        for (holder, key), shares in zip(agreed.items(), dealt, strict=True)
     )
 
 

@@ -20,6 +20,7 @@ from secagg.invite import Limits, Step
 from secagg.keys import PUBLIC_BYTES, SIGNATURE_BYTES, check_canonical
 from secagg.wire import Reader, check_size, check_sorted, encode_list, header
 
+_INDEX = struct.Struct("<H")
 _KEYS = struct.Struct(f"<H{PUBLIC_BYTES}s{PUBLIC_BYTES}s")
 _MAX_KEYS_BYTES: Final = _KEYS.size + 1 + SIGNATURE_BYTES
 
@@ -126,7 +127,7 @@ class KeyList:
 
 @dataclass(frozen=True, slots=True)
 class NeighbourKeys:
-    """Server to client, step 1: the keys of u1 in its neighbourhood, and its own.
+    """Server to one client, step 1: the keys of u1 near it, and its own.
 
     ``key_list`` is the digest of the ``KeyList`` of u1, which binds the masks of all.
     """
@@ -134,6 +135,7 @@ class NeighbourKeys:
     TAG: ClassVar[int] = 13
     STEP: ClassVar[Step | None] = Step.SHARE_KEYS
     round_id: bytes = field(repr=False)
+    receiver: int
     key_list: bytes = field(repr=False)
     keys: tuple[PublicKeys, ...]
 
@@ -143,8 +145,14 @@ class NeighbourKeys:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        listed = encode_list(keys.encode() for keys in self.keys)
-        return header(self.TAG, self.round_id) + self.key_list + listed
+        return b"".join(
+            (
+                header(self.TAG, self.round_id),
+                _INDEX.pack(self.receiver),
+                self.key_list,
+                encode_list(keys.encode() for keys in self.keys),
+            )
+        )
 
     def digest(self) -> bytes:
         """Return the digest of the list of all, as the server gave it."""
@@ -153,13 +161,14 @@ class NeighbourKeys:
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> NeighbourKeys:
         """Read the body."""
+        receiver = reader.u16()
         key_list = reader.take(usage.DIGEST_BYTES)
-        return cls(round_id, key_list, _read_keys(reader, limits))
+        return cls(round_id, receiver, key_list, _read_keys(reader, limits))
 
     @staticmethod
     def cap(limits: Limits) -> int:
         """Return the largest body."""
-        return usage.DIGEST_BYTES + 2 + limits.clients * _MAX_KEYS_BYTES
+        return _INDEX.size + usage.DIGEST_BYTES + 2 + limits.clients * _MAX_KEYS_BYTES
 
 
 def _read_keys(reader: Reader, limits: Limits) -> tuple[PublicKeys, ...]:

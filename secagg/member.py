@@ -117,6 +117,8 @@ class Member:
         """
         if isinstance(key_list, KeyList) != self._plan.complete:
             raise RemoteProtocolError("the key list is not one for the plan's graph.")
+        if isinstance(key_list, NeighbourKeys) and key_list.receiver != self._me:
+            raise RemoteProtocolError("the key list is for another client.")
         u1 = {keys.index: keys for keys in key_list.keys}
         self._require(len(u1), Step.SHARE_KEYS)
         own = u1.pop(self._me, None)
@@ -205,15 +207,21 @@ class Member:
         The kind follows from u3 alone: of b_v if v is in it, of s_v if v is in u2 only.
 
         Raises:
-            RemoteProtocolError: u3 is not a subset of u2 with this client (peer).
-            AbortError: u3 holds fewer than t neighbours.
+            RemoteProtocolError: The request is not for this client, or its u3 holds a
+                neighbour that is not in u2 (peer).
+            AbortError: u3 holds fewer than t neighbours, or fewer clients than the plan
+                promises in a sum.
         """
-        u3 = frozenset(request.survivors)
-        if not u3 <= self._u2 or self._me not in u3:
+        u3 = request.survivors
+        if request.receiver != self._me or self._me not in u3:
+            raise RemoteProtocolError("an unmask request is not for this client.")
+        near = u3 & (self._neighbours | {self._me})
+        if not near <= self._u2:
             raise RemoteProtocolError(
-                "an unmask request must name this client and only clients of u2."
+                "an unmask request names a client that is not in u2."
             )
-        self._require(len(u3), Step.UNMASK)
+        self._require_all(len(u3))
+        self._require(len(near), Step.UNMASK)
         revealed = []
         for owner, shares in sorted(self._held.items()):
             kind = ShareKind.SELF_MASK if owner in u3 else ShareKind.MASK_KEY
@@ -238,6 +246,16 @@ class Member:
         except AuthenticationError as error:
             error.peer = name
             raise
+
+    def _require_all(self, have: int) -> None:
+        need = self._plan.threshold
+        if have < need:
+            raise AbortError(
+                f"only {have} clients would be in the sum, {need} are needed.",
+                step=Step.UNMASK,
+                need=need,
+                have=have,
+            )
 
     def _require(self, have: int, step: Step) -> None:
         need = self._plan.t + 1  # neighbours, and this client

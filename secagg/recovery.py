@@ -12,7 +12,7 @@ This module does not decide who survived and sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from secagg import masks
@@ -21,7 +21,7 @@ from secagg.errors import AbortError, DecodeError
 from secagg.graph import Graph
 from secagg.keys import AgreementKey, Secret
 from secagg.ring import RingVector
-from secagg.shamir import Share, reconstruct
+from secagg.shamir import Share, interpolate, limbs_to_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +67,38 @@ def unmask(
         AbortError: Some client's secret has too few shares or does not match what it
             published; the message names it.
     """
-    for owner in sorted(published.mask_publics):
-        secret = _recover(owner, published, tuple(shares.get(owner, ())))
+    for owner, secret in _recover(published, shares):
         if owner in u3:
             _remove_own(total, owner, secret, published)
         else:
             _remove_pairs(total, owner, secret, published, u3)
 
 
-def _recover(owner: int, published: Published, shares: tuple[Share, ...]) -> Secret:
+def _recover(
+    published: Published, shares: Mapping[int, Iterable[Share]]
+) -> Iterator[tuple[int, Secret]]:
+    """Put all secrets together at once: one matrix product where holders coincide."""
     need = published.share_threshold
-    name = published.names[owner]
-    if len(shares) < need:
-        raise AbortError(
-            f"only {len(shares)} shares of {name!r} were revealed, {need} are needed.",
-            step="unmask",
-            need=need,
-            have=len(shares),
-        )
-    try:
-        return reconstruct(shares[:need])
-    except DecodeError as error:
-        raise _bad_dealer(name) from error
+    owners = sorted(published.mask_publics)
+    enough = []
+    for owner in owners:
+        # The lowest t holders, so that as many owners as possible have the same.
+        own = sorted(shares.get(owner, ()), key=lambda share: share.x)
+        if len(own) < need:
+            raise AbortError(
+                f"only {len(own)} shares of {published.names[owner]!r} were revealed, "
+                f"{need} are needed.",
+                step="unmask",
+                need=need,
+                have=len(own),
+            )
+        enough.append(own[:need])
+    for owner, limbs in zip(owners, interpolate(enough), strict=True):
+        try:
+            secret = limbs_to_secret(limbs)
+        except DecodeError as error:
+            raise _bad_dealer(published.names[owner]) from error
+        yield owner, secret
 
 
 def _remove_own(

@@ -14,7 +14,7 @@ from secagg.boxes import ShareKind
 from secagg.errors import DecodeError
 from secagg.invite import Limits, Step
 from secagg.shamir import SHARE_BYTES
-from secagg.wire import Reader, check_sorted, encode_list, header
+from secagg.wire import Reader, check_sorted, count_prefix, encode_list, header
 
 _INDEX = struct.Struct("<H")
 _SHARE = struct.Struct(f"<HB{SHARE_BYTES}s")
@@ -22,7 +22,7 @@ _SHARE = struct.Struct(f"<HB{SHARE_BYTES}s")
 
 @dataclass(frozen=True, slots=True)
 class UnmaskRequest:
-    """Server to client, step 3: u3, the clients whose inputs are in the sum.
+    """Server to one client, step 3: u3, all clients whose inputs are in the sum.
 
     The dropped clients are not listed: a client derives them as u2 without u3, so no
     request can ask for both shares of one client.
@@ -31,27 +31,41 @@ class UnmaskRequest:
     TAG: ClassVar[int] = 7
     STEP: ClassVar[Step | None] = Step.UNMASK
     round_id: bytes = field(repr=False)
-    survivors: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        check_sorted(self.survivors)
+    receiver: int
+    survivors: frozenset[int]
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return header(self.TAG, self.round_id) + encode_list(
-            _INDEX.pack(index) for index in self.survivors
+        bits = sum(1 << index for index in self.survivors)
+        members = bits.to_bytes(-(-bits.bit_length() // 8), "little")
+        return b"".join(
+            (
+                header(self.TAG, self.round_id),
+                _INDEX.pack(self.receiver),
+                count_prefix(len(members)),
+                members,
+            )
         )
 
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> UnmaskRequest:
         """Read the body."""
-        count = reader.count(limits.clients, _INDEX.size)
-        return cls(round_id, tuple(reader.u16() for _ in range(count)))
+        receiver = reader.u16()
+        members = reader.take(reader.count(-(-limits.clients // 8), 1))
+        survivors = frozenset(
+            8 * at + bit
+            for at, byte in enumerate(members)
+            for bit in range(8)
+            if byte >> bit & 1
+        )
+        if max(survivors, default=0) >= limits.clients:
+            raise DecodeError("a set names a client beyond the end of the roster.")
+        return cls(round_id, receiver, survivors)
 
     @staticmethod
     def cap(limits: Limits) -> int:
         """Return the largest body."""
-        return 2 + limits.clients * _INDEX.size
+        return _INDEX.size + 2 + -(-limits.clients // 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class Tally:
             plan.encoder, clients=plan.clients, length=invite.length
         )
         self._keys: dict[int, PublicKeys] = {}
+        self._publics: set[bytes] = set()
         self._key_list = b""
         self._dealt: dict[int, dict[int, Box]] = {}  # dealer -> holder -> box
         self._seed_commitments: dict[int, bytes] = {}
@@ -130,6 +131,7 @@ class Tally:
         return {
             receiver: NeighbourKeys(
                 self._round_id,
+                receiver,
                 self._key_list,
                 tuple(self._keys[v] for v in self._around(receiver, self.u1)),
             ).encode()
@@ -143,13 +145,10 @@ class Tally:
         return ShareDelivery(self._round_id, holder, boxes)
 
     def requests(self, receivers: Iterable[int]) -> dict[int, bytes]:
-        """Close step 2: encode u3 for each client, as far as it concerns it."""
+        """Close step 2: encode u3 for each client."""
         u3 = self.u3
-        if self._invite.plan.complete:
-            request = UnmaskRequest(self._round_id, tuple(sorted(u3)))
-            return dict.fromkeys(receivers, request.encode())
         return {
-            receiver: UnmaskRequest(self._round_id, self._around(receiver, u3)).encode()
+            receiver: UnmaskRequest(self._round_id, receiver, u3).encode()
             for receiver in receivers
         }
 
@@ -225,10 +224,9 @@ class Tally:
                 raise AuthenticationError("the client has no known identity.")
             signed = keys.signed_bytes(self._round_id, name)
             verify(self._identities[name], signed, keys.signature)
-        for other in self._keys.values():
-            publics -= {other.box_public, other.mask_public}
-        if len(publics) != 2:
+        if len(publics) != 2 or publics & self._publics:
             raise RemoteProtocolError("a public key was advertised twice.")
+        self._publics |= publics
         self._keys[keys.index] = keys
 
     def _accept_boxes(self, message: SealedShares) -> None:

@@ -12,11 +12,11 @@ from typing import Final
 
 from secagg.errors import ParameterError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """First byte of every message; raised by any change of the wire format."""
 
 SUITE: Final = 1
-"""X25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR, SHA-256, Shamir mod 2^256 + 297."""
+"""X25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR, SHA-256, Shamir mod 2^16 + 1."""
 
 SUITE_SPARSE: Final = 2
 """The same primitives on the k-regular graph."""

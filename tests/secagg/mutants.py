@@ -75,7 +75,7 @@ class AsksForBoth(_Liar):
 
     def told(self, index, message):
         if isinstance(message, UnmaskRequest) and index % 2:
-            return replace(message, survivors=message.survivors[1:])
+            return replace(message, survivors=message.survivors - {0})
         return message
 
 
@@ -83,7 +83,7 @@ class TellsTwoCohorts(_Liar):
     """Tells clients 0, 1 and 2 that they are alone."""
 
     def told(self, index, message):
-        alone = (0, 1, 2)
+        alone = frozenset({0, 1, 2})
         if index not in alone:
             return message
         if isinstance(message, ShareDelivery):
@@ -99,7 +99,7 @@ class TakesSurvivorsForDropped(_Liar):
 
     def told(self, index, message):
         if isinstance(message, UnmaskRequest) and index:
-            return replace(message, survivors=message.survivors[1:])
+            return replace(message, survivors=message.survivors - {0})
         return message
 
 
@@ -108,7 +108,7 @@ class TakesDroppedForSurvivors(_Liar):
 
     def told(self, index, message):
         if isinstance(message, UnmaskRequest):
-            return replace(message, survivors=tuple(sorted({*message.survivors, 4})))
+            return replace(message, survivors=message.survivors | {4})
         return message
 
 

@@ -12,7 +12,7 @@ from secagg.shamir import Share, reconstruct
 
 ROUTE = Route(b"r" * 32, 0, 4)
 AGREED = Secret(b"s" * 32)
-SHARES = HeldShares(Share(5, b"a" * 32 + b"\0"), Share(5, b"b" * 32 + b"\0"))
+SHARES = HeldShares(Share(5, b"a" + bytes(33)), Share(5, b"b" + bytes(33)))
 
 
 def test_a_box_opens_for_its_route():
@@ -54,7 +54,7 @@ def sealed_by_a_lying_dealer(hashes, plaintext):
 
 @pytest.mark.parametrize("wrong", list(ShareKind))
 def test_a_dealer_who_commits_to_other_shares_is_caught_by_the_holder(wrong):
-    other = Share(5, b"z" * 32 + b"\0")
+    other = Share(5, b"z" + bytes(33))
     hashes = [
         boxes.share_commitment(ROUTE, kind, other if kind is wrong else SHARES.of(kind))
         for kind in ShareKind
@@ -68,7 +68,7 @@ def test_a_dealer_who_commits_to_other_shares_is_caught_by_the_holder(wrong):
 
 def test_a_share_that_is_not_canonical_is_refused_by_the_holder():
     hashes = [boxes.share_commitment(ROUTE, k, SHARES.of(k)) for k in ShareKind]
-    box = sealed_by_a_lying_dealer(hashes, b"\xff" * 66)
+    box = sealed_by_a_lying_dealer(hashes, b"\xff" * 68)
     with pytest.raises(DecodeError):
         boxes.open_box(AGREED, ROUTE, box)
 

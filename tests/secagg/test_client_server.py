@@ -96,7 +96,7 @@ class AsksTwice(Server):
 
     def receive(self, peer, data):
         sent = super().receive(peer, data)
-        second = UnmaskRequest(self._round_id, (0, 1, 2))
+        second = UnmaskRequest(self._round_id, self._index[peer], frozenset({0, 1, 2}))
         return tuple(
             pair
             for name, message in sent
@@ -127,17 +127,21 @@ def test_a_second_unmask_request_is_refused_and_yields_no_share():
 
 
 @pytest.mark.parametrize(
-    ("u3", "error"),
+    ("receiver", "u3", "error"),
     [
-        ((1, 2, 3), RemoteProtocolError),  # not me
-        ((0, 2), AbortError),  # below the threshold
-        ((0, 1, 2, 9), RemoteProtocolError),  # not of u2
-        ((), RemoteProtocolError),
+        (0, {1, 2, 3}, RemoteProtocolError),  # not me
+        (0, {0, 2}, AbortError),  # below the threshold
+        (0, {0, 1, 2, 9}, DecodeError),  # not of the roster
+        (0, set(), RemoteProtocolError),
+        (1, {0, 1, 2, 3}, RemoteProtocolError),  # for somebody else
     ],
 )
-def test_a_client_answers_only_requests_over_enough_clients_and_itself(u3, error):
+def test_a_client_answers_only_requests_over_enough_clients_and_itself(
+    receiver, u3, error
+):
     network = run_rewriting(
-        UnmaskRequest, lambda m: UnmaskRequest(m.round_id, u3).encode()
+        UnmaskRequest,
+        lambda m: UnmaskRequest(m.round_id, receiver, frozenset(u3)).encode(),
     )
     client = network.clients["c0"]
     assert client.aborted and type(client.fault) is error
@@ -230,7 +234,7 @@ def test_an_invitation_other_than_agreed_is_refused(change, message):
         ),
         # The list of the other graph.
         lambda m: (
-            NeighbourKeys(m.round_id, m.digest(), m.keys)
+            NeighbourKeys(m.round_id, 0, m.digest(), m.keys)
             if isinstance(m, KeyList)
             else KeyList(m.round_id, m.keys)
         ),
@@ -435,7 +439,7 @@ def tampered_answer(kind, rewrite):
                 m.round_id,
                 1,
                 (
-                    replace(m.shares[0], value=b"\1" * 32 + b"\0"),
+                    replace(m.shares[0], value=b"\1" + bytes(33)),
                     *m.shares[1:],
                 ),
             ),
@@ -458,7 +462,7 @@ def tampered_answer(kind, rewrite):
             lambda m: UnmaskShares(
                 m.round_id,
                 1,
-                (*m.shares, RevealedShare(9, ShareKind.SELF_MASK, b"\1" * 33)),
+                (*m.shares, RevealedShare(9, ShareKind.SELF_MASK, b"\1" + bytes(33))),
             ),
             RemoteProtocolError,
         ),
@@ -484,8 +488,8 @@ def test_shares_off_the_polynomial_end_the_round_and_name_the_dealer(
 ):
     honest = boxes.deal_boxes
 
-    def crooked(secret, *, threshold, holders, rng):
-        return tuple(Share(x, bytes([x]) * 32 + b"\0") for x in holders)
+    def crooked(secrets, *, threshold, holders, rng):
+        return tuple((Share(x, bytes([x]) + bytes(33)),) * 2 for x in holders)
 
     def deal_boxes(agreed, *, dealer, **more):
         with monkeypatch.context() as patched:

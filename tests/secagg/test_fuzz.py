@@ -112,7 +112,7 @@ def box_of(data):
 
 
 def shares_of(data):
-    parts = [data[i : i + 34] for i in range(0, len(data), 34)]
+    parts = [data[i : i + 35] for i in range(0, len(data), 35)]
     return reconstruct([Share(part[0], part[1:]) for part in parts])
 
 

@@ -71,7 +71,7 @@ class Liar:
             return key_list
         around = self.near[index] | {index}
         keys = tuple(k for k in key_list.keys if k.index in around)
-        return NeighbourKeys(self.round_id, key_list.digest(), keys)
+        return NeighbourKeys(self.round_id, index, key_list.digest(), keys)
 
     def ask(self, index, message):
         (reply,) = self.clients[index].receive(message.encode())
@@ -87,8 +87,9 @@ class Liar:
         return upload
 
     def request(self, index, u3):
-        told = u3 & (self.near[index] | {index})
-        answer = self.ask(index, UnmaskRequest(self.round_id, tuple(sorted(told))))
+        strangers = set(range(N)) - self.near[index] - {index}  # nobody can check them
+        told = frozenset(u3 | strangers)
+        answer = self.ask(index, UnmaskRequest(self.round_id, index, told))
         if not isinstance(answer, Abort):
             for share in answer.shares:
                 self.keep(share.owner, share.kind, Share(index + 1, share.value))

@@ -43,17 +43,18 @@ GOOD = [
     Advertise(ROUND, keys(2)),
     Advertise(ROUND, keys(2, b"s" * 64)),
     KeyList(ROUND, (keys(0), keys(1, b"s" * 64), keys(3))),
-    NeighbourKeys(ROUND, b"d" * 32, (keys(0), keys(1, b"s" * 64), keys(3))),
+    NeighbourKeys(ROUND, 1, b"d" * 32, (keys(0), keys(1, b"s" * 64), keys(3))),
     SealedShares(ROUND, 1, b"c" * 32, ((0, box(1)), (2, box(4)))),
     ShareDelivery(ROUND, 1, ((0, box(1)), (2, box(4)))),
     MaskedInput(ROUND, 3, b"x" * 32, bytes(range(20))),
-    UnmaskRequest(ROUND, (0, 1, 3)),
+    UnmaskRequest(ROUND, 1, frozenset({0, 1, 3})),
+    UnmaskRequest(ROUND, 0, frozenset()),
     UnmaskShares(
         ROUND,
         1,
         (
-            RevealedShare(0, ShareKind.SELF_MASK, b"v" * 33),
-            RevealedShare(2, ShareKind.MASK_KEY, b"w" * 33),
+            RevealedShare(0, ShareKind.SELF_MASK, b"v" * 34),
+            RevealedShare(2, ShareKind.MASK_KEY, b"w" * 34),
         ),
     ),
     Abort(ROUND),
@@ -138,9 +139,9 @@ def test_another_version_and_unknown_tags_are_refused():
         lambda: KeyList(
             ROUND, (keys(1), PublicKeys(2, keys(1).mask_public, b"z" * 32))
         ),
-        lambda: NeighbourKeys(ROUND, b"d" * 32, (keys(1), keys(0))),
-        lambda: NeighbourKeys(ROUND, b"d" * 32, (keys(1), keys(1))),
-        lambda: NeighbourKeys(ROUND, b"d" * 31, (keys(0), keys(1))),
+        lambda: NeighbourKeys(ROUND, 0, b"d" * 32, (keys(1), keys(0))),
+        lambda: NeighbourKeys(ROUND, 0, b"d" * 32, (keys(1), keys(1))),
+        lambda: NeighbourKeys(ROUND, 0, b"d" * 31, (keys(0), keys(1))),
         lambda: PublicKeys(0, b"short", b"y" * 32),
         lambda: PublicKeys(0, b"x" * 32, b"y" * 32, b"short"),
         lambda: SealedShares(ROUND, 0, b"c" * 32, ((0, box(1)),)),
@@ -148,16 +149,15 @@ def test_another_version_and_unknown_tags_are_refused():
         lambda: ShareDelivery(ROUND, 1, ((2, box(1)), (0, box(1)))),
         lambda: ShareDelivery(ROUND, 1, ((0, Box(b"", b"", b"")),)),
         lambda: MaskedInput(ROUND, 0, b"short", b""),
-        lambda: UnmaskRequest(ROUND, (1, 1)),
         lambda: UnmaskShares(
-            ROUND, 1, (RevealedShare(1, ShareKind.MASK_KEY, b"v" * 33),)
+            ROUND, 1, (RevealedShare(1, ShareKind.MASK_KEY, b"v" * 34),)
         ),
         lambda: UnmaskShares(
             ROUND,
             1,
             (
-                RevealedShare(2, ShareKind.MASK_KEY, b"v" * 33),
-                RevealedShare(2, ShareKind.SELF_MASK, b"v" * 33),
+                RevealedShare(2, ShareKind.MASK_KEY, b"v" * 34),
+                RevealedShare(2, ShareKind.SELF_MASK, b"v" * 34),
             ),
         ),
     ],

@@ -78,29 +78,31 @@ TWINS = [
     (ONE, 0, 43, 3, "DecodeError"),  # suite: the plan would be of another size
     (ONE, 0, 56, 2, "DecodeError"),  # k
     (ONE, 1, 2, 1, "RemoteProtocolError"),  # round id
-    (ONE, 1, 34, 1, "IntegrityError"),  # digest of all keys: masks do not cancel
-    (ONE, 1, 68, 0x40, "DecodeError"),  # index, out of order
-    (ONE, 1, 135, 1, "RemoteProtocolError"),  # index, of no neighbour
-    (ONE, 1, 336, 0x40, "RemoteProtocolError"),  # index, of nobody
-    (ONE, 1, 70, 1, "RemoteProtocolError"),  # a box key that is not its own
-    (ONE, 2, 34, 2, "RemoteProtocolError"),  # receiver
-    (ONE, 2, 270, 8, "RemoteProtocolError"),  # dealer, of nobody
-    (ONE, 2, 275, 1, "sum"),  # hash of a share: it is lost, enough others are left
-    (ONE, 2, 310, 1, "sum"),  # sealed shares, likewise
-    (ONE, 2, 310 - 232, 1, "AbortError"),  # of a dealer with no share to spare
-    (ONE, 3, 34, 1, "DecodeError"),  # count
-    (ONE, 3, 36, 0x40, "DecodeError"),  # survivor, out of order
-    (ONE, 3, 38, 1, "RemoteProtocolError"),  # survivor, of no neighbour
-    (ONE, 3, 40, 1, "RemoteProtocolError"),  # survivor, of a neighbour outside u2
+    (ONE, 1, 34, 1, "RemoteProtocolError"),  # receiver
+    (ONE, 1, 36, 1, "IntegrityError"),  # digest of all keys: masks do not cancel
+    (ONE, 1, 70, 0x40, "DecodeError"),  # index, out of order
+    (ONE, 1, 137, 3, "RemoteProtocolError"),  # index, of no neighbour
+    (ONE, 1, 338, 0x40, "RemoteProtocolError"),  # index, of nobody
+    (ONE, 1, 72, 1, "RemoteProtocolError"),  # a box key that is not its own
+    (ONE, 2, 34, 1, "RemoteProtocolError"),  # receiver
+    (ONE, 2, 274, 8, "RemoteProtocolError"),  # dealer, of nobody
+    (ONE, 2, 279, 1, "sum"),  # hash of a share: it is lost, enough others are left
+    (ONE, 2, 314, 1, "sum"),  # sealed shares, likewise
+    (ONE, 3, 34, 1, "RemoteProtocolError"),  # receiver
+    (ONE, 3, 36, 1, "DecodeError"),  # size of the set
+    (ONE, 3, 38, 0x80, "DecodeError"),  # survivor, of nobody
+    (ONE, 3, 38, 1, "RemoteProtocolError"),  # not a survivor itself
+    (ONE, 3, 38, 0x20, "RemoteProtocolError"),  # survivor, of a neighbour outside u2
+    (ONE, 3, 38, 2, "AbortError"),  # fewer survivors than the plan promises
     (SERVER, 0, 34, 1, "RemoteProtocolError"),  # another client's index
     (SERVER, 0, 100, 1, "DecodeError"),  # says that a signature follows
     (SERVER, 1, 36, 1, "AbortError"),  # H(b_u): its dealer is named
     (SERVER, 1, 70, 0x40, "DecodeError"),  # holder, out of order
-    (SERVER, 1, 418, 8, "RemoteProtocolError"),  # holder, of nobody
+    (SERVER, 1, 424, 8, "RemoteProtocolError"),  # holder, of nobody
     (SERVER, 2, 36, 1, "IntegrityError"),  # context
     (SERVER, 2, 70, 1, "IntegrityError"),  # a masked word
     (SERVER, 2, -1, 0x80, "DecodeError"),  # padding
-    (SERVER, 3, 38, 1, "RemoteProtocolError"),  # owner, of no neighbour
+    (SERVER, 3, 38, 3, "RemoteProtocolError"),  # owner, of no neighbour
     (SERVER, 3, 40, 3, "RemoteProtocolError"),  # the other kind of share
     (SERVER, 3, 41, 1, "AuthenticationError"),  # a share
 ]
