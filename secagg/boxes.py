@@ -77,10 +77,11 @@ class Route:
     dealer: int
     holder: int
 
-    def info(self, tag: bytes, *parts: bytes) -> bytes:
-        """Bind a purpose to this route."""
+    @property
+    def parts(self) -> tuple[bytes, bytes]:
+        """Return what binds a hash or a key to this route."""
         ends = self.dealer.to_bytes(2, "little") + self.holder.to_bytes(2, "little")
-        return usage.join(tag, self.round_id, ends, *parts)
+        return self.round_id, ends
 
 
 def deal_boxes(
@@ -117,7 +118,7 @@ def close_box(agreed: Secret, route: Route, shares: HeldShares) -> Box:
     """Commit to two shares and seal them for their holder."""
     hashes = [share_commitment(route, kind, shares.of(kind)) for kind in ShareKind]
     plaintext = shares.mask_key.value + shares.self_mask.value
-    associated = route.info(usage.TAG_SHARE_BOX_DATA, *hashes)
+    associated = _associated(route, *hashes)
     sealed = seal(_box_key(agreed, route), plaintext, associated)
     return Box(hashes[0], hashes[1], sealed)
 
@@ -130,7 +131,7 @@ def open_box(agreed: Secret, route: Route, box: Box) -> HeldShares:
             the one committed to (peer).
         DecodeError: A share is not canonical (peer).
     """
-    associated = route.info(usage.TAG_SHARE_BOX_DATA, box.mask_key, box.self_mask)
+    associated = _associated(route, box.mask_key, box.self_mask)
     plaintext = unseal(_box_key(agreed, route), box.sealed, associated)
     x = route.holder + 1
     shares = HeldShares(
@@ -155,8 +156,10 @@ def check_share(route: Route, kind: ShareKind, share: Share, commitment: bytes) 
 
 def share_commitment(route: Route, kind: ShareKind, share: Share) -> bytes:
     """Hash one dealt share for one route."""
-    tagged = route.info(usage.TAG_SHARE_COMMITMENT, bytes([kind]), share.value)
-    return usage.digest(tagged)[:COMMITMENT_BYTES]
+    hashed = usage.digest(
+        usage.TAG_SHARE_COMMITMENT, *route.parts, bytes([kind]), share.value
+    )
+    return hashed[:COMMITMENT_BYTES]
 
 
 def seed_commitment(round_id: bytes, owner: int, seed: Secret) -> bytes:
@@ -167,4 +170,8 @@ def seed_commitment(round_id: bytes, owner: int, seed: Secret) -> bytes:
 
 
 def _box_key(agreed: Secret, route: Route) -> Secret:
-    return derive(agreed, route.info(usage.TAG_SHARE_BOX_KEY))
+    return derive(agreed, usage.join(usage.TAG_SHARE_BOX_KEY, *route.parts))
+
+
+def _associated(route: Route, mask_key: bytes, self_mask: bytes) -> bytes:
+    return usage.join(usage.TAG_SHARE_BOX_DATA, *route.parts, mask_key, self_mask)

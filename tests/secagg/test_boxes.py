@@ -47,7 +47,7 @@ def test_every_changed_field_of_a_box_is_refused(name):
 
 def sealed_by_a_lying_dealer(hashes, plaintext):
     """Seal anything under anything, correctly authenticated by its dealer."""
-    associated = ROUTE.info(usage.TAG_SHARE_BOX_DATA, *hashes)
+    associated = boxes._associated(ROUTE, *hashes)
     key = boxes._box_key(AGREED, ROUTE)
     return Box(*hashes, seal(key, plaintext, associated))
 
