@@ -11,8 +11,8 @@ Ten lines, all parties in one process::
     out.mean, out.weight, out.survivors, out.max_error
 
 Over a network, ``Client`` and ``Server`` take bytes and return bytes (see
-examples/embed.py).  From 64 clients on, a client masks against k neighbours instead of
-everybody (the plan says how many, and how surely that is enough).  The server is
+examples/transport.py).  From 64 clients on, a client masks against k neighbours instead
+of everybody (the plan says how many, and how surely that is enough).  The server is
 trusted to follow the protocol (semi-honest); it may pool what it sees with up to
 ``corrupt`` clients.  What a sum itself reveals is not
 prevented here; that is the part of differential privacy.

@@ -113,7 +113,12 @@ def decode(data: bytes, limits: Limits) -> ProtocolMessage:
     reader = Reader(data, HEADER_BYTES)
     message = kind.read(round_id, reader, limits)
     reader.end()
-    if message.encode() != data:
+    # A vector has one encoding by its size, and is too large to be copied to compare.
+    if isinstance(message, MaskedInput):
+        canonical = data.startswith(message.head())
+    else:
+        canonical = message.encode() == data
+    if not canonical:
         raise DecodeError(f"{kind.__name__} is not in canonical encoding.")
     return message
 

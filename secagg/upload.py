@@ -30,28 +30,26 @@ class MaskedInput:
     round_id: bytes = field(repr=False)
     sender: int
     context: bytes = field(repr=False)
-    packed: bytes = field(repr=False)
+    packed: bytes | memoryview = field(repr=False)  # of the bytes received: no copy
 
     def __post_init__(self) -> None:
         check_size("context", self.context, usage.DIGEST_BYTES)
 
+    def head(self) -> bytes:
+        """Return the canonical bytes before the vector."""
+        sender = _INDEX.pack(self.sender)
+        return header(self.TAG, self.round_id) + sender + self.context
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return b"".join(
-            (
-                header(self.TAG, self.round_id),
-                _INDEX.pack(self.sender),
-                self.context,
-                self.packed,
-            )
-        )
+        return b"".join((self.head(), self.packed))
 
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> MaskedInput:
         """Read the body."""
         sender = reader.u16()
         context = reader.take(usage.DIGEST_BYTES)
-        return cls(round_id, sender, context, reader.take(limits.packed_bytes))
+        return cls(round_id, sender, context, reader.view(limits.packed_bytes))
 
     @staticmethod
     def cap(limits: Limits) -> int:

@@ -73,14 +73,18 @@ class Reader:
 
     def take(self, size: int) -> bytes:
         """Return the next ``size`` bytes."""
+        return bytes(self.view(size))
+
+    def view(self, size: int) -> memoryview:
+        """Return the next ``size`` bytes without copying them."""
         end = self._at + size
         if end > len(self._data):
             raise DecodeError(
                 f"message ends after {len(self._data)} bytes, a field reaches to {end}."
             )
-        taken = self._data[self._at : end]
+        seen = memoryview(self._data)[self._at : end]
         self._at = end
-        return taken
+        return seen
 
     def u8(self) -> int:
         """Return the next byte as an integer."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from secagg import boxes, usage
+from secagg import boxes
 from secagg.boxes import Box, HeldShares, Route, ShareKind
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.keys import Secret, seal
