@@ -1,14 +1,16 @@
 """A keyed permutation of 0..n-1 that is computed point by point: swap-or-not.
 
 Hoang, Morris and Rogaway, "An Enciphering Scheme Based on a Card Shuffle", CRYPTO 2012.
-In round i every point x has the partner K_i - x modulo n; a hash of the round and of
-the larger of the two says whether they change places.  A round is its own inverse, for
-any n, and nothing is tabulated.
+In round i every point x has the partner K_i - x modulo n; a bit for the round and the
+larger of the two says whether they change places.  A round is its own inverse, for any
+n.  K_i and the bits are blocks of AES-256 under a key that follows from the seed: each
+is found without the others, so k points cost O(k), whatever n.
 
 With r rounds of random K_i and random bits, the images of any q points given in advance
 are within (4 n^1.5 / (r + 2)) ((n + q) / (2 n))^(r/2 + 1) of uniform (their bound for
 points that do not depend on answers); ``rounds_for`` turns that around, and the tests
-compare it with the exact distance for small n.  The hash is SHA-256, taken for random.
+compare it with the exact distance for small n.  SHA-256 of the seed and AES-256 under
+it are taken for random functions.
 
 This module knows nothing of graphs, and keeps nothing secret: whoever has the seed has
 the permutation.
@@ -16,13 +18,20 @@ the permutation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
 from secagg import usage
 
-_BLOCK: Final = 256  # points whose bits come from one hash
+_BLOCK: Final = 128  # points whose bits come from one block of the cipher
+_OFFSET: Final = (1 << 64) - 1  # the block of a round that gives K_i
+_TABLED: Final = 1 << 14  # up to so many points, all bits are drawn at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +54,56 @@ class Permutation:
 
     def points(self, images: Iterable[int]) -> list[int]:
         """Map images back to their points, in the same order."""
-        return self._through(reversed(range(self.rounds)), images)
+        return self._through(range(self.rounds)[::-1], images)
 
-    def _through(self, rounds: Iterable[int], points: Iterable[int]) -> list[int]:
+    def _through(self, rounds: range, points: Iterable[int]) -> list[int]:
         moved, size = list(points), self.size
-        for at in rounds:
-            name = at.to_bytes(4, "little")
-            drawn = usage.digest(usage.TAG_GRAPH_OFFSET, self.seed, name)
-            offset = int.from_bytes(drawn, "little") % size  # off uniform by 2^-223
+        key = usage.digest(usage.TAG_GRAPH_ORDER, self.seed)
+        # ECB is the bare cipher here, at counters of which none occurs twice.
+        cipher = Cipher(AES(key), ECB()).encryptor()
+        drawn = _encrypt(cipher, rounds, [_OFFSET])
+        tabled = size <= _TABLED
+        table = _bits(cipher, rounds, range(-(-size // _BLOCK))) if tabled else []
+        for number, at in enumerate(rounds):
+            # Off uniform by less than 2^-96 for any n that is allowed.
+            offset = int.from_bytes(drawn[16 * number : 16 * number + 16], "little")
+            offset %= size
+            if tabled:
+                bits = table[number]
+                moved = [
+                    y if bits[x if x > (y := (offset - x) % size) else y] else x
+                    for x in moved
+                ]
+                continue
             partners = [(offset - x) % size for x in moved]
             larger = [max(x, y) for x, y in zip(moved, partners, strict=True)]
-            bits = {block: self._bits(name, block) for block in _blocks(larger)}
+            blocks = sorted({z // _BLOCK for z in larger})
+            (found,) = _bits(cipher, [at], blocks)
+            start = {block: _BLOCK * i for i, block in enumerate(blocks)}
             moved = [
-                y if bits[z // _BLOCK] >> (z % _BLOCK) & 1 else x
+                y if found[start[z // _BLOCK] + z % _BLOCK] else x
                 for x, y, z in zip(moved, partners, larger, strict=True)
             ]
         return moved
 
-    def _bits(self, name: bytes, block: int) -> int:
-        """Return one bit for each point of a block, the first one lowest."""
-        number = block.to_bytes(4, "little")
-        drawn = usage.digest(usage.TAG_GRAPH_SWAPS, self.seed, name, number)
-        return int.from_bytes(drawn, "little")
+
+def _encrypt(
+    cipher: CipherContext, rounds: Sequence[int], blocks: Sequence[int]
+) -> bytes:
+    """Return one block of the cipher for each round and number of a block."""
+    counters = np.empty((len(rounds), len(blocks), 2), dtype="<u8")
+    counters[:, :, 0] = np.asarray(rounds, dtype=np.uint64)[:, None]
+    counters[:, :, 1] = np.asarray(blocks, dtype=np.uint64)
+    return cipher.update(counters.tobytes())
 
 
-def _blocks(points: Iterable[int]) -> set[int]:
-    return {point // _BLOCK for point in points}
+def _bits(
+    cipher: CipherContext, rounds: Sequence[int], blocks: Sequence[int]
+) -> list[bytes]:
+    """Return for each round one byte, 0 or 1, for each point of the blocks."""
+    drawn = np.frombuffer(_encrypt(cipher, rounds, blocks), dtype=np.uint8)
+    bits = np.unpackbits(drawn.reshape(len(rounds), -1), axis=1, bitorder="little")
+    return [row.tobytes() for row in bits]
 
 
 def rounds_for(size: int, places: int, *, closeness: int) -> int:

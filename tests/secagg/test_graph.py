@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from Crypto.Cipher import AES
 
 import secagg
+from secagg import permutation
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import RemoteProtocolError
 from secagg.graph import Complete, Harary, graph_of, server_graph
@@ -47,12 +49,16 @@ def by_the_page(size, rounds, seed, point):
         text = b"".join(len(p).to_bytes(8, "little") + p for p in (tag, *parts))
         return int.from_bytes(hashlib.sha256(text).digest(), "little")
 
+    cipher = AES.new(digest(b"graph-order", seed).to_bytes(32, "little"), AES.MODE_ECB)
+
+    def block(i, j):
+        counter = i.to_bytes(8, "little") + j.to_bytes(8, "little")
+        return int.from_bytes(cipher.encrypt(counter), "little")
+
     for i in range(rounds):
-        number = i.to_bytes(4, "little")
-        partner = (digest(b"graph-offset", seed, number) - point) % size
+        partner = (block(i, 2**64 - 1) - point) % size
         high = max(point, partner)
-        block = (high // 256).to_bytes(4, "little")
-        if digest(b"graph-swaps", seed, number, block) >> high % 256 & 1:
+        if block(i, high // 128) >> high % 128 & 1:
             point = partner
     return point
 
@@ -64,6 +70,17 @@ def test_points_go_where_the_page_says_alone_or_together(size):
     assert order.images(range(size)) == table
     for x in {0, size // 2, size - 1}:
         assert order.images([x]) == [table[x]]
+
+
+@pytest.mark.parametrize("size", [300, 16384, 16385])
+def test_points_go_the_same_way_with_a_table_of_all_bits_and_without(size, monkeypatch):
+    some = [0, 1, 77, 299, size - 1]
+    order = Permutation(size, 60, seed(3))
+    ways = []
+    for tabled in (0, 1 << 20):
+        monkeypatch.setattr(permutation, "_TABLED", tabled)
+        ways.append((order.images(some), order.points(some)))
+    assert ways[0] == ways[1]
 
 
 def test_the_published_ring_follows_from_the_page():

@@ -81,10 +81,10 @@ TWINS = [
     (ONE, 1, 34, 1, "RemoteProtocolError"),  # receiver
     (ONE, 1, 36, 1, "IntegrityError"),  # digest of all keys: masks do not cancel
     (ONE, 1, 70, 0x40, "DecodeError"),  # index, out of order
-    (ONE, 1, 137, 3, "RemoteProtocolError"),  # index, of no neighbour
+    (ONE, 1, 271, 7, "RemoteProtocolError"),  # index, of no neighbour
     (ONE, 1, 338, 0x40, "RemoteProtocolError"),  # index, of nobody
     (ONE, 1, 72, 1, "RemoteProtocolError"),  # a box key that is not its own
-    (ONE, 2, 34, 1, "RemoteProtocolError"),  # receiver
+    (ONE, 2, 34, 3, "RemoteProtocolError"),  # receiver
     (ONE, 2, 274, 8, "RemoteProtocolError"),  # dealer, of nobody
     (ONE, 2, 279, 1, "sum"),  # hash of a share: it is lost, enough others are left
     (ONE, 2, 314, 1, "sum"),  # sealed shares, likewise
@@ -102,7 +102,7 @@ TWINS = [
     (SERVER, 2, 36, 1, "IntegrityError"),  # context
     (SERVER, 2, 70, 1, "IntegrityError"),  # a masked word
     (SERVER, 2, -1, 0x80, "DecodeError"),  # padding
-    (SERVER, 3, 38, 3, "RemoteProtocolError"),  # owner, of no neighbour
+    (SERVER, 3, 112, 7, "RemoteProtocolError"),  # owner, of no neighbour
     (SERVER, 3, 40, 3, "RemoteProtocolError"),  # the other kind of share
     (SERVER, 3, 41, 1, "AuthenticationError"),  # a share
 ]
