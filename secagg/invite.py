@@ -7,8 +7,9 @@ in the invitation; every later message carries it.  The encoding is described in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 from typing import ClassVar, Final
 
 from secagg import usage
@@ -60,6 +61,8 @@ class Invite:
     plan: Plan
     roster: tuple[str, ...]
     length: int
+    body: bytes = field(init=False, repr=False, compare=False)
+    round_id: bytes = field(init=False, repr=False, compare=False)  # digest of the body
 
     def __post_init__(self) -> None:
         self.plan.require_runnable()
@@ -81,40 +84,22 @@ class Invite:
                 f"clients={self.plan.clients}; invite exactly the planned cohort.",
                 argument="roster",
             )
-        for name in self.roster:
-            if name == SERVER or not 1 <= _name_bytes(name) <= MAX_NAME_BYTES:
-                raise ParameterError(
-                    f"client name {name!r} must have 1..{MAX_NAME_BYTES} bytes and "
-                    f"not be {SERVER!r}.",
-                    argument="roster",
-                )
-        if len(set(self.roster)) != len(self.roster):
-            raise ParameterError("roster names must be distinct.", argument="roster")
-
-    @property
-    def round_id(self) -> bytes:
-        """Digest of everything in the invitation."""
-        return usage.digest(usage.TAG_ROUND, self._body())
-
-    def encode(self) -> bytes:
-        """Return the canonical bytes."""
-        return header(self.TAG, self.round_id) + self._body()
-
-    def _body(self) -> bytes:
-        names = b"".join(
-            len(name.encode()).to_bytes(1, "little") + name.encode()
-            for name in self.roster
-        )
-        return b"".join(
+        body = b"".join(
             (
-                count_prefix(len(self.session)),
-                self.session,
+                count_prefix(len(session)),
+                session,
                 self.plan.encode(),
                 self.length.to_bytes(4, "little"),
                 count_prefix(len(self.roster)),
-                names,
+                _roster_bytes(self.roster),
             )
         )
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "round_id", usage.digest(usage.TAG_ROUND, body))
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return header(self.TAG, self.round_id) + self.body
 
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> Invite:
@@ -124,8 +109,8 @@ class Invite:
         plan = decode_plan(start + reader.take(plan_bytes(start) - 2))
         length = reader.u32()
         count = reader.count(limits.clients, 1)
-        roster = tuple(reader.text(reader.u8()) for _ in range(count))
         try:
+            roster = _read_roster(reader, count)
             invite = cls(session, plan, roster, length)
         except ParameterError as error:
             raise DecodeError(f"received invitation is invalid: {error}") from error
@@ -140,9 +125,59 @@ class Invite:
         return 2 + MAX_SESSION_BYTES + max(PLAN_BYTES.values()) + 4 + 2 + names
 
 
-def _name_bytes(name: str) -> int:
-    """Return the size of a name in UTF-8; 0 if it is none."""
+def _roster_bytes(roster: tuple[str, ...]) -> bytes:
+    """Return the size of every name, then all names.
+
+    Raises:
+        ParameterError: A name is too long, empty, the server's, no text, or occurs
+            twice (caller).
+    """
     try:
-        return len(name.encode()) if isinstance(name, str) else 0
+        names = "".join(roster).encode()
+        if names.isascii():  # one size for bytes and letters; almost always so
+            sizes = [len(name) for name in roster]
+        else:
+            sizes = [len(name.encode()) for name in roster]
+    except (TypeError, UnicodeEncodeError):
+        sizes, names = [], b""
+    if not sizes or not 1 <= min(sizes) <= max(sizes) <= MAX_NAME_BYTES:
+        wrong = next((name for name in roster if not _is_name(name)), None)
+        raise ParameterError(
+            f"client name {wrong!r} must be text of 1..{MAX_NAME_BYTES} bytes.",
+            argument="roster",
+        )
+    distinct = set(roster)
+    if SERVER in distinct:
+        raise ParameterError(
+            f"client name {SERVER!r} is the server's; choose another.",
+            argument="roster",
+        )
+    if len(distinct) != len(roster):
+        raise ParameterError("roster names must be distinct.", argument="roster")
+    return bytes(sizes) + names
+
+
+def _is_name(name: object) -> bool:
+    try:
+        return isinstance(name, str) and 1 <= len(name.encode()) <= MAX_NAME_BYTES
     except UnicodeEncodeError:
-        return 0
+        return False
+
+
+def _read_roster(reader: Reader, count: int) -> tuple[str, ...]:
+    """Read what ``_roster_bytes`` wrote."""
+    sizes = reader.take(count)
+    names = reader.text(sum(sizes))
+    ends = list(accumulate(sizes))
+    if names.isascii():
+        return tuple(
+            names[end - size : end] for size, end in zip(sizes, ends, strict=True)
+        )
+    raw = names.encode()
+    try:
+        return tuple(
+            raw[end - size : end].decode()
+            for size, end in zip(sizes, ends, strict=True)
+        )
+    except UnicodeDecodeError as error:
+        raise DecodeError("a name is not UTF-8.") from error

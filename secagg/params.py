@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from secagg import usage
@@ -206,6 +207,7 @@ class Plan:
             object.__setattr__(self, name, value)
 
 
+@lru_cache(maxsize=64)  # its bounds take time to check, and rounds repeat it
 def decode_plan(data: bytes) -> Plan:
     """Read the canonical bytes of a plan.
 

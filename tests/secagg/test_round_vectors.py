@@ -84,7 +84,7 @@ TWINS = [
     (ONE, 1, 271, 7, "RemoteProtocolError"),  # index, of no neighbour
     (ONE, 1, 338, 0x40, "RemoteProtocolError"),  # index, of nobody
     (ONE, 1, 72, 1, "RemoteProtocolError"),  # a box key that is not its own
-    (ONE, 2, 34, 3, "RemoteProtocolError"),  # receiver
+    (ONE, 2, 34, 4, "RemoteProtocolError"),  # receiver
     (ONE, 2, 274, 8, "RemoteProtocolError"),  # dealer, of nobody
     (ONE, 2, 279, 1, "sum"),  # hash of a share: it is lost, enough others are left
     (ONE, 2, 314, 1, "sum"),  # sealed shares, likewise
