@@ -42,9 +42,18 @@ TAG_INTEGRITY: Final = _PREFIX + b"integrity-coefficients"
 TAG_SIMULATION: Final = _PREFIX + b"simulation"
 
 
+_LENGTHS: Final = tuple(size.to_bytes(8, "little") for size in range(256))
+
+
 def join(tag: bytes, *parts: bytes) -> bytes:
     """Concatenate a tag and parts, each behind its length: an injective encoding."""
-    return b"".join(len(part).to_bytes(8, "little") + part for part in (tag, *parts))
+    framed = []
+    for part in (tag, *parts):
+        size = len(part)
+        short = size < len(_LENGTHS)  # nearly always: a table is twice as fast
+        framed.append(_LENGTHS[size] if short else size.to_bytes(8, "little"))
+        framed.append(part)
+    return b"".join(framed)
 
 
 def digest(tag: bytes, *parts: bytes) -> bytes:
