@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
+
+import numpy as np
 
 from secagg.boxes import ShareKind
 from secagg.errors import DecodeError
@@ -36,8 +39,7 @@ class UnmaskRequest:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        bits = sum(1 << index for index in self.survivors)
-        members = bits.to_bytes(-(-bits.bit_length() // 8), "little")
+        members = _set_bytes(self.survivors)
         return b"".join(
             (
                 header(self.TAG, self.round_id),
@@ -52,20 +54,24 @@ class UnmaskRequest:
         """Read the body."""
         receiver = reader.u16()
         members = reader.take(reader.count(-(-limits.clients // 8), 1))
-        survivors = frozenset(
-            8 * at + bit
-            for at, byte in enumerate(members)
-            for bit in range(8)
-            if byte >> bit & 1
-        )
-        if max(survivors, default=0) >= limits.clients:
+        bits = np.unpackbits(np.frombuffer(members, np.uint8), bitorder="little")
+        survivors = np.flatnonzero(bits).tolist()
+        if survivors and survivors[-1] >= limits.clients:
             raise DecodeError("a set names a client beyond the end of the roster.")
-        return cls(round_id, receiver, survivors)
+        return cls(round_id, receiver, frozenset(survivors))
 
     @staticmethod
     def cap(limits: Limits) -> int:
         """Return the largest body."""
         return _INDEX.size + 2 + -(-limits.clients // 8)
+
+
+@lru_cache(maxsize=2)  # a server tells all clients of the same set
+def _set_bytes(members: frozenset[int]) -> bytes:
+    """Return bit i mod 8 of byte i div 8 set for each member i, without a tail of 0."""
+    bits = np.zeros(max(members, default=-1) + 1, dtype=bool)
+    bits[list(members)] = True
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 @dataclass(frozen=True, slots=True)
