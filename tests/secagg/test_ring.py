@@ -15,16 +15,6 @@ def slow_pack(values: list[int], bits: int) -> bytes:
     return stream.to_bytes((len(values) * bits + 7) // 8, "little")
 
 
-@pytest.mark.parametrize(
-    ("values", "bits", "packed"),
-    [([1, 3, 7, 15], 5, "619c07"), ([13, 17, 19], 9, "0d224c00")],
-)
-def test_packing_matches_federated_compute(values, bits, packed):
-    # google/federated-compute, fcp/secagg/shared/secagg_vector_test.cc
-    ring = Ring(bits)
-    assert ring.pack(np.array(values, dtype=ring.dtype)).hex() == packed
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     bits=st.integers(1, 64),
