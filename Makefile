@@ -46,8 +46,11 @@ bench: setup  ## the benchmarks (NAME=... for one)
 docs: setup  ## run every command and example that the docs show
 	$(PYTEST) tests/test_docs.py -m "slow or not slow" $(ARGS)
 
-fuzz: setup  ## throw random bytes at every decoder
-	$(PYTEST) -m "fuzz" $(ARGS)
+fuzz: setup  ## throw a million hostile messages at all that reads bytes
+	@$(BIN)/python -c 'import atheris' 2> /dev/null || \
+	  $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[fuzz]" || \
+	  echo "atheris cannot be installed here; the cases run without guidance by coverage."
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean:  ## remove the virtual environment and the caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

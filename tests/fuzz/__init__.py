@@ -1,0 +1,1 @@
+"""Hostile bytes at every decoder, client and server (python -m tests.fuzz)."""
