@@ -30,7 +30,7 @@ def main() -> int:
             print("atheris is not installed: damage without guidance by coverage.")
         from tests.fuzz import drive
 
-        report = drive.mutational(options.cases, options.seed)
+        report = drive.mutational(options.cases, options.seed, progress=True)
         print(report)
         return int(bool(report.findings) or report.cases != options.cases)
     from tests.fuzz import guided

@@ -1,6 +1,7 @@
 """Runs cases, watches time and memory, and prints how far they got."""
 
 import signal
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -22,6 +23,7 @@ from tests.fuzz.targets import TARGETS, Target
 HANG_S = 10.0  # a case takes milliseconds; the machine may be shared
 TRACED = 0.002  # share of the cases whose memory is measured
 LONG_BYTES = 1 << 16  # measured always: longer than any cap
+PROGRESS = 100_000
 _SHOWN = 5
 _ROWS = {
     Layer.HEADER: "header and version",
@@ -169,7 +171,7 @@ def disarm() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def mutational(cases: int, seed: int) -> Report:
+def mutational(cases: int, seed: int, *, progress: bool = False) -> Report:
     """Damage valid messages at random, without any guidance."""
     report = Report("mutate", seed)
     rng = Random(seed)
@@ -178,7 +180,9 @@ def mutational(cases: int, seed: int) -> Report:
         with suppress(Exception):
             target.run(target.bases[0])
     with alarmed(), corpus.remembered_graphs():
-        for _ in range(cases):
+        for number in range(cases):
+            if progress and number and number % PROGRESS == 0:
+                print(f"{number:,} cases", file=sys.stderr, flush=True)
             (target,) = rng.choices(TARGETS, cum_weights=weights)
             data = mutate(rng, rng.choice(target.bases), corpus.EVERYTHING)
             traced = rng.random() < TRACED or len(data) > LONG_BYTES

@@ -49,7 +49,7 @@ def run(cases: int, seed: int) -> int:
         return bytes([slot]) + made[: max_size - 1]
 
     with tempfile.TemporaryDirectory() as folder, drive.alarmed():
-        for i, data in enumerate(_seeds(targets, slots)):
+        for i, data in enumerate(_seeds(targets)):
             (Path(folder) / f"{i:04d}").write_bytes(data)
         flags = {
             "seed": seed,
@@ -67,17 +67,18 @@ def run(cases: int, seed: int) -> int:
 
 
 def _slots(targets: ModuleType) -> list:
-    """Give each target its share of the values of a byte, one at least."""
-    ends = list(accumulate(target.weight for target in targets.TARGETS))
-    middle = [(slot + 0.5) / _SLOTS * ends[-1] for slot in range(_SLOTS)]
-    return [targets.TARGETS[bisect(ends, at)] for at in middle]
+    """Give each target one value of a byte, and the others by weight."""
+    every = list(targets.TARGETS)
+    ends = list(accumulate(target.weight for target in every))
+    left = _SLOTS - len(every)
+    middle = [(slot + 0.5) / left * ends[-1] for slot in range(left)]
+    return every + [every[bisect(ends, at)] for at in middle]
 
 
-def _seeds(targets: ModuleType, slots: list) -> list[bytes]:
-    """Return the valid message of every target, behind its slot."""
+def _seeds(targets: ModuleType) -> list[bytes]:
+    """Return some valid messages for every target, behind its slot."""
     seeds = []
-    for slot, target in enumerate(slots):
-        if slot == 0 or slots[slot - 1] is not target:
-            first = list(dict.fromkeys(target.bases))[:20]
-            seeds += [bytes([slot]) + data for data in first]
+    for slot, target in enumerate(targets.TARGETS):
+        first = list(dict.fromkeys(target.bases))[:20]
+        seeds += [bytes([slot]) + data for data in first]
     return seeds
