@@ -106,6 +106,9 @@ def _change(rng: Random, value: Any, donor: Any) -> Any:
         return _change_field(rng, value, donor)
     if isinstance(value, tuple):
         return _change_tuple(rng, value, donor)
+    if isinstance(value, frozenset):
+        other = rng.choice((*range(10), 63, 255, 4095))  # of a set of roster indices
+        return value ^ {other} if rng.random() < 0.9 else frozenset()
     if isinstance(value, bytes):
         return _change_bytes(rng, value)
     if isinstance(value, str):

@@ -19,9 +19,9 @@ def test_a_short_run_reaches_every_layer_and_finds_nothing():
     assert report.traced
     decoders = report.reached["decoders"]
     sides = report.reached["clients"] + report.reached["servers"]
-    # No case stops between body and canonical: whatever reads encodes to itself.
-    assert set(decoders) == set(Layer) - {Layer.BODY, Layer.HANDLED}
-    assert set(sides) == set(Layer) - {Layer.BODY}
+    assert set(decoders) >= set(Layer) - {Layer.BODY, Layer.HANDLED}
+    assert set(sides) >= set(Layer) - {Layer.BODY}
+    assert Layer.BODY in decoders + sides  # reads, but is a second encoding
 
 
 def test_every_valid_message_gets_through():
