@@ -16,10 +16,11 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=["auto", "atheris", "mutate"])
+    parser.add_argument("--jobs", type=int, default=1, help="processes of mutate")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "FILE"))
     options = parser.parse_args()
-    if options.cases < 1:
-        parser.error("--cases must be at least 1.")
+    if min(options.cases, options.jobs) < 1:
+        parser.error("--cases and --jobs must be at least 1.")
     if options.replay:
         return replay(*options.replay)
     has_atheris = importlib.util.find_spec("atheris") is not None
@@ -30,7 +31,7 @@ def main() -> int:
             print("atheris is not installed: damage without guidance by coverage.")
         from tests.fuzz import drive
 
-        report = drive.mutational(options.cases, options.seed, progress=True)
+        report = drive.shared_out(options.cases, options.seed, options.jobs)
         print(report)
         return int(bool(report.findings) or report.cases != options.cases)
     from tests.fuzz import guided

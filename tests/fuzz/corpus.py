@@ -30,6 +30,7 @@ LENGTH = 6
 SEED = 1
 ONE = "c0"
 GONE = "c1"  # vanishes before its upload
+UPDATES = {graph: make_updates(plan.clients, LENGTH) for graph, plan in GRAPHS.items()}
 _OPEN = {
     State.ADVERTISING: Step.ADVERTISE_KEYS,
     State.SHARING: Step.SHARE_KEYS,
@@ -49,7 +50,7 @@ class Round:
 
     @property
     def updates(self) -> dict[str, np.ndarray]:
-        return make_updates(GRAPHS[self.graph].clients, LENGTH)
+        return UPDATES[self.graph]
 
     @property
     def requests(self) -> list[bytes]:
@@ -119,7 +120,7 @@ def remembered_graphs() -> Iterator[None]:
 
 
 def _record(graph: str, session: bytes) -> Round:
-    updates = make_updates(GRAPHS[graph].clients, LENGTH)
+    updates = UPDATES[graph]
     network = Network(GRAPHS[graph], updates, session=session, seed=SEED)
 
     def lose(wire: Wire) -> bytes | None:

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,7 +24,7 @@ from tests.fuzz.targets import TARGETS, Target
 HANG_S = 10.0  # a case takes milliseconds; the machine may be shared
 TRACED = 0.002  # share of the cases whose memory is measured
 LONG_BYTES = 1 << 16  # measured always: longer than any cap
-PROGRESS = 100_000
+PROGRESS = 50_000
 _SHOWN = 5
 _ROWS = {
     Layer.HEADER: "header and version",
@@ -98,6 +99,15 @@ class Report:
             return
         self.reached.setdefault(target.group, Counter())[layer] += 1
 
+    def add(self, other: "Report") -> None:
+        """Take over what another process found."""
+        for group, counts in other.reached.items():
+            self.reached.setdefault(group, Counter()).update(counts)
+        self.crashes += other.crashes
+        self.hangs += other.hangs
+        self.heaviest = max(self.heaviest, other.heaviest)
+        self.traced += other.traced
+
     def __str__(self) -> str:
         elapsed = time.perf_counter() - self.started
         groups = [g for g in ("decoders", "clients", "servers") if g in self.reached]
@@ -171,7 +181,7 @@ def disarm() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def mutational(cases: int, seed: int, *, progress: bool = False) -> Report:
+def mutational(cases: int, seed: int) -> Report:
     """Damage valid messages at random, without any guidance."""
     report = Report("mutate", seed)
     rng = Random(seed)
@@ -181,11 +191,24 @@ def mutational(cases: int, seed: int, *, progress: bool = False) -> Report:
             target.run(target.bases[0])
     with alarmed(), corpus.remembered_graphs():
         for number in range(cases):
-            if progress and number and number % PROGRESS == 0:
-                print(f"{number:,} cases", file=sys.stderr, flush=True)
+            if number and number % PROGRESS == 0:
+                print(f"seed {seed}: {number:,} cases", file=sys.stderr, flush=True)
             (target,) = rng.choices(TARGETS, cum_weights=weights)
             data = mutate(rng, rng.choice(target.bases), corpus.EVERYTHING)
             traced = rng.random() < TRACED or len(data) > LONG_BYTES
             arm()
             report.run(target, data, traced=traced)
     return report
+
+
+def shared_out(cases: int, seed: int, jobs: int) -> Report:
+    """Run the cases in so many processes; each has a seed of its own."""
+    if jobs == 1:
+        return mutational(cases, seed)
+    total = Report(f"mutate in {jobs} processes", seed)
+    counts = [cases // jobs + (job < cases % jobs) for job in range(jobs)]
+    seeds = [seed + 1_000_003 * job for job in range(jobs)]
+    with ProcessPoolExecutor(jobs) as pool:
+        for report in pool.map(mutational, counts, seeds):
+            total.add(report)
+    return total

@@ -277,7 +277,7 @@ def _decoders() -> list[Target]:
         (EncryptedTotal, corpus.TOTALS),
     ):
         run = partial(read_alone, kind)
-        made.append(Target(kind.__name__, "decoders", run, bases, 0.15, False))
+        made.append(Target(kind.__name__, "decoders", run, bases, 0.08, False))
     made.append(Target("plan", "decoders", read_plan, corpus.PLANS, 0.3))
     return made
 
@@ -294,8 +294,8 @@ def _spread(targets: list[Target], share: float) -> list[Target]:
 
 ADDER = Target("adder of ciphertexts", "servers", feed_summer, corpus.ENCRYPTED)
 TARGETS = [
-    *_spread(_decoders(), 0.88),
+    *_spread(_decoders(), 0.89),
     *_spread([t for r in corpus.ROUNDS.values() for t in _client_targets(r)], 0.05),
     *_spread([t for r in corpus.ROUNDS.values() for t in _server_targets(r)], 0.05),
-    *_spread([ADDER], 0.02),
+    *_spread([ADDER], 0.01),
 ]
