@@ -182,14 +182,15 @@ def disarm() -> None:
 
 
 def mutational(cases: int, seed: int) -> Report:
-    """Damage valid messages at random, without any guidance."""
+    """Damage valid messages at random, without any guidance; Ctrl-C ends it early."""
     report = Report("mutate", seed)
     rng = Random(seed)
     weights = list(accumulate(target.weight for target in TARGETS))
     for target in TARGETS:  # what is lazy in libraries is not charged to a case
         with suppress(Exception):
             target.run(target.bases[0])
-    with alarmed(), corpus.remembered_graphs():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with alarmed(), corpus.remembered_graphs(), suppress(KeyboardInterrupt):
         for number in range(cases):
             if number and number % PROGRESS == 0:
                 print(f"seed {seed}: {number:,} cases", file=sys.stderr, flush=True)
@@ -208,6 +209,7 @@ def shared_out(cases: int, seed: int, jobs: int) -> Report:
     total = Report(f"mutate in {jobs} processes", seed)
     counts = [cases // jobs + (job < cases % jobs) for job in range(jobs)]
     seeds = [seed + 1_000_003 * job for job in range(jobs)]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # each process ends itself
     with ProcessPoolExecutor(jobs) as pool:
         for report in pool.map(mutational, counts, seeds):
             total.add(report)

@@ -109,8 +109,8 @@ def _change(rng: Random, value: Any, donor: Any) -> Any:
     if isinstance(value, frozenset):
         other = rng.choice((*range(10), 63, 255, 4095))  # of a set of roster indices
         return value ^ {other} if rng.random() < 0.9 else frozenset()
-    if isinstance(value, bytes):
-        return _change_bytes(rng, value)
+    if isinstance(value, bytes | memoryview):
+        return _change_bytes(rng, bytes(value))
     if isinstance(value, str):
         return rng.choice((*_NAMES, value + "x", value.upper(), "é" + value))
     if isinstance(value, float):

@@ -12,6 +12,11 @@ from tests.fuzz.targets import TARGETS, Target
 pytestmark = pytest.mark.fuzz
 
 
+@pytest.fixture(autouse=True)
+def findings_are_kept_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(drive.tempfile, "tempdir", str(tmp_path))
+
+
 def test_a_short_run_reaches_every_layer_and_finds_nothing():
     report = drive.mutational(2500, seed=1)
     assert report.cases == 2500
