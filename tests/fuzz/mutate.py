@@ -34,6 +34,8 @@ def mutate(rng: Random, base: bytes, donors: Sequence[bytes]) -> bytes:
         return rng.randbytes(rng.choice((0, 1, 2, 33, 34, 35, rng.randrange(600))))
     if draw < 0.07:
         return rng.choice(donors)  # a replay, of this round or of another
+    if draw < 0.09 and len(base) > 1:
+        return base[:1] + rng.randbytes(1) + base[2:]  # mostly a tag that nobody has
     if draw < 0.60:
         changed = restructure(rng, base, donors)
         if changed is not None and draw < 0.50:
