@@ -91,8 +91,8 @@ def check_release(new: Release, earlier: Iterable[Release], minimum: int) -> Non
     least ``minimum`` clients on each side that is not empty; and no linear combination
     of the sums whatever rests on fewer than ``minimum`` clients.  With ``minimum`` =
     A + h, whoever knows the inputs of A clients gets nothing that involves fewer than h
-    others.  Pairs alone would not do: of the cohorts A, B and C, A + B - C can be one
-    client while each two differ by many.
+    others.  Pairs alone would not do: if A and B share one client and C is their union,
+    each two differ by many and A + B - C is that client.
 
     Equal cohorts pass: the same sum again, encoded afresh.  Averaging such sums removes
     what was drawn afresh for each: the rounding of the encoder, on which nothing

@@ -205,7 +205,6 @@ def _policy(plan: Plan) -> Policy:
     return Policy(
         min_clients=plan.clients,
         min_threshold=plan.threshold,
-        min_honest=plan.honest_min,
         min_sigma=plan.sigma or SIGMA,
     )
 

@@ -236,6 +236,7 @@ class Server:
                 self._record_step(following)
         except AbortError as error:
             without_frames(error)  # they came back on its way here
+            error.step = error.step or _STEPS[following]
             left = set(self._index.values()) - self._gone
             return self._to(left, Abort(self._round_id).encode())
         self._state = following
