@@ -219,6 +219,13 @@ def test_cohorts_are_equal_or_differ_by_enough_on_each_side(earlier, new, have):
     assert (caught.value.need, caught.value.have) == (4, have)
 
 
+@pytest.mark.parametrize(("limit", "weight"), [(3, None), (4, None), (5, 4)])
+def test_clients_are_counted_not_groups_of_them(limit, weight):
+    # The difference is {3, 4} minus {5, 6}: two groups, four clients.
+    matrix = np.array(rows_of([{0, 1, 2, 3, 4}, {0, 1, 2, 5, 6}]), bool)
+    assert rowspace.lightest_below(matrix, limit) == weight
+
+
 def test_releases_under_another_context_do_not_count():
     other = secagg.context(b"another model")
     check_release(release(range(9)), [release(range(10), other)], 4)

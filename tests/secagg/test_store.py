@@ -242,8 +242,9 @@ def test_two_processes_that_race_for_sessions_never_both_enter_one(path):
     racer = (
         "import sys\nfrom secagg.errors import AbortError\n"
         "from secagg.invite import Step\nfrom secagg.store import Store\n"
-        "sys.stdin.readline()\nwon = 0\n"
         "with Store(sys.argv[1]) as store:\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.readline()\n"
         "    for i in range(15):\n"
         "        try:\n"
         "            store.record('a', b'%d' % i, Step.ADVERTISE_KEYS)\n"
@@ -261,6 +262,8 @@ def test_two_processes_that_race_for_sessions_never_both_enter_one(path):
         )
         for _ in range(2)
     ]
+    for racer_process in racers:
+        assert racer_process.stdout.readline() == "ready\n"
     for racer_process in racers:
         racer_process.stdin.write("go\n")
         racer_process.stdin.flush()
