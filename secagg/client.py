@@ -306,10 +306,8 @@ class Client:
         """Tell the journal of a step; its bytes may leave once this returns."""
         self._journal.record(self._me, session, step)
 
-    def _record_release(self, invite: Invite, survivors: tuple[int, ...]) -> None:
+    def _record_release(self, invite: Invite, survivors: frozenset[int]) -> None:
         """The same for the last step, if the sum over u3 may be released at all."""
-        if survivors[-1] >= len(invite.roster):  # sorted
-            raise RemoteProtocolError("an unmask request names an unknown client.")
         cohort = frozenset(invite.roster[index] for index in survivors)
         self._journal.release(
             self._me,

@@ -131,6 +131,16 @@ def test_a_vector_offered_late_is_recorded_before_it_is_uploaded():
     assert diary.entries[-1] == ("recorded", "c0", b"s", Step.MASKED_INPUT)
 
 
+def test_on_a_sparse_graph_a_client_records_all_of_u3():
+    diary = Diary()
+    plan = GRAPHS["k-regular"]
+    network, _ = network_of(plan, journals={"c0": diary})
+    assert len(network.neighbours("c0")) + 1 < plan.clients
+    network.run()
+    (cohort,) = [e[2].cohort for e in diary.entries if e[0] == "released"]
+    assert cohort == frozenset(network.clients)
+
+
 def test_parties_ask_for_the_difference_that_leaves_honest_inputs():
     plan = secagg.plan(8, 2, 1)
     diary = Diary()
