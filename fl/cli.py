@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated
 
@@ -42,6 +42,7 @@ from fl.cli_options import (
     with_trackers,
 )
 from fl.cli_report import report_app
+from fl.cli_secagg import secagg_app
 from fl.config import load_config
 from fl.console import accuracies, attacks
 from fl.errors import UserError
@@ -75,7 +76,6 @@ def _common(
     """Audit what a federated run leaks, attack it, protect it."""
 
 
-secagg_app = typer.Typer(help="Plan secure aggregation, in integers.")
 app.add_typer(secagg_app, name="secagg")
 app.add_typer(report_app, name="report")
 
@@ -219,50 +219,6 @@ def attack(
     seeds = ", ".join(str(seed) for seed in result.report.manifest.seeds.values())
     print(f"Intervals hold together at 95 % over all rows; seeds {seeds}.")
     _finish(result)
-
-
-def _count(text: str) -> float:
-    """Read a count of clients as an int, or a fraction of them as a float."""
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(text)
-    raise typer.BadParameter(
-        f"{text!r} is neither a count of clients nor a fraction below 1."
-    )
-
-
-Clients = Annotated[
-    float,
-    typer.Option(parser=_count, metavar="N", help="Clients, or a fraction below 1."),
-]
-
-
-@secagg_app.command("plan")
-def secagg_plan(
-    clients: Annotated[int, typer.Option(help="How many clients take part.")],
-    corrupt: Clients,
-    drop: Clients,
-    threat: Annotated[
-        str, typer.Option(help="semi_honest or malicious_server.")
-    ] = "semi_honest",
-    sigma: Annotated[int, typer.Option(help="Privacy fails below 2^-SIGMA.")] = 40,
-    eta: Annotated[int, typer.Option(help="A sum is lost below 2^-ETA.")] = 30,
-    grinding_bits: Annotated[
-        int, typer.Option(help="log2 of the graphs the server may choose among.")
-    ] = 0,
-    graph: Annotated[str, typer.Option(help="auto, complete or k-regular.")] = "auto",
-) -> None:
-    """Say what a plan guarantees, or why it cannot exist.
-
-    CORRUPT may collude with the server, DROP may vanish.
-
-    Example: blindsum secagg plan --clients 1000 --corrupt 0.05 --drop 50
-    """
-    print(
-        secagg.plan(
-            clients, corrupt, drop, threat, sigma, eta, grinding_bits, graph=graph
-        )
-    )
 
 
 @app.command()

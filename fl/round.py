@@ -24,6 +24,7 @@ from fl.protection import Protection
 from fl.seeds import bytes_for, rng_for
 from fl.summing import collect, collect_all
 from fl.updates import local_updates
+from secagg.aggregator import Aggregate
 from secagg.transcript import Upload
 
 STEPS = ("advertise_keys", "share_keys", "masked_input", "unmask")
@@ -48,7 +49,7 @@ class Snapshot:
     before: NDArray[np.float32]
     updates: Mapping[str, NDArray[np.float32]]
     weights: Mapping[str, int]
-    aggregate: secagg.Aggregate
+    aggregate: Aggregate
     released: NDArray[np.float32]
     opened: Mapping[str, Upload]
 
@@ -169,7 +170,7 @@ def aggregate(
 
 def released(
     protection: Protection,
-    found: secagg.Aggregate | None,
+    found: Aggregate | None,
     length: int,
     *,
     seed: int,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import secagg
 from fl.seeds import bytes_for
+from secagg.aggregator import Aggregate
 
 Vectors = Mapping[str, NDArray[np.float32]]
 # A client that vanishes in this step has already sent its vector.
@@ -34,7 +35,7 @@ class Send(Protocol):
         smallest: int,
         vanish: Mapping[str, str],
         attempt: int = 0,
-    ) -> secagg.Aggregate:
+    ) -> Aggregate:
         """Return the sum, or abort."""
 
 
@@ -49,7 +50,7 @@ def collect(
     seed: int,
     name: tuple[str | int, ...],
     attempt: int = 0,
-) -> secagg.Aggregate:
+) -> Aggregate:
     """Play one round of the plan for just this cohort.
 
     Raises:
@@ -75,7 +76,7 @@ def collect(
 
 def collect_all(
     send: Send, updates: Vectors, *, smallest: int, vanish: Mapping[str, str]
-) -> secagg.Aggregate:
+) -> Aggregate:
     """Return the sum of all who upload, every client weighing one.
 
     Guarantee: who is in the sum depends on each client's own coin and fate only, so
@@ -116,7 +117,7 @@ def _ones(updates: Vectors) -> dict[str, int]:
     return dict.fromkeys(updates, 1)
 
 
-def _without(found: secagg.Aggregate, absent: set[str]) -> secagg.Aggregate:
+def _without(found: Aggregate, absent: set[str]) -> Aggregate:
     """Take the zeros out of the mean: they were no clients of the cohort."""
     zeros = len(found.survivors & absent)
     if not zeros:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import secagg
 from attacks import Adversary, Observation
 from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
@@ -24,6 +23,7 @@ from fl.models import build, load_vector, named_like
 from fl.protection import Protection
 from fl.round import Snapshot
 from fl.seeds import seed_for
+from secagg.aggregator import Aggregate
 from secagg.transcript import Upload
 
 
@@ -220,5 +220,5 @@ def _observation(
     )
 
 
-def _mean_weight(aggregate: secagg.Aggregate) -> float:
+def _mean_weight(aggregate: Aggregate) -> float:
     return aggregate.weight / len(aggregate.survivors)

@@ -18,7 +18,7 @@ trusted to follow the protocol (semi-honest); it may pool what it sees with up t
 prevented here; that is the part of differential privacy.
 """
 
-from secagg.aggregator import Aggregate, Aggregator, PairwiseMask, PlainSum
+from secagg.aggregator import Aggregator, PairwiseMask, PlainSum
 from secagg.client import Client
 from secagg.encoder import Encoder
 from secagg.errors import (
@@ -30,6 +30,7 @@ from secagg.errors import (
     SecaggError,
 )
 from secagg.keys import IdentityKey
+from secagg.monitor import participation
 from secagg.params import Plan
 from secagg.planning import plan
 from secagg.policy import Policy
@@ -37,20 +38,18 @@ from secagg.prg import simulation_rng
 from secagg.round import RoundResult, run_round
 from secagg.schema import Schema, flatten
 from secagg.server import Server
-from secagg.tally import Outcome
+from secagg.store import Store
 from secagg.transcript import Transcript
 from secagg.usage import context
 
 __all__ = [
     "AbortError",
-    "Aggregate",
     "Aggregator",
     "Client",
     "Encoder",
     "IdentityKey",
     "IntegrityError",
     "LocalProtocolError",
-    "Outcome",
     "PairwiseMask",
     "ParameterError",
     "PlainSum",
@@ -61,9 +60,11 @@ __all__ = [
     "Schema",
     "SecaggError",
     "Server",
+    "Store",
     "Transcript",
     "context",
     "flatten",
+    "participation",
     "plan",
     "run_round",
     "simulation_rng",

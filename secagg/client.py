@@ -2,12 +2,14 @@
 
 Bonawitz et al., CCS 2017, figure 4, semi-honest setting, with the additions named in
 ``masks`` and ``boxes``, on the graph of the plan (``graph``).  A ``Client`` serves one
-round.  It does no I/O, keeps no clock and draws randomness only from ``rng``.
+round.  It does no I/O but through the store that it is given, keeps no clock and draws
+randomness only from ``rng``.
 Guarantee against a semi-honest server with up to ``plan.corrupt`` colluding clients:
 nothing about an offered vector leaves but sums over at least ``plan.honest_min`` honest
 inputs.
 
-What it does not do: it does not survive a restart.  A server that lies, by telling
+What it does not do: it does not resume a round after a restart, and it is from the
+store alone that it knows of earlier rounds.  A server that lies, by telling
 different clients of different dropouts or, without a roster, of keys of its own, can
 read a single input; docs/protocol.md says how.
 """
@@ -27,13 +29,16 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
+    StoreError,
     without_frames,
 )
-from secagg.invite import NO_ROUND, SERVER, Invite, Limits
+from secagg.invite import NO_ROUND, SERVER, Invite, Limits, Step
+from secagg.journal import Journal, NoJournal
 from secagg.keylist import KeyList, NeighbourKeys
 from secagg.keys import IdentityKey
 from secagg.member import Member, Offer
 from secagg.messages import Abort, ProtocolMessage, decode
+from secagg.monitor import Release
 from secagg.params import Plan
 from secagg.policy import Policy
 from secagg.prg import KEY_BYTES, Rng, draw
@@ -57,6 +62,10 @@ class Client:
         policy: What this client accepts; the plan is checked against it at once.
         me: Own name, as in the server's roster.
         key: Ed25519 identity; needed if ``policy.roster`` is given.
+        store: A ``Store``, on which each step is recorded before its bytes leave: no
+            session is entered twice under this name, over restarts too, and no sum is
+            helped that ``monitor.check_release`` refuses after those this client took
+            part in.  None: nothing is remembered, and neither is guaranteed.
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
@@ -71,6 +80,7 @@ class Client:
         *,
         me: str,
         key: IdentityKey | None = None,
+        store: Journal | None = None,
         rng: Rng = os.urandom,
     ) -> None:
         plan.require_runnable()
@@ -87,12 +97,14 @@ class Client:
         self._policy = policy
         self._me = me
         self._key = key
+        self._journal = NoJournal() if store is None else store
         self._rng = rng
         self._state = State.NEW
         self._fault: RemoteProtocolError | AbortError | None = None
         self._limits = Limits(plan.clients)
         self._round_id = NO_ROUND
         self._offer: Offer | None = None
+        self._context = b""
         self._member: Member | None = None
 
     @property
@@ -143,6 +155,8 @@ class Client:
             ParameterError: An argument is outside its range (caller).
             LocalProtocolError: A vector was offered before, or the round is over for
                 this client (caller).
+            AbortError: The store knows of a later step of this session.
+            StoreError: The store cannot be used; the round is over for this client.
         """
         try:
             following = advance(Role.CLIENT, self._state, Event.OFFER)
@@ -162,10 +176,19 @@ class Client:
             )
         rounded = encode.quantise(agreed, values, draw(self._rng, KEY_BYTES))
         self._offer = Offer(rounded, checked_weight, context)
-        self._state = following
+        self._context = context
         if self._member is None or following is not State.UPLOADED:
+            self._state = following
             return ()
-        return self._upload(self._member)
+        self._state = State.ABORTED  # unless all goes well
+        try:
+            replies = self._upload(self._member)
+        except (AbortError, StoreError) as error:
+            self._fault = _reason(error)
+            self._forget()
+            raise
+        self._state = following
+        return replies
 
     def receive(self, data: bytes) -> tuple[bytes, ...]:
         """Take one message of the server and answer it.
@@ -181,6 +204,7 @@ class Client:
 
         Raises:
             ParameterError: ``data`` is not bytes, or ``rng`` is broken (caller).
+            StoreError: The store cannot be used; the round is over for this client.
         """
         if not isinstance(data, bytes):
             raise ParameterError(
@@ -196,6 +220,9 @@ class Client:
             step = str(message.STEP or "")
             self._state, replies = self._handle(message, before)
             return replies
+        except StoreError as error:
+            self._fault = _reason(error)
+            raise
         except (RemoteProtocolError, AbortError) as error:
             if isinstance(error, RemoteProtocolError):
                 error.peer = error.peer or SERVER
@@ -220,18 +247,24 @@ class Client:
             raise RemoteProtocolError("the server sent a client's message.")
         following = advance(Role.CLIENT, before, event)
         if isinstance(message, Invite):
-            return following, (self._join(message).advertise().encode(),)
+            replies = (self._join(message).advertise().encode(),)
+            self._record(message.session, Step.ADVERTISE_KEYS)
+            return following, replies
         member = self._member
         if member is None:
             raise RemoteProtocolError("no invitation was accepted.")
         match message:
             case KeyList() | NeighbourKeys():
-                return following, (member.share(message).encode(),)
+                replies = (member.share(message).encode(),)
+                self._record(member.invite.session, Step.SHARE_KEYS)
+                return following, replies
             case ShareDelivery():
                 member.hold(message)
                 return following, self._upload(member)
             case UnmaskRequest():
-                return following, (member.unmask(message).encode(),)
+                replies = (member.unmask(message).encode(),)
+                self._record_release(member.invite, message.survivors)
+                return following, replies
             case _:
                 raise RemoteProtocolError("the server sent a client's message.")
 
@@ -263,10 +296,35 @@ class Client:
     def _upload(self, member: Member) -> tuple[bytes, ...]:
         """Send the masked input if a vector is there; then drop the vector."""
         offer, self._offer = self._offer, None
-        return () if offer is None else (member.upload(offer).encode(),)
+        if offer is None:
+            return ()
+        replies = (member.upload(offer).encode(),)
+        self._record(member.invite.session, Step.MASKED_INPUT)
+        return replies
+
+    def _record(self, session: bytes, step: Step) -> None:
+        """Tell the journal of a step; its bytes may leave once this returns."""
+        self._journal.record(self._me, session, step)
+
+    def _record_release(self, invite: Invite, survivors: frozenset[int]) -> None:
+        """The same for the last step, if the sum over u3 may be released at all."""
+        cohort = frozenset(invite.roster[index] for index in survivors)
+        self._journal.release(
+            self._me,
+            invite.session,
+            Release(self._context, cohort),
+            self._policy.min_difference(self._plan),
+        )
 
     def _forget(self) -> None:
         """Drop secrets and inputs."""
         if self._member is not None:
             self._member.forget()
         self._offer = self._member = None
+
+
+def _reason(error: AbortError | StoreError) -> AbortError:
+    """Return what to keep of an error that is also raised, without its frames."""
+    if isinstance(error, StoreError):
+        return AbortError("the store failed, so no step may follow.")
+    return AbortError(str(error), step=error.step, need=error.need, have=error.have)

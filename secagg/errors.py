@@ -9,7 +9,8 @@ The class of an error says who has to act; the sentence says what to do::
     |   +-- DecodeError           its bytes are not a canonical message
     |   +-- AuthenticationError   its signature, tag or share does not verify
     +-- AbortError            no sum came out, nobody to blame       .step .need .have
-        +-- IntegrityError        the unmasked words are not a valid sum
+    |   +-- IntegrityError        the unmasked words are not a valid sum
+    +-- StoreError            the store's file cannot be used        .path
 
 No error carries a secret: messages name public values only, and an error that is kept
 is kept ``without_frames``.  This module does not log, and nothing in the package turns
@@ -73,6 +74,14 @@ class AbortError(SecaggError):
 
 class IntegrityError(AbortError):
     """The unmasked vector is not the encoding of a sum, so none is released."""
+
+
+class StoreError(SecaggError):
+    """What a round must remember cannot be written or read; the round ends here."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 _Kept = TypeVar("_Kept", bound=SecaggError)

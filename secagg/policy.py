@@ -5,7 +5,8 @@ runs.  Floors keep a server from inviting a tiny cohort or lowering the threshol
 (Boenisch et al., EuroS&P 2023, arXiv 2301.04017); the roster of Ed25519 keys keeps it
 from substituting key pairs.  Without a roster the client trusts the server for keys.
 
-This module does not watch several rounds: differencing attacks are out of its sight.
+This module does not watch several rounds; ``monitor`` says what their sums reveal
+together, and the policy only says how many clients they have to differ by.
 """
 
 from __future__ import annotations
@@ -106,6 +107,14 @@ class Policy:
                 f"most {self.max_weight}.",
                 argument="plan",
             )
+
+    def min_difference(self, plan: Plan) -> int:
+        """Return by how many clients two sums under one context have to differ.
+
+        As many as may collude and ``min_honest`` more, so that the difference is a sum
+        over ``min_honest`` honest inputs.
+        """
+        return plan.corrupt + self.min_honest
 
 
 def check_identities(

@@ -22,6 +22,7 @@ from secagg.client import Client
 from secagg.errors import ParameterError
 from secagg.faults import Fault
 from secagg.invite import SERVER, Step
+from secagg.journal import Journal
 from secagg.messages import step_of
 from secagg.params import SIGMA, Plan
 from secagg.policy import Policy
@@ -68,6 +69,7 @@ def run_round(
     context: bytes | None = None,
     session: bytes | None = None,
     seed: int | bytes | None = None,
+    store: Journal | None = None,
 ) -> RoundResult:
     """Run one round of secure aggregation in memory.
 
@@ -86,13 +88,18 @@ def run_round(
         session: Names the round; default random, or fixed under a seed.
         seed: None for the operating system's randomness.  A seed makes the round
             reproducible bit for bit, and protects nothing.
+        store: A ``Store`` that the server and every client use, each for its own
+            records; then a session runs once, and sums under one context differ by
+            enough clients.  None: nothing is remembered, and neither is guaranteed.
 
     Raises:
         ParameterError: An argument is outside its contract (caller).
-        AbortError: More clients vanished than ``plan.drop``; ``need`` and ``have``
-            count them.
+        AbortError: More clients vanished than ``plan.drop``, or the store forbids the
+            round; ``need`` and ``have`` count clients.
+        StoreError: The store cannot be used.
     """
     clock = _Clock()
+    policy = _policy(plan)
     if session is None:
         session = os.urandom(16) if seed is None else b"simulation"
     if context is None:
@@ -100,9 +107,9 @@ def run_round(
     silent_from = _steps(vanish or {}, updates)
     roster = sorted(updates)
     length = _common_length(updates)
-    server = Server(plan, roster, session=session, length=length)
+    server = Server(plan, roster, session=session, length=length, store=store)
     clients = {
-        name: Client(plan, _policy(plan), me=name, rng=_rng(seed, session, name))
+        name: Client(plan, policy, me=name, store=store, rng=_rng(seed, session, name))
         for name in roster
     }
     _offer_all(clients, updates, weights or {}, context)
@@ -198,7 +205,6 @@ def _policy(plan: Plan) -> Policy:
     return Policy(
         min_clients=plan.clients,
         min_threshold=plan.threshold,
-        min_honest=plan.honest_min,
         min_sigma=plan.sigma or SIGMA,
     )
 

@@ -1,9 +1,10 @@
 """The server's side of a round: bytes in, bytes out.
 
 Bonawitz et al., CCS 2017, figure 4, semi-honest setting.  A ``Server`` serves one
-round.  It does no I/O, keeps no clock and draws no randomness; ``timeout()`` tells it
-that time is up.  Whatever clients send, the outcome is the exact sum over u3 or a typed
-error: a client that breaks the protocol is recorded in ``faults`` and left out.
+round.  It does no I/O but through the store that it is given, keeps no clock and draws
+no randomness; ``timeout()`` tells it that time is up.  Whatever clients send, the
+outcome is the exact sum over u3 or a typed error: a client that breaks the protocol is
+recorded in ``faults`` and left out.
 
 What it does not do: it does not authenticate connections (the transport says who sent
 what), and it learns contexts and dropouts in clear.
@@ -11,7 +12,8 @@ what), and it learns contexts and dropouts in clear.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from secagg.encode import layout
 from secagg.errors import (
@@ -19,12 +21,16 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
+    StoreError,
     without_frames,
 )
 from secagg.faults import Fault, FaultLog
+from secagg.feasibility import MIN_HONEST
 from secagg.gate import check_expected
-from secagg.invite import Invite, Limits, Step
+from secagg.invite import SERVER, Invite, Limits, Step
+from secagg.journal import Journal, NoJournal
 from secagg.messages import Abort, decode
+from secagg.monitor import Release
 from secagg.params import Plan
 from secagg.policy import check_identities
 from secagg.states import FINAL_STATES, Event, Role, State, advance
@@ -51,6 +57,10 @@ class Server:
         length: Values in each vector.
         identities: Ed25519 public keys by name; if given, a client whose keys are not
             signed by its own is left out before its peers see them.
+        store: A ``Store``: no session is started twice, over restarts too, and a sum
+            is asked for only if ``monitor.check_release`` lets it pass after all sums
+            recorded there, with ``corrupt + 2`` clients at least.  None: nothing is
+            remembered, and neither is guaranteed.
 
     Raises:
         ParameterError: An argument does not fit the plan (caller).
@@ -64,7 +74,9 @@ class Server:
         session: bytes,
         length: int,
         identities: Mapping[str, bytes] | None = None,
+        store: Journal | None = None,
     ) -> None:
+        self._journal = NoJournal() if store is None else store
         self._invite = Invite(session, plan, tuple(roster), length)
         self._round_id = self._invite.round_id
         self._plan = plan
@@ -112,8 +124,13 @@ class Server:
 
         Raises:
             LocalProtocolError: The round was started before (caller).
+            AbortError: The store knows that the session was started before.
+            StoreError: The store cannot be used.
         """
-        self._state = advance(Role.SERVER, self._state, Event.START)
+        following = advance(Role.SERVER, self._state, Event.START)
+        with self._ending():
+            self._record_step(following)
+        self._state = following
         self._waiting = set(self._index.values())
         return self._to(self._waiting, self._invite.encode())
 
@@ -134,6 +151,7 @@ class Server:
         Raises:
             ParameterError: ``peer`` was not invited or ``data`` is not bytes (caller).
             LocalProtocolError: The round was not started (caller).
+            StoreError: The store cannot be used; the round is over.
         """
         if peer not in self._index:
             raise ParameterError(
@@ -179,6 +197,7 @@ class Server:
 
         Raises:
             LocalProtocolError: No step is open (caller).
+            StoreError: The store cannot be used; the round is over.
         """
         advance(Role.SERVER, self._state, Event.CLOSE)
         return self._close() + self._close_if_complete()
@@ -190,7 +209,7 @@ class Server:
             LocalProtocolError: The round is still running (caller).
             IntegrityError: The unmasked words are not a sum, or the clients disagree
                 about the context.
-            AbortError: Too few clients were left.
+            AbortError: Too few clients were left, or the store forbade the sum.
         """
         if self._failure is not None:
             raise self._failure
@@ -211,17 +230,44 @@ class Server:
         """End the open step and open the next, or end the round."""
         closing = self._state
         following = advance(Role.SERVER, closing, Event.CLOSE)
-        self._state = State.ABORTED  # unless all goes well
         try:
-            sent = self._next(closing)
+            with self._ending():
+                sent = self._next(closing)
+                self._record_step(following)
         except AbortError as error:
-            self._failure = without_frames(error)
-            self._waiting = set()
-            self._tally.forget()
+            without_frames(error)  # they came back on its way here
+            error.step = error.step or _STEPS[following]
             left = set(self._index.values()) - self._gone
             return self._to(left, Abort(self._round_id).encode())
         self._state = following
         return sent
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """End the round for good unless what is done within goes well."""
+        self._state = State.ABORTED
+        try:
+            yield
+        except (AbortError, StoreError) as error:
+            if isinstance(error, StoreError):
+                self._failure = AbortError("the store failed, so no step may follow.")
+            else:
+                self._failure = without_frames(error)
+            self._waiting = set()
+            self._tally.forget()
+            raise
+
+    def _record_step(self, opened: State) -> None:
+        """Tell the journal of a step before any of its requests leaves."""
+        step = _STEPS.get(opened)
+        session = self._invite.session
+        if step is Step.UNMASK:
+            names = frozenset(self._invite.roster[index] for index in self._tally.u3)
+            release = Release(self._tally.context, names)
+            least = self._plan.corrupt + MIN_HONEST
+            self._journal.release(SERVER, session, release, least)
+        elif step is not None:
+            self._journal.record(SERVER, session, step)
 
     def _next(self, closing: State) -> Outgoing:
         tally, step = self._tally, _STEPS[closing]

@@ -98,6 +98,11 @@ class Tally:
         """Clients that answered the unmask request."""
         return frozenset(self._answered)
 
+    @property
+    def context(self) -> bytes:
+        """What the inputs were offered under, once ``check_contexts`` found it one."""
+        return next(iter(self._contexts.values()))
+
     def accept(self, index: int, message: ProtocolMessage) -> None:
         """Check one answer in full, then keep what later steps need of it.
 
@@ -177,7 +182,7 @@ class Tally:
             IntegrityError: The result is not a sum of encoded inputs.
         """
         encoder = self._invite.plan.encoder
-        context = next(iter(self._contexts.values()))
+        context = self.context
         published = Published(
             names=self._invite.roster,
             binding=Binding(self._round_id, self._key_list),

@@ -21,6 +21,7 @@ from fl.checkpoint import Checkpoint
 from fl.cli import run
 from fl.diary import RunDiary
 from fl.pdf import PdfError, find_browser
+from secagg.store import Store
 from tests.fl.synthetic import write_hospitals, write_mnist
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +128,8 @@ def test_commands_in_the_pages_run(
     for word in arguments:
         if word.startswith("runs/") and resumes:
             request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
+        elif word.endswith(".db"):
+            Store(tmp_path / word).close()
         elif word.startswith("runs/"):
             shutil.copytree(request.getfixturevalue("finished"), tmp_path / word)
     if "--pdf" in arguments and "CI" not in os.environ:

@@ -25,6 +25,7 @@ from fl.progress import Silent, Task
 from fl.protection import NAMES, Protection
 from fl.report import LeakageRow, Report, Scenario, Verdict, from_json
 from fl.report.schema import SCHEMA_ID
+from secagg.aggregator import Aggregate
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -254,7 +255,7 @@ class _Unmasked:
         session: bytes,
         vanish: Mapping[str, str] | None = None,
         seed: bytes | None = None,
-    ) -> secagg.Aggregate:
+    ) -> Aggregate:
         return secagg.PlainSum().aggregate(
             vectors,
             weights,

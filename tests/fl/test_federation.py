@@ -14,6 +14,7 @@ import secagg
 from fl.data import Dataset, RawTable, load
 from fl.errors import DataError
 from fl.federation import Federation, _ExactSum, federate
+from secagg.aggregator import Aggregate
 from tests.fl import tiny
 
 BOTH = ("none", "secagg")
@@ -67,7 +68,7 @@ def test_counts_repeat_and_no_two_sums_share_a_session() -> None:
             session: bytes,
             vanish: Mapping[str, str] | None = None,
             seed: bytes | None = None,
-        ) -> secagg.Aggregate:
+        ) -> Aggregate:
             sessions.append((context, session))
             return secagg.PlainSum().aggregate(
                 vectors, weights, context=context, session=session, seed=seed

@@ -11,6 +11,7 @@ from fl.federation import Client
 from fl.protection import Protection
 from fl.round import STEPS, Snapshot, aggregate, draw_cohort, draw_vanishing
 from fl.summing import collect, collect_all
+from secagg.aggregator import Aggregate
 from tests.fl import tiny
 
 CENTRAL = ("central-dp", "secagg+central-dp")
@@ -159,7 +160,7 @@ def test_a_plan_without_noise_refuses_a_small_cohort() -> None:
 def test_a_sum_of_nobody_is_an_abort() -> None:
     calls: list[int] = []
 
-    def send(updates: object, weights: object, **named: object) -> secagg.Aggregate:
+    def send(updates: object, weights: object, **named: object) -> Aggregate:
         calls.append(1)
         raise secagg.AbortError("none.", step="masked_input", need=2, have=0)
 
@@ -176,7 +177,7 @@ def test_a_second_attempt_uses_masks_of_its_own() -> None:
     class Notes:
         name = "notes"
 
-        def aggregate(self, *given: object, **named: object) -> secagg.Aggregate:
+        def aggregate(self, *given: object, **named: object) -> Aggregate:
             session, seed = named["session"], named["seed"]
             assert isinstance(session, bytes) and isinstance(seed, bytes)
             seen.append((session, seed))

@@ -14,6 +14,7 @@ from fl.config import Config
 from fl.federation import Federation
 from fl.models import build, load_vector, to_vector
 from fl.worst_case import Probe, probe
+from secagg.aggregator import Aggregate
 from tests.fl import tiny
 
 
@@ -93,7 +94,7 @@ def test_the_masks_are_bound_to_the_step_that_was_taken() -> None:
         def __init__(self) -> None:
             self.contexts: list[bytes] = []
 
-        def aggregate(self, *given: object, **named: object) -> secagg.Aggregate:
+        def aggregate(self, *given: object, **named: object) -> Aggregate:
             context = named["context"]
             assert isinstance(context, bytes)
             self.contexts.append(context)
