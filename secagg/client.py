@@ -26,6 +26,7 @@ from secagg.dealing import ShareDelivery
 from secagg.errors import (
     AbortError,
     AuthenticationError,
+    DecodeError,
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
@@ -37,7 +38,7 @@ from secagg.journal import Journal, NoJournal
 from secagg.keylist import KeyList, NeighbourKeys
 from secagg.keys import IdentityKey
 from secagg.member import Member, Offer
-from secagg.messages import Abort, ProtocolMessage, decode
+from secagg.messages import Abort, ProtocolMessage, decode, step_of
 from secagg.monitor import Release
 from secagg.params import Plan
 from secagg.policy import Policy
@@ -214,10 +215,8 @@ class Client:
         if self._state is State.ABORTED:
             return ()
         before, self._state = self._state, State.ABORTED  # unless all goes well
-        step = ""
         try:
             message = decode(data, self._limits)
-            step = str(message.STEP or "")
             self._state, replies = self._handle(message, before)
             return replies
         except StoreError as error:
@@ -226,7 +225,7 @@ class Client:
         except (RemoteProtocolError, AbortError) as error:
             if isinstance(error, RemoteProtocolError):
                 error.peer = error.peer or SERVER
-            error.step = error.step or step
+            error.step = error.step or _named_step(data)
             self._fault = without_frames(error)
             return (Abort(self._round_id).encode(),)
         finally:
@@ -328,3 +327,11 @@ def _reason(error: AbortError | StoreError) -> AbortError:
     if isinstance(error, StoreError):
         return AbortError("the store failed, so no step may follow.")
     return AbortError(str(error), step=error.step, need=error.need, have=error.have)
+
+
+def _named_step(data: bytes) -> str:
+    """Return the step that a message says it belongs to, if its header is one."""
+    try:
+        return str(step_of(data) or "")
+    except DecodeError:
+        return ""

@@ -371,3 +371,18 @@ def test_masked_inputs_of_the_wrong_size_are_refused_before_they_are_added():
     again.server.receive(name, upload + bytes(1 << 20))
     assert [fault.peer for fault in again.server.faults] == [name]
     assert again.server._tally.u3 == frozenset()
+
+
+@pytest.mark.parametrize("graph", list(GRAPHS))
+def test_a_message_that_cannot_be_decoded_is_blamed_on_its_step(graph):
+    plan = GRAPHS[graph]
+    network = Network(plan, make_updates(plan.clients, 4))
+
+    def cut(wire):
+        spoilt = wire.receiver == "c0" and wire.step == "share_keys"
+        return wire.data[:-1] if spoilt else wire.data
+
+    network.run(cut)
+    fault = network.clients["c0"].fault
+    assert isinstance(fault, secagg.RemoteProtocolError)
+    assert (fault.peer, fault.step) == ("server", "share_keys")
