@@ -15,10 +15,10 @@ Figures = dict[str, float]
 TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "faults": lambda quick, _: faults.measure(quick),
     "private": lambda quick, _: private.measure(quick),
-    "round": lambda quick, _: round_.measure(quick),
+    "round": round_.measure,
     "simulate": simulate.measure,
 }
-PEERS = {"simulate": tuple(simulate.PEERS)}
+PEERS = {"round": round_.PEERS, "simulate": tuple(simulate.PEERS)}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""One round of secure aggregation with real messages, and what each role spent per step.
+"""One round of secure aggregation with real messages, and what each step cost whom.
 
 All parties run in this process, one after the other.  A client makes its vector when
 it is about to upload, and nothing is kept of a message that was delivered, so a round

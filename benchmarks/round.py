@@ -1,96 +1,201 @@
-"""One aggregation round: pairwise masks beside a plain sum of the same vectors.
+"""Rounds of secure aggregation: what they cost each role, how that grows, and a peer.
 
-All messages are real and every party runs in this one process, one after the other, so
-the wall time is the sum of all clients' and the server's. No peer is measured here.
+All messages are real, and a tenth of the clients vanishes between sharing keys and
+uploading, which is the dearest moment for the server.  Every mean is compared with the
+true one.  The peer is Flower's SecAgg+, with as many shares and the same threshold on
+the same vectors; ours is played before and after it.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 import secagg
+from benchmarks.peers import flower_round
+from benchmarks.played import CLIENTS, Played, name_of, play
+from secagg.invite import SERVER, Step
 
-SIZES = ((10, 5_000), (10, 100_000), (50, 5_000), (50, 100_000))
-QUICK = ((10, 5_000),)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shot:
-    wall_s: float
-    client_s: float
-    server_s: float
-    bytes_up: float
-    mean: np.ndarray
-    max_error: float
+PEERS = ("flower",)
+ENCODER = secagg.Encoder(clip_norm_l2=16.0, value_bits=16, weight_max=1)
 
 
-def measure(quick: bool) -> dict[str, float]:
-    """Print the table and return the medians, named by clients and parameters."""
-    figures: dict[str, float] = {}
-    head = f"{'clients':>7} {'length':>8} {'':<8}{'wall ms (range)':>26}"
-    print(f"{head}{'client ms':>11}{'server ms':>11}{'kB up':>9}")
-    for clients, length in QUICK if quick else SIZES:
-        for name, shots in _compare(clients, length, repeats=3 if quick else 7).items():
-            wall = [shot.wall_s * 1e3 for shot in shots]
-            client = float(np.median([shot.client_s for shot in shots])) * 1e3
-            server = float(np.median([shot.server_s for shot in shots])) * 1e3
-            kilobytes = shots[0].bytes_up / 1e3
-            spread = f"{np.median(wall):.1f} ({min(wall):.1f} to {max(wall):.1f})"
-            print(
-                f"{clients:>7} {length:>8} {name:<8}{spread:>26}"
-                f"{client:>11.3f}{server:>11.2f}{kilobytes:>9.1f}"
-            )
-            key = f"{name}_n{clients}_m{length}"
-            figures[f"{key}_client_ms"] = client
-            figures[f"{key}_server_ms"] = server
-            figures[f"{key}_kb_up"] = kilobytes
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+        length: Values in a vector.
+        clients: Cohorts, smallest first, with how often each is played.
+        complete: Cohort, threshold and dropouts of the comparison on the complete
+            graph.
+        sparse: Cohort, and neighbours of a client, of the one on a k-regular graph.
+    """
+
+    length: int
+    clients: Mapping[int, int]
+    complete: tuple[int, int, int]
+    sparse: tuple[int, int]
+
+
+FULL = Sizes(
+    length=100_000,
+    clients={100: 3, 1000: 2, 10_000: 1},
+    complete=(100, 67, 10),
+    sparse=(100, 22),
+)
+QUICK = Sizes(
+    length=5_000, clients={100: 2, 300: 2}, complete=(12, 8, 1), sparse=(20, 8)
+)
+
+
+def measure(quick: bool, peers: Sequence[str] = PEERS) -> dict[str, float]:
+    """Print the tables and return the figures."""
+    sizes = QUICK if quick else FULL
+    figures = _growth(sizes)
+    if "flower" in peers:
+        figures |= _beside_flower(sizes)
     return figures
 
 
-def _compare(clients: int, length: int, *, repeats: int) -> dict[str, list[_Shot]]:
-    rng = np.random.default_rng(0)
-    vectors = {
-        f"client-{i:03d}": (rng.normal(size=length) / length**0.5).astype(np.float32)
-        for i in range(clients)
-    }
-    plan = secagg.plan(clients=clients, corrupt=clients // 5, drop=clients // 5)
-    both: dict[str, secagg.Aggregator] = {
-        "plain": secagg.PlainSum(),
-        "masked": secagg.PairwiseMask(plan),
-    }
-    shots: dict[str, list[_Shot]] = {name: [] for name in both}
-    for repeat in range(repeats + 1):
-        for name, aggregator in both.items():
-            shot = _once(aggregator, vectors, repeat)
-            if repeat:  # the first of each is a warm-up
-                shots[name].append(shot)
-        plain, masked = shots["plain"], shots["masked"]
-        if masked:
-            gap = float(np.abs(plain[-1].mean - masked[-1].mean).max())
-            bound = plain[-1].max_error + masked[-1].max_error
-            if gap > bound:
-                raise RuntimeError(f"the means differ by {gap}, more than {bound}.")
-    return shots
+def _growth(sizes: Sizes) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    medians: list[tuple[int, float, float]] = []
+    _head()
+    for clients, repeats in sizes.clients.items():
+        plan = secagg.plan(clients, 0.1, 0.1, encoder=ENCODER)
+        rounds = [
+            _play(plan, sizes.length, plan.drop, number) for number in range(repeats)
+        ]
+        for played in rounds:
+            _row(plan, sizes.length, played)
+        client = float(np.median([played.client_ms for played in rounds]))
+        server = float(np.median([played.server_s for played in rounds]))
+        medians.append((clients, client, server))
+        figures[f"client_cpu_ms_n{clients}"] = client
+        figures[f"server_cpu_s_n{clients}"] = server
+        up = sum(rounds[0].bytes_up.values()) / clients
+        down = sum(rounds[0].bytes_down.values()) / clients
+        figures[f"bytes_up_n{clients}"] = up
+        figures[f"bytes_down_n{clients}"] = down
+        figures[f"wall_s_n{clients}"] = float(np.median([r.wall_s for r in rounds]))
+    n, client_ms, server_s = np.log(np.array(medians)).T
+    figures["growth_exponent_client_cpu"] = float(np.polyfit(n, client_ms, 1)[0])
+    figures["growth_exponent_server_cpu"] = float(np.polyfit(n, server_s, 1)[0])
+    figures["length"] = float(sizes.length)
+    return figures
 
 
-def _once(
-    aggregator: secagg.Aggregator, vectors: dict[str, np.ndarray], repeat: int
-) -> _Shot:
-    began = time.perf_counter()
-    out = aggregator.aggregate(
-        vectors,
-        dict.fromkeys(vectors, 100),
-        context=secagg.context(b"benchmark"),
-        session=f"benchmark/{repeat}".encode(),
+def _beside_flower(sizes: Sizes) -> dict[str, float]:
+    clients, threshold, gone = sizes.complete
+    complete = secagg.plan(
+        clients,
+        clients // 10,
+        clients - 1 - threshold,
+        graph="complete",
+        encoder=ENCODER,
     )
-    return _Shot(
-        wall_s=time.perf_counter() - began,
-        client_s=out.client_cpu_s,
-        server_s=out.server_cpu_s,
-        bytes_up=float(np.mean(list(out.bytes_up.values()))),
-        mean=out.mean,
-        max_error=out.max_error,
+    _, neighbours = sizes.sparse
+    sparse = secagg.Plan(
+        clients=sizes.sparse[0],
+        corrupt=sizes.sparse[0] // 10,
+        drop=sizes.sparse[0] // 10,
+        encoder=ENCODER,
+        k=neighbours,
+        t=neighbours // 2,
+        sigma=1 if sizes is QUICK else 40,
+        eta=1 if sizes is QUICK else 30,
+        grinding_bits=0,
     )
+    figures: dict[str, float] = {}
+    for name, plan, shares in (
+        ("speedup_vs_flower", complete, clients),
+        ("speedup_vs_flower_k_regular", sparse, neighbours + 1),
+    ):
+        ours = [_play(plan, sizes.length, gone, number) for number in range(2)]
+        theirs = _flower(plan, shares, sizes.length, gone)
+        ours += [_play(plan, sizes.length, gone, number) for number in range(2, 4)]
+        totals = [
+            played.client_ms * played.clients / 1e3 + played.server_s for played in ours
+        ]
+        for played in ours:
+            _row(plan, sizes.length, played)
+        client = 1e3 * theirs[CLIENTS] / plan.clients
+        print(
+            f"{plan.clients:>8}{plan.k:>5}{plan.t:>5}{sizes.length:>9}"
+            f"  Flower's SecAgg+"
+            f"{client:>22.1f} ms a client,{theirs[SERVER]:>10.2f} s the server"
+        )
+        figures[name] = sum(theirs.values()) / float(np.median(totals))
+        mine = float(np.median([played.client_ms for played in ours]))
+        figures[f"{name}_client"] = client / mine
+        server = float(np.median([played.server_s for played in ours]))
+        figures[f"{name}_server"] = theirs[SERVER] / server
+    return figures
+
+
+def _play(plan: secagg.Plan, length: int, gone: int, number: int) -> Played:
+    """Play a round in which clients 0, 10, 20, ... vanish, and check its mean."""
+    base = _base(length)
+    vanish = {name_of(10 * i): str(Step.MASKED_INPUT) for i in range(gone)}
+    played = play(
+        plan,
+        lambda name: base * _factor(int(name[-6:])),
+        length=length,
+        gone=vanish,
+        session=b"benchmark/%d" % number,
+    )
+    factors = [_factor(i) for i in range(plan.clients) if name_of(i) not in vanish]
+    gap = float(np.abs(played.mean - base * np.float32(np.mean(factors))).max())
+    if gap > played.max_error or len(played.survivors) != plan.clients - gone:
+        raise RuntimeError(f"the mean is off by {gap}, more than {played.max_error}.")
+    return played
+
+
+def _flower(plan: secagg.Plan, shares: int, length: int, gone: int) -> dict[str, float]:
+    base = _base(length)
+    nodes = {1 + 10 * i: "collect_masked_vectors" for i in range(gone)}
+    mean, cpu_s = flower_round.play(
+        clients=plan.clients,
+        shares=shares,
+        threshold=plan.t,
+        vector_of=lambda node: base * _factor(node - 1),
+        gone=nodes,
+    )
+    factors = [_factor(i) for i in range(plan.clients) if i + 1 not in nodes]
+    gap = (
+        np.inf if mean is None else float(np.abs(mean - base * np.mean(factors)).max())
+    )
+    if gap > 1e-4:
+        raise RuntimeError(f"Flower's mean is off by {gap}.")
+    return cpu_s
+
+
+def _base(length: int) -> np.ndarray:
+    drawn = np.random.default_rng(0).normal(size=length)
+    return (drawn / np.sqrt(length)).astype(np.float32)
+
+
+def _factor(index: int) -> np.float32:
+    return np.float32(1 + index % 7)
+
+
+def _head() -> None:
+    steps = "".join(f"{step:>16}" for step in Step)
+    print(f"{'clients':>8}{'k':>5}{'t':>5}{'length':>9}  CPU of{steps}{'in all':>12}")
+
+
+def _row(plan: secagg.Plan, length: int, played: Played) -> None:
+    start = f"{plan.clients:>8}{plan.k:>5}{plan.t:>5}{length:>9}"
+    for role, scale, total, unit in (
+        (CLIENTS, 1e3 / plan.clients, played.client_ms, "ms"),
+        (SERVER, 1.0, played.server_s, "s"),
+    ):
+        name = "client" if role == CLIENTS else role
+        steps = "".join(
+            f"{scale * played.cpu_s.get((role, str(step)), 0.0):>16.3f}"
+            for step in Step
+        )
+        print(f"{start}  {name:<6}{steps}{total:>9.2f} {unit}")

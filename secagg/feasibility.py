@@ -19,8 +19,8 @@ THREATS: Final = (SEMI_HONEST, MALICIOUS_SERVER)
 MAX_CLIENTS: Final = 1024
 """On the complete graph the traffic of shares grows with the square of this."""
 
-MAX_SPARSE_CLIENTS: Final = 4096
-"""Of a round on a k-regular graph; larger cohorts can be planned, none has been run."""
+MAX_SPARSE_CLIENTS: Final = 65_535
+"""Of a round on a k-regular graph: a client's index has two bytes."""
 
 MAX_PLANNED: Final = 1 << 30
 MAX_EXPONENT: Final = 128

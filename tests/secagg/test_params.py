@@ -216,7 +216,7 @@ def test_the_honest_inputs_under_a_lying_server_do_not_count_on_the_graph():
 def test_plans_against_a_lying_server_and_for_huge_cohorts_cannot_run():
     lying = secagg.plan(10, 1, 1, threat="malicious_server")
     huge = secagg.plan(10**5, 0.05, 0.05)
-    for plan, cure in ((lying, "threat='semi_honest'"), (huge, "at most 4096")):
+    for plan, cure in ((lying, "threat='semi_honest'"), (huge, "at most 65535")):
         for use in (
             plan.encode,
             plan.digest,
