@@ -5,8 +5,10 @@ plays rounds with this package on either side of the wire, and stops doing so as
 as one constant in it is another.
 """
 
+import ast
 import hashlib
 import importlib.util
+import io
 import json
 import random
 import sys
@@ -16,6 +18,8 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg.errors import AuthenticationError
+from secagg.graph import graph_of
 from tests.secagg import page_oracle
 from tests.secagg.harness import open_policy
 from tests.secagg.test_round_vectors import CONTEXT, FILE, SPARSE_FILE, inputs_of
@@ -38,6 +42,7 @@ PLANS = {
     ),
 }
 SESSION = b"second"
+ROOT = Path(__file__).parents[2]
 
 
 def silent_at(vanish, name, step):
@@ -112,6 +117,7 @@ def test_the_page_gives_the_fixed_randomness_and_the_context():
     assert page_oracle.H("context", b"vector") == CONTEXT
 
 
+X25519 = "~7 & ~(1 << 255) | 1 << 254"
 # Each line of the oracle that a constant or an order depends on, and a wrong one.
 TAMPERED = [
     ('b"blindsum/secagg/2/"', 'b"blindsum/secagg/1/"'),
@@ -119,7 +125,7 @@ TAMPERED = [
     ("return value.to_bytes(size, \"little\")", "return value.to_bytes(size, \"big\")"),
     ('return int.from_bytes(data, "little")', 'return int.from_bytes(data, "big")'),
     ('+ b"\\x01", "sha256")', '+ b"\\x02", "sha256")'),
-    ("~7 & ~(1 << 255) | 1 << 254", "~3 & ~(1 << 255) | 1 << 254"),
+    (X25519, "~3 & ~(1 << 255) | 1 << 254"),
     ("FIELD = 65537", "FIELD = 65539"),
     ("+ 24 + 4 * n.bit_length()", "+ 25 + 4 * n.bit_length()"),
     ("m = max(x, y)", "m = min(x, y)"),
@@ -141,11 +147,13 @@ TAMPERED = [
     ("round_id + context, number(j, 4)", "context + round_id, number(j, 4)"),
     ("NEIGHBOUR_KEYS = 13", "NEIGHBOUR_KEYS = 9"),
     ("box_secret, self.mask_secret = self", "mask_secret, self.box_secret = self"),
+    ("return number(2, 1) + number(tag, 1)", "return number(tag, 1) + number(2, 1)"),
     ("kind = 2 if survivors", "kind = 1 if survivors"),
 ]  # fmt: skip
 TAGS = (
     "round key-list share-box-key share-box-data share-commitment seed-commitment "
-    "pair-mask self-mask integrity-coefficients graph-offset graph-swaps simulation"
+    "pair-mask self-mask integrity-coefficients graph-offset graph-swaps simulation "
+    "context"
 ).split()
 
 
@@ -162,6 +170,8 @@ def oracle_with(tmp_path, old, new):
         spec.loader.exec_module(module)
     finally:
         del sys.modules["tampered_oracle"]
+    if X25519 not in old:  # the slowest part, and it remembers what it has computed
+        module.x25519 = page_oracle.x25519
     return module
 
 
@@ -195,12 +205,39 @@ def test_an_oracle_with_another_tag_misses_the_vectors(monkeypatch, tag):
         page_oracle.place.cache_clear()
 
 
+def test_the_page_names_every_tag_of_the_oracle(monkeypatch):
+    honest, seen = page_oracle.encoding, set()
+
+    def encoding(name, *parts):
+        seen.add(name)
+        return honest(name, *parts)
+
+    page_oracle.place.cache_clear()
+    monkeypatch.setattr(page_oracle, "encoding", encoding)
+    assert gives_the_vectors(page_oracle)
+    assert seen == set(TAGS)
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    for tag in {*TAGS, "advertise-signature"}:
+        assert f'("{tag}",' in page or f', "{tag}",' in page, tag
+
+
+def test_the_oracle_shares_no_code_with_this_package():
+    tree = ast.parse(Path(page_oracle.__file__).read_text())
+    named = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            named.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            named |= {alias.name.partition(".")[0] for alias in node.names}
+    own = {"functools", "hashlib", "hmac", "math", "struct", "collections"}
+    assert named == own | {"dataclasses", "Crypto"}
+
+
 class Round:
     """One round whose parties are of this package or of the oracle.
 
     Those in ``ours`` are this package's, ``silent`` says who vanishes at which step,
-    and ``drawn`` are bytes that every client draws between its rounding key and the
-    rest.
+    and ``ones`` where in each client's stream of random bytes there are four of 0xff.
     """
 
     def __init__(
@@ -212,7 +249,7 @@ class Round:
         silent=None,
         page=page_oracle,
         length=7,
-        drawn=b"",
+        ones=(),
     ):
         chance = random.Random(seed)
         self.plan, self.silent, self.length = plan, silent or {}, length
@@ -228,12 +265,13 @@ class Round:
         for name in self.names:
             vector = [chance.uniform(-6, 6) for _ in range(length)]
             weight = chance.randint(1, plan.encoder.weight_max)
-            rounding = chance.randbytes(32)
-            self.rounded[name] = page_oracle.rounded(vector, read, rounding)
+            drawn = bytearray(chance.randbytes(8192))
+            for at in ones:
+                drawn[at : at + 4] = b"\xff" * 4
+            self.rounded[name] = page_oracle.rounded(vector, read, bytes(drawn[:32]))
             self.weights[name] = weight
             join = self.join_ours if name in ours else self.join_oracle
-            draw = Drawn(rounding + drawn, chance)
-            self.answers[name] = join(page, name, vector, weight, draw)
+            self.answers[name] = join(page, name, vector, weight, drawn_from(drawn))
 
     def join_ours(self, page, name, vector, weight, draw):
         key = self.identities[name]
@@ -311,15 +349,15 @@ class Round:
         return mean, weight, frozenset(self.names[i] for i in server.uploads)
 
 
-class Drawn:
-    """A source that gives these bytes first."""
+def drawn_from(stream):
+    source = io.BytesIO(stream)
 
-    def __init__(self, first, chance):
-        self.first, self.chance = first, chance
+    def draw(count):
+        drawn = source.read(count)
+        assert len(drawn) == count, "make the stream longer"
+        return drawn
 
-    def __call__(self, count):
-        given, self.first = self.first[:count], self.first[count:]
-        return given + self.chance.randbytes(count - len(given))
+    return draw
 
 
 def check_a_mixed_round(plan, server, *, seed, ours, silent, length=7):
@@ -335,7 +373,7 @@ def test_a_round_of_both_implementations_sums_exactly(graph, server, step):
     plan = PLANS[graph]
     silent = {"client-1": step, "client-4": step} if step else {}
     ours = {"client-0", "client-1", "client-2"}  # one of each kind vanishes
-    check_a_mixed_round(plan, server, seed=f"{graph} {step}", ours=ours, silent=silent)
+    check_a_mixed_round(plan, server, seed=graph, ours=ours, silent=silent)
 
 
 # What the published vectors do not reach: whole rounds of our clients, to compare with.
@@ -363,14 +401,69 @@ def test_nobody_can_tell_which_implementation_answers(graph):
     assert sent == answers_of(PLANS[graph], **more)
 
 
+# None of four may vanish: behind 128 bytes come two powers of 32 coefficients.
+FOUR = secagg.plan(
+    4, 1, 0, graph="complete", encoder=secagg.Encoder(value_bits=8, weight_max=2)
+)
+
+
 def test_a_coefficient_word_of_all_ones_is_drawn_again_after_all_others(tmp_path):
-    plan = secagg.plan(4, 1, 0, graph="complete")
-    ones = b"\xff" * 4  # in a client's stream: 3 secrets, then 2 powers of 32 words
-    drawn = bytes(range(96)) + ones + bytes(64) + ones * 2 + bytes(180) + ones * 2
-    sent = [message for message in answers_of_each_its_own(plan, drawn)]
-    assert sent
+    # Words 3 and 40, and what is drawn in place of word 3.
+    ones = [128 + 4 * 3, 128 + 4 * 40, 128 + 4 * 64]
+    sent = answers_of(FOUR, ones=ones)
+    assert answers_of(FOUR, page_oracle, ones=ones) == sent
     wrong = oracle_with(tmp_path, "if word == 2**32 - 1", "if word == 2**32")
-    assert wrong
+    assert answers_of(FOUR, wrong, ones=ones) != sent
+
+
+def test_the_ring_of_exactly_a_power_of_two_has_no_spare_bit(tmp_path):
+    old = "self.clients * self.weight_max - 1"  # 4 * 2: three bits, not four
+    wrong = oracle_with(tmp_path, old, "self.clients * self.weight_max")
+    assert page_oracle.Plan.read(FOUR.encode()).ring_bits == 11
+    assert wrong.Plan.read(FOUR.encode()).ring_bits == 12
+    assert answers_of(FOUR, page_oracle) == answers_of(FOUR)
+    with pytest.raises(AssertionError):  # our server found a fault
+        answers_of(FOUR, wrong)
+
+
+def test_a_signature_under_another_tag_is_refused(tmp_path):
+    wrong = oracle_with(tmp_path, '"advertise-signature"', '"advertise-signatures"')
+    party = Round(FOUR, page=wrong)
+    server = secagg.Server(
+        FOUR, party.names, session=SESSION, length=7, identities=party.policy.roster
+    )
+    name, request = server.start()[0]
+    server.receive(name, party.answers[name](request))
+    assert isinstance(server.faults[0].error, AuthenticationError)
+
+
+@pytest.mark.parametrize("server", ["ours", "oracle"])
+@pytest.mark.parametrize("damage", [2 + 32 + 2 + 2 + 2, 2 + 32 + 2 + 2 + 34 + 5])
+def test_a_damaged_hash_or_box_costs_one_share(server, damage):
+    plan = PLANS["complete"]
+    party = Round(plan, ours=["client-0"], seed=damage)
+    for name in ("client-0", "client-1"):
+
+        def answer(request, answer=party.answers[name]):
+            data = bytearray(request)
+            if data[1] == page_oracle.DELIVERY:
+                data[damage] ^= 1
+            return answer(bytes(data))
+
+        party.answers[name] = answer
+    on = {"ours": party.on_our_server, "oracle": party.on_the_oracles_server}[server]
+    assert on() == party.expected()
+
+
+def test_the_page_gives_the_same_ring_of_many(tmp_path):
+    plan = secagg.plan(600, 30, 30, graph="k-regular")
+    read, round_id = page_oracle.Plan.read(plan.encode()), bytes(range(32))
+    some = [0, 1, 255, 256, 511, 512, 599]
+    graph = graph_of(plan, round_id)
+    places = graph.order.images(some)
+    assert [page_oracle.place(u, read, round_id) for u in some] == places
+    wrong = oracle_with(tmp_path, "number(m // 256, 4)", "number(m // 512, 4)")
+    assert [wrong.place(u, read, round_id) for u in some] != places
 
 
 @pytest.mark.slow
