@@ -144,12 +144,13 @@ class Plan:
 def place(client: int, plan: Plan, round_id: bytes) -> int:
     """Find where a client stands in the ring: swap-or-not."""
     n, x = plan.clients, client
+    cipher = AES.new(H("graph-order", round_id), AES.MODE_ECB)
     for i in range(permutation_rounds(plan)):
-        offset = value_of(H("graph-offset", round_id, number(i, 4)))
+        offset = value_of(cipher.encrypt(number(i, 8) + number(2**64 - 1, 8)))
         y = (offset - x) % n
         m = max(x, y)
-        bits = H("graph-swaps", round_id, number(i, 4), number(m // 256, 4))
-        if value_of(bits) >> (m % 256) & 1:
+        bits = cipher.encrypt(number(i, 8) + number(m // 128, 8))
+        if value_of(bits) >> (m % 128) & 1:
             x = y
     return x
 
@@ -416,7 +417,8 @@ class Client:
         body.take(body.number(2))
         assert body.take(len(self.plan.raw)) == self.plan.raw
         assert body.number(4) == len(self.values) - 1
-        names = [body.take(body.number(1)).decode() for _ in range(body.number(2))]
+        sizes = [body.number(1) for _ in range(body.number(2))]
+        names = [body.take(size).decode() for size in sizes]
         body.end()
         self.me = names.index(self.name)
         self.neighbours = neighbourhoods(self.plan, self.round_id)[self.me]
@@ -520,8 +522,8 @@ class Server:
         self.plan = Plan.read(plan)
         body = number(len(session), 2) + session + plan + number(length, 4)
         body += number(len(names), 2)
-        for name in names:
-            body += number(len(name.encode()), 1) + name.encode()
+        encoded = [name.encode() for name in names]
+        body += b"".join([*(number(len(name), 1) for name in encoded), *encoded])
         self.round_id, self.length = H("round", body), length
         self.invitation = message(INVITE, self.round_id, body)
         self.neighbours = neighbourhoods(self.plan, self.round_id)
