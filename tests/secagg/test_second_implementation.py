@@ -27,18 +27,18 @@ from tests.secagg.test_round_vectors import CONTEXT, FILE, SPARSE_FILE, inputs_o
 STEPS = ["advertise_keys", "share_keys", "masked_input", "unmask"]
 COMPLETE = json.loads(FILE.read_text())["cases"]
 SPARSE = json.loads(SPARSE_FILE.read_text())
-# Five clients with four neighbours each, and seven with four; two of them may vanish.
+# Five clients with four neighbours each, and nine with four; two of them may vanish.
 # The ring has 18 bits, and 64: it is as wide as it may be.
 PLANS = {
     "complete": secagg.plan(
         5, 1, 2, graph="complete", encoder=secagg.Encoder(value_bits=8, weight_max=200)
     ),
     "k-regular": secagg.plan(
-        7,
+        9,
         1,
         2,
         graph="k-regular",
-        encoder=secagg.Encoder(value_bits=32, weight_max=2**32 // 7),
+        encoder=secagg.Encoder(value_bits=32, weight_max=2**32 // 9),
     ),
 }
 SESSION = b"second"
@@ -371,7 +371,8 @@ def check_a_mixed_round(plan, server, *, seed, ours, silent, length=7):
 @pytest.mark.parametrize("graph", PLANS)
 def test_a_round_of_both_implementations_sums_exactly(graph, server, step):
     plan = PLANS[graph]
-    silent = {"client-1": step, "client-4": step} if step else {}
+    last = f"client-{plan.clients - 1}"
+    silent = {"client-1": step, last: step} if step else {}
     ours = {"client-0", "client-1", "client-2"}  # one of each kind vanishes
     check_a_mixed_round(plan, server, seed=graph, ours=ours, silent=silent)
 
@@ -403,7 +404,7 @@ def test_nobody_can_tell_which_implementation_answers(graph):
 
 # None of four may vanish: behind 128 bytes come two powers of 32 coefficients.
 FOUR = secagg.plan(
-    4, 1, 0, graph="complete", encoder=secagg.Encoder(value_bits=8, weight_max=2)
+    4, 1, 0, graph="complete", encoder=secagg.Encoder(value_bits=13, weight_max=2)
 )
 
 
@@ -416,13 +417,21 @@ def test_a_coefficient_word_of_all_ones_is_drawn_again_after_all_others(tmp_path
     assert answers_of(FOUR, wrong, ones=ones) != sent
 
 
-def test_the_ring_of_exactly_a_power_of_two_has_no_spare_bit(tmp_path):
-    old = "self.clients * self.weight_max - 1"  # 4 * 2: three bits, not four
-    wrong = oracle_with(tmp_path, old, "self.clients * self.weight_max")
-    assert page_oracle.Plan.read(FOUR.encode()).ring_bits == 11
-    assert wrong.Plan.read(FOUR.encode()).ring_bits == 12
+# A sum of weights up to 4 * 2 takes three bits, not four; 16 bits take one word of 16,
+# and four of them hold 64 bits of checksums.
+TAMPERED_FOR_16_BITS = [
+    ("self.clients * self.weight_max - 1", "self.clients * self.weight_max"),
+    ("if 8 * size >= bits", "if 8 * size >= bits + (bits == 16)"),
+    ("-(-64 // self.ring_bits)", "-(-65 // self.ring_bits)"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), TAMPERED_FOR_16_BITS)
+def test_a_ring_of_exactly_one_native_word_is_as_on_the_page(tmp_path, old, new):
+    assert page_oracle.Plan.read(FOUR.encode()).ring_bits == 16
     assert answers_of(FOUR, page_oracle) == answers_of(FOUR)
-    with pytest.raises(AssertionError):  # our server found a fault
+    wrong = oracle_with(tmp_path, old, new)
+    with pytest.raises((AssertionError, secagg.IntegrityError)):
         answers_of(FOUR, wrong)
 
 
@@ -455,14 +464,21 @@ def test_a_damaged_hash_or_box_costs_one_share(server, damage):
     assert on() == party.expected()
 
 
-def test_the_page_gives_the_same_ring_of_many(tmp_path):
-    plan = secagg.plan(600, 30, 30, graph="k-regular")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("number(m // 128, 8)", "number(m // 256, 8)"),
+        ("(m % 128)", "(m % 64)"),
+        ("plan.sigma + plan.grinding", "plan.sigma"),
+    ],
+)
+def test_the_page_gives_the_same_ring_of_many(tmp_path, old, new):
+    plan = secagg.plan(600, 30, 30, graph="k-regular", grinding_bits=20)
     read, round_id = page_oracle.Plan.read(plan.encode()), bytes(range(32))
     some = [0, 1, 127, 128, 255, 256, 599]
-    graph = graph_of(plan, round_id)
-    places = graph.order.images(some)
+    places = graph_of(plan, round_id).order.images(some)
     assert [page_oracle.place(u, read, round_id) for u in some] == places
-    wrong = oracle_with(tmp_path, "number(m // 128, 8)", "number(m // 256, 8)")
+    wrong = oracle_with(tmp_path, old, new)
     assert [wrong.place(u, read, round_id) for u in some] != places
 
 
