@@ -9,7 +9,7 @@ ARGS ?=
 NAME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup audit test test-all check bench docs fuzz clean
+.PHONY: help setup audit test test-all check bench docs fuzz mutation clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -51,6 +51,9 @@ fuzz: setup  ## throw a million hostile messages at all that reads bytes
 	  $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[fuzz]" || \
 	  echo "atheris cannot be installed here; the cases run without guidance by coverage."
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutation: setup  ## plant bugs one at a time; at least 95 % must fail a test
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 clean:  ## remove the virtual environment and the caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -102,3 +102,28 @@ def test_dealt_shares_give_both_secrets_back():
     ]
     for kind, secret in zip(ShareKind, secrets, strict=True):
         assert reconstruct([shares.of(kind) for shares in held[1:]]) == secret
+
+
+def test_no_two_routes_seal_with_one_key():
+    # The nonce is constant: under one key, equal shares would give equal ciphertexts,
+    # and different ones their difference.
+    routes = [
+        ROUTE,
+        Route(b"r" * 32, 4, 0),
+        Route(b"r" * 32, 0, 3),
+        Route(b"r" * 32, 1, 4),
+        Route(b"x" * 32, 0, 4),
+        Route(b"r" * 32, 256, 4),
+    ]
+    sealed = {boxes.close_box(AGREED, route, SHARES).sealed[:16] for route in routes}
+    assert len(sealed) == len(routes)
+
+
+def test_a_seeds_commitment_depends_on_round_owner_and_seed():
+    given = [
+        (b"r" * 32, 1, Secret(b"s" * 32)),
+        (b"x" * 32, 1, Secret(b"s" * 32)),
+        (b"r" * 32, 2, Secret(b"s" * 32)),
+        (b"r" * 32, 1, Secret(b"t" * 32)),
+    ]
+    assert len({boxes.seed_commitment(*each) for each in given}) == len(given)

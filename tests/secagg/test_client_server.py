@@ -773,3 +773,213 @@ def test_mask_secrets_are_gone_once_the_upload_is_sent():
 
     network.run(tamper)
     assert checked == [0] * (PLAN.clients * (1 + PLAN.k))
+
+
+def test_a_server_answers_nothing_after_the_end_of_the_round():
+    network = Network(PLAN, UPDATES)
+    server = network.run()
+    upload = next(w.data for w in network.wires if w.data[1] == MaskedInput.TAG)
+    for late in (Abort(server._round_id).encode(), Abort(NO_ROUND).encode(), upload):
+        assert server.receive("c0", late) == ()
+        assert "after the end of the round" in str(server.faults[-1].error)
+    assert survivors_mean(server).survivors == set(UPDATES)
+
+
+def test_what_crossed_the_wire_does_not_print():
+    network = Network(PLAN, UPDATES)
+    network.run()
+    uploads = [w for w in network.wires if w.data[1] == MaskedInput.TAG]
+    assert len(uploads) == PLAN.clients
+    for wire in uploads:
+        assert len(repr(wire)) < 120 and wire.sender in repr(wire)
+
+
+@pytest.mark.parametrize("named", ["this round", "no round"])
+def test_a_client_that_aborts_again_is_not_answered(named):
+    server = Server(PLAN, sorted(UPDATES), session=b"s", length=6)
+    server.start()
+    abort = Abort(server._round_id if named == "this round" else NO_ROUND).encode()
+    assert server.receive("c0", abort) and "c0" not in server.waiting_for
+    assert server.receive("c0", abort) == ()
+    assert [fault.peer for fault in server.faults] == ["c0", "c0"]
+
+
+def test_a_replayed_abort_of_another_round_puts_nobody_out():
+    server = Server(PLAN, sorted(UPDATES), session=b"s", length=6)
+    server.start()
+    assert server.receive("c0", Abort(b"o" * 32).encode()) == ()
+    assert "c0" in server.waiting_for
+    assert "another round" in str(server.faults[0].error)
+
+
+@pytest.mark.parametrize("context", [b"", b"c" * 31, b"c" * 33, "c" * 32, None])
+def test_an_offer_under_no_digest_is_refused_and_can_be_repaired(context):
+    client = Client(PLAN, open_policy(PLAN), me="c0")
+    with pytest.raises(ParameterError, match="32 bytes"):
+        client.offer(UPDATES["c0"], context=context)
+    assert client.offer(UPDATES["c0"], context=CONTEXT) == ()
+
+
+def test_a_vector_is_gone_once_it_is_uploaded():
+    network = Network(PLAN, UPDATES)
+    kept = []
+
+    def tamper(wire):
+        if wire.data[1] == MaskedInput.TAG:
+            kept.append(network.clients[wire.sender]._offer)
+        return wire.data
+
+    network.run(tamper)
+    assert kept == [None] * PLAN.clients
+
+
+def test_a_client_reads_no_message_above_its_cap():
+    client = Client(PLAN, open_policy(PLAN), me="c0")
+    client.receive(bytes([secagg.usage.VERSION, Invite.TAG]) + bytes(1 << 14))
+    assert "more than the cap" in str(client.fault)
+
+
+@pytest.mark.parametrize("ending", ["sum", "abort"])
+def test_a_server_that_is_done_keeps_neither_shares_nor_vectors(ending):
+    network = Network(PLAN, UPDATES)
+    network.run(
+        lambda wire: (
+            None
+            if ending == "abort" and wire.data[1] == UnmaskShares.TAG
+            else wire.data
+        )
+    )
+    assert network.server.finished
+    assert (network.server._failure is None) == (ending == "sum")
+    tally = network.server._tally
+    assert not tally._revealed and not tally._dealt and not len(tally._total)
+
+
+def test_a_client_whose_upload_was_lost_is_not_asked_for_shares():
+    network = Network(PLAN, UPDATES)
+    network.run(
+        lambda wire: (
+            None
+            if wire.sender == "c2" and wire.data[1] == MaskedInput.TAG
+            else wire.data
+        )
+    )
+    asked = {w.receiver for w in network.wires if w.data[1] == UnmaskRequest.TAG}
+    assert asked == set(UPDATES) - {"c2"}
+
+
+def test_what_a_step_has_used_up_is_overwritten(monkeypatch):
+    dealt, offers, boxed = [], {}, []
+    secret = member.AgreementKey.secret
+
+    def watched(key):
+        dealt.append(secret(key))
+        return dealt[-1]
+
+    monkeypatch.setattr(member.AgreementKey, "secret", watched)
+    network = Network(PLAN, UPDATES)
+
+    def arrays(offer):
+        held = (getattr(offer, name) for name in offer.__slots__)
+        return [one for one in held if isinstance(one, np.ndarray)]
+
+    def tamper(wire):
+        if wire.data[1] == SealedShares.TAG:
+            offer = network.clients[wire.sender]._offer
+            offers[wire.sender] = offer, [one.copy() for one in arrays(offer)]
+            assert arrays(offer)
+        elif wire.data[1] == MaskedInput.TAG:
+            offer, before = offers[wire.sender]
+            for was, now in zip(before, arrays(offer), strict=True):
+                assert not np.array_equal(was, now)
+            secrets = network.clients[wire.sender]._member._box_secrets.values()
+            boxed.extend(len(one) for one in secrets)
+        return wire.data
+
+    network.run(tamper)
+    # The dealers' mask keys, and no other private key, were taken out of their objects.
+    assert [len(key) for key in dealt] == [0] * PLAN.clients
+    assert boxed == [0] * (PLAN.clients * PLAN.k)
+
+
+@pytest.mark.parametrize("last", [KeyList, ShareDelivery, UnmaskRequest])
+def test_a_member_forgets_everything_wherever_its_round_ends(last):
+    network = Network(PLAN, UPDATES)
+    members = []
+
+    def tamper(wire):
+        if wire.receiver != "c0" or not is_a(last, wire.data):
+            return wire.data
+        members.append(network.clients["c0"]._member)
+        # The last message is the server's abort, or what ends the round in order.
+        return wire.data if last is UnmaskRequest else Abort(wire.data[2:34]).encode()
+
+    network.run(tamper)
+    (held,) = members
+    secrets = [held._seed, *held._box_secrets.values(), *held._mask_secrets.values()]
+    assert [len(secret) for secret in secrets] == [0] * len(secrets)
+    assert held._box_key._private is None and held._mask_key._private is None
+    assert not held._held
+
+
+def test_a_survivor_that_dealt_no_shares_is_refused():
+    network = Network(PLAN, UPDATES)
+    gone = network.neighbours("c0")[0]
+
+    def tamper(wire):
+        if wire.sender == gone and wire.data[1] == SealedShares.TAG:
+            return None
+        if wire.receiver == "c0" and wire.data[1] == UnmaskRequest.TAG:
+            everybody = frozenset(range(PLAN.clients))
+            return UnmaskRequest(wire.data[2:34], 0, everybody).encode()
+        return wire.data
+
+    network.run(tamper)
+    assert "not in u2" in str(network.clients["c0"].fault)
+
+
+def test_a_client_opens_no_sum_over_fewer_clients_than_the_plan_promises():
+    network = Network(PLAN, UPDATES)
+    near = [int(name[1:]) for name in network.neighbours("c0")]
+    few = frozenset([0, *near][: PLAN.threshold - 1])
+
+    def tamper(wire):
+        if wire.receiver == "c0" and wire.data[1] == UnmaskRequest.TAG:
+            return UnmaskRequest(wire.data[2:34], 0, few).encode()
+        return wire.data
+
+    network.run(tamper)
+    fault = network.clients["c0"].fault
+    assert isinstance(fault, AbortError) and "would be in the sum" in str(fault)
+    assert (fault.need, fault.have) == (PLAN.threshold, PLAN.threshold - 1)
+
+
+def test_a_client_without_a_known_identity_is_left_out():
+    key = IdentityKey.generate()
+    server = Server(
+        PLAN, sorted(UPDATES), session=b"s", length=6, identities={"c0": key.public}
+    )
+    invitations = dict(server.start())
+    for name, own in (("c0", key), ("c1", IdentityKey.generate())):
+        client = Client(PLAN, open_policy(PLAN), me=name, key=own)
+        (keys,) = client.receive(invitations[name])
+        server.receive(name, keys)
+    assert [fault.peer for fault in server.faults] == ["c1"]
+    assert "no known identity" in str(server.faults[0].error)
+
+
+def test_a_refused_answer_leaves_none_of_its_shares_behind():
+    network = Network(PLAN, UPDATES)
+    kept = []
+
+    def tamper(wire):
+        if wire.data[1] != UnmaskShares.TAG:
+            return wire.data
+        revealed = network.server._tally._revealed.values()
+        kept.append({share.x for shares in revealed for share in shares})
+        return flip(wire.data, -1) if wire.sender == "c0" else wire.data
+
+    network.run(tamper)
+    assert [fault.peer for fault in network.server.faults] == ["c0"]
+    assert len(kept) == PLAN.clients and kept[0] == kept[1] == set()
+    assert all(1 not in holders for holders in kept)  # x = index + 1

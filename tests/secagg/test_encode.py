@@ -255,3 +255,41 @@ def test_bad_weights_are_refused(weight):
 def test_encoder_refuses_parameters_out_of_range(change):
     with pytest.raises(ParameterError):
         Encoder(**change)
+
+
+@pytest.mark.parametrize("length", [0, -1, 1 << 32, 1.5, True, "9"])
+def test_a_layout_is_of_a_length_that_travels_in_four_bytes(length):
+    with pytest.raises(ParameterError, match="length"):
+        encode.layout(Encoder(), clients=4, length=length)
+
+
+@pytest.mark.parametrize("value_bits", [2, 3, 16, 24, 32])
+@pytest.mark.parametrize(("clients", "weight_max"), [(2, 1), (4, 1 << 16), (3, 5)])
+def test_the_largest_sum_stays_below_half_the_ring(value_bits, clients, weight_max):
+    encoder = Encoder(value_bits=value_bits, weight_max=weight_max)
+    largest = clients * weight_max * encoder.linf_bound
+    assert encoder.linf_bound == 2 ** (value_bits - 1) - 1
+    assert largest < 2 ** (encoder.ring_bits(clients) - 1)
+
+
+def test_a_ring_of_one_bit_too_many_is_refused():
+    widest = Encoder(value_bits=32, weight_max=(1 << 32) - 1)
+    assert widest.ring_bits(1) == 64
+    with pytest.raises(ParameterError, match="65 bits"):
+        widest.ring_bits(2)
+
+
+def test_the_checksums_of_a_vector_are_different_forms():
+    where = encode.layout(Encoder(), clients=4, length=9)
+    words = where.ring.zeros(where.words)
+    words[:10] = 1
+    sums = where.ring.reduce(encode._checksums(where, words, b"binding"))
+    assert len(sums) == where.integrity >= 2
+    assert len(set(sums.tolist())) == len(sums)
+
+
+def test_the_norm_is_that_of_all_values_together():
+    encoder = Encoder(clip_norm_l2=1.0)
+    check_vector(encoder, np.full(4, 0.5))
+    with pytest.raises(ParameterError, match="L2 norm"):
+        check_vector(encoder, np.full(4, 0.51))

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import traceback
 import weakref
 from dataclasses import replace
 from fractions import Fraction
@@ -356,6 +357,12 @@ def test_a_public_key_has_one_encoding(twist):
             PublicKeys(0, *pair)
 
 
+def test_zero_has_one_encoding_too():
+    good = AgreementKey.generate().public
+    with pytest.raises(DecodeError, match="canonical"):
+        PublicKeys(0, good, (2**255 - 19).to_bytes(32, "little"))
+
+
 @pytest.mark.usefixtures("on_both_graphs")
 def test_masked_inputs_of_the_wrong_size_are_refused_before_they_are_added():
     network = Network(PLAN, UPDATES)
@@ -386,3 +393,17 @@ def test_a_message_that_cannot_be_decoded_is_blamed_on_its_step(graph):
     fault = network.clients["c0"].fault
     assert isinstance(fault, secagg.RemoteProtocolError)
     assert (fault.peer, fault.step) == ("server", "share_keys")
+
+
+def test_a_roster_key_of_the_wrong_size_is_refused_even_if_all_differ():
+    for size in (31, 33, 0):
+        roster = {"c0": b"k" * 32, "c1": b"l" * size}
+        with pytest.raises(ParameterError, match="32"):
+            Policy(roster=roster)
+
+
+def test_a_traceback_of_a_refused_weight_does_not_show_it():
+    client = Client(PLAN, open_policy(PLAN), me="c0")
+    with pytest.raises(ParameterError) as caught:
+        client.offer(UPDATES["c0"], weight=70_001, context=CONTEXT)
+    assert "70001" not in "".join(traceback.format_exception(caught.value))

@@ -390,3 +390,35 @@ def test_only_neighbours_masks_of_a_dropped_client_are_recovered(monkeypatch):
     names = sorted(UPDATES)
     assert {names[survivor] for survivor, _ in removed} == set(network.neighbours("c2"))
     assert {dropped for _, dropped in removed} == {2}
+
+
+# --- as uniform as the plan needs ----------------------------------------------------
+
+
+@pytest.mark.parametrize("closeness", [1, 64, 200])
+@pytest.mark.parametrize(
+    ("size", "places"), [(6, 4), (100, 20), (3000, 110), (4096, 2)]
+)
+def test_the_rounds_keep_the_published_bound_on_the_distance(size, places, closeness):
+    # Hoang, Morris and Rogaway, CRYPTO 2012, times size^2 events, in logarithms.
+    mapped = min(places, size - places)
+    rounds = rounds_for(size, places, closeness=closeness)
+    off = 2 + 1.5 * math.log2(size) - math.log2(rounds + 2)
+    off += (rounds / 2 + 1) * math.log2((size + mapped) / (2 * size))
+    assert off + 2 * math.log2(size) <= -closeness
+
+
+@pytest.mark.parametrize(
+    ("exponents", "rarest"),
+    [
+        ({"sigma": 40, "eta": 30}, 40),
+        ({"sigma": 20, "eta": 33}, 33),
+        ({"sigma": 40, "eta": 30, "grinding_bits": 12}, 52),
+        ({"sigma": 40, "eta": 45, "grinding_bits": 1}, 45),
+    ],
+)
+def test_the_order_is_as_uniform_as_the_rarest_event_needs(exponents, rarest):
+    # docs/protocol.md: the order adds less than 2^-24 of any budget.
+    plan = secagg.plan(600, 30, 30, graph="k-regular", **exponents)
+    order = graph_of(plan, seed(1)).order
+    assert order.rounds == rounds_for(600, plan.k, closeness=rarest + 24)

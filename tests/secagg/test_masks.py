@@ -111,3 +111,9 @@ def test_masks_of_a_dropped_client_can_be_removed_for_each_survivor():
         assert words.any()
         masks.remove_pair_mask(words, survivor=survivor, dropped=dropped, key=key)
         assert not words.any()
+
+
+def test_signs_of_a_pair_are_opposite_whoever_they_are():
+    for u in range(40):
+        for v in range(u):
+            assert (masks.sign(u, v), masks.sign(v, u)) == (1, -1)

@@ -15,7 +15,7 @@ from secagg.keylist import Advertise, KeyList, NeighbourKeys, PublicKeys
 from secagg.messages import MESSAGES, Abort, decode, step_of
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
 from secagg.upload import MaskedInput, PlainInput
-from secagg.wire import HEADER_BYTES
+from secagg.wire import HEADER_BYTES, split_header
 
 PLAN = secagg.plan(clients=4, corrupt=1, drop=1)
 SPARSE = secagg.plan(clients=6, corrupt=1, drop=1, graph="k-regular")
@@ -219,3 +219,99 @@ def test_plain_uploads_round_trip():
     for bad in (*short, *(message.encode() for message in odd)):
         with pytest.raises(DecodeError):
             PlainInput.decode(bad)
+
+
+def test_rounds_that_differ_in_one_byte_have_different_ids():
+    variants = [
+        INVITE,
+        Invite(b"sessioN", PLAN, INVITE.roster, 9),
+        Invite(b"Session", PLAN, INVITE.roster, 9),
+        Invite(b"session", PLAN, ("a", "b", "c", "dè"), 9),
+        Invite(b"session", PLAN, ("x", "b", "c", "dé"), 9),
+        Invite(b"session", PLAN, INVITE.roster, 9 + (1 << 24)),
+    ]
+    assert len({invite.round_id for invite in variants}) == len(variants)
+
+
+def test_an_invitation_under_another_rounds_id_is_refused_as_such():
+    data = INVITE.encode()
+    with pytest.raises(DecodeError, match="another round"):
+        decode(data[:2] + bytes(32) + data[HEADER_BYTES:], LIMITS)
+
+
+@pytest.mark.parametrize("read", [split_header, step_of])
+def test_a_header_is_never_read_from_fewer_bytes(read):
+    data = Abort(ROUND).encode()
+    assert len(data) == HEADER_BYTES
+    for size in range(HEADER_BYTES):
+        with pytest.raises(DecodeError, match="header"):
+            read(data[:size])
+
+
+def test_each_refusal_says_what_is_wrong():
+    listed = KeyList(ROUND, tuple(keys(i) for i in range(5))).encode()
+    at = HEADER_BYTES
+    name = INVITE.encode().rindex(b"b")  # the second client's
+    for data, limits, sentence in [
+        # Five unsigned keys are no longer than four signed ones may be.
+        (listed, Limits(4, 20), "list claims 5 entries"),
+        (listed[:at] + b"\x06\0" + listed[at + 2 :], LIMITS, "list claims 6 entries"),
+        (listed + b"\0", LIMITS, "1 trailing byte"),
+        (INVITE.encode()[:name] + b"\xff" + INVITE.encode()[name + 1 :], LIMITS, "UTF"),
+    ]:
+        with pytest.raises(DecodeError, match=sentence):
+            decode(data, limits)
+
+
+def test_a_set_of_survivors_has_one_encoding():
+    short = UnmaskRequest(ROUND, 0, frozenset({0, 1})).encode()
+    assert short.endswith(b"\x01\x00\x03")  # one byte of members
+    long = short[:-3] + b"\x02\x00\x03\x00"
+    assert decode(short, Limits(16, 20)).encode() == short
+    with pytest.raises(DecodeError, match="canonical"):
+        decode(long, Limits(16, 20))
+
+
+def test_no_survivor_stands_beyond_the_end_of_the_roster():
+    for index, clients in ((5, 6), (7, 8)):
+        request = UnmaskRequest(ROUND, 0, frozenset({0, index}))
+        assert decode(request.encode(), Limits(clients, 20)) == request
+        with pytest.raises(DecodeError, match="beyond the end"):
+            decode(request.encode(), Limits(index, 20))
+
+
+def test_what_an_identity_signs_depends_on_round_name_and_both_keys():
+    other = PublicKeys(2, keys(2).box_public, keys(3).mask_public)
+    another = PublicKeys(2, keys(3).box_public, keys(2).mask_public)
+    signed = [
+        keys(2).signed_bytes(ROUND, "a"),
+        keys(2).signed_bytes(bytes(32), "a"),
+        keys(2).signed_bytes(ROUND, "b"),
+        other.signed_bytes(ROUND, "a"),
+        another.signed_bytes(ROUND, "a"),
+    ]
+    assert len(set(signed)) == len(signed)
+
+
+def test_no_share_and_no_box_prints():
+    share = RevealedShare(0, ShareKind.SELF_MASK, b"v" * 34)
+    for shown in (repr(share), repr(Box(b"v" * 16, b"v" * 16, b"v" * BOX_BYTES))):
+        assert "vv" not in shown and b"vv".hex() not in shown
+
+
+def test_a_share_of_an_unknown_kind_is_refused_as_such():
+    share = RevealedShare(0, ShareKind.SELF_MASK, b"v" * 34)
+    data = bytearray(UnmaskShares(ROUND, 1, (share,)).encode())
+    at = data.index(b"v" * 34) - 1
+    for kind in (0, 3, 255):
+        data[at] = kind
+        with pytest.raises(DecodeError, match="share kind"):
+            decode(bytes(data), LIMITS)
+
+
+def test_the_digest_of_a_key_list_covers_every_key():
+    lists = [(keys(0), keys(1)), (keys(0), keys(2)), (keys(0),)]
+    swapped = PublicKeys(1, keys(1).mask_public, keys(1).box_public)
+    lists.append((keys(0), swapped))
+    assert len({KeyList(ROUND, listed).digest() for listed in lists}) == len(lists)
+    assert KeyList(bytes(32), lists[0]).digest() != KeyList(ROUND, lists[0]).digest()

@@ -194,3 +194,57 @@ def test_a_cohort_too_large_for_all_sets_of_colluders_is_refused():
 
 def test_the_four_failures_are_all_that_must_never_happen():
     assert set(End) - set(FAILURES) == {End.SUM, End.ABORT}
+
+
+# --- each mishap does what it says ---------------------------------------------------
+
+
+def played_with(step, way, kind, client=0):
+    """Play a round with one mishap; return it with the requests the client got."""
+    played = play(PLAN, Schedule({(client, step): Mishap(way, kind)}, seed=3))
+    assert len(played.fired) == 1
+    got = [e.request for e in played.exchanges if e.client == client]
+    sent = [data for index, data in played.requests if index == client]
+    return played, got, sent
+
+
+def test_a_late_upload_comes_too_late():
+    played, _, _ = played_with(Step.MASKED_INPUT, Way.ANSWER, Kind.LATE)
+    assert "client-0" not in played.outcome.survivors
+    played, _, _ = played_with(Step.MASKED_INPUT, Way.ANSWER, Kind.REORDERED)
+    assert "client-0" in played.outcome.survivors
+
+
+def test_a_repeated_request_is_received_twice():
+    _, got, sent = played_with(Step.MASKED_INPUT, Way.REQUEST, Kind.REPEATED)
+    assert got.count(sent[2]) == 2
+
+
+def test_a_replayed_request_is_that_of_another_round():
+    _, got, sent = played_with(Step.SHARE_KEYS, Way.REQUEST, Kind.REPLAYED)
+    assert got[1][1] == sent[1][1] and got[1][2:34] != sent[1][2:34]
+
+
+def test_damaged_requests_differ_as_their_kind_says():
+    _, got, sent = played_with(Step.SHARE_KEYS, Way.REQUEST, Kind.FLIPPED)
+    flipped = [a ^ b for a, b in zip(got[1], sent[1], strict=True)]
+    assert sum(bits.bit_count() for bits in flipped) == 1
+    _, got, sent = played_with(Step.SHARE_KEYS, Way.REQUEST, Kind.TRUNCATED)
+    assert len(got[1]) < len(sent[1]) and sent[1].startswith(got[1])
+    _, got, sent = played_with(Step.SHARE_KEYS, Way.REQUEST, Kind.EXTENDED)
+    assert len(got[1]) > len(sent[1]) and got[1].startswith(sent[1])
+
+
+@pytest.mark.parametrize("kind", [Kind.BEFORE, Kind.AFTER])
+def test_whoever_drops_out_is_not_heard_of_again(kind):
+    played, got, sent = played_with(Step.SHARE_KEYS, Way.ANSWER, kind)
+    assert len(got) == 2 and len(sent) == (2 if kind is Kind.BEFORE else 3)
+    assert "client-0" not in played.outcome.survivors
+
+
+def test_whoever_drops_out_does_not_hear_that_the_round_was_aborted():
+    lost = Mishap(Way.ANSWER, Kind.BEFORE)
+    played = play(PLAN, Schedule({(i, Step.SHARE_KEYS): lost for i in range(3)}))
+    assert played.outcome is None and len(played.fired) == 3
+    got = [sum(e.client == i for e in played.exchanges) for i in range(5)]
+    assert got == [2, 2, 2, 3, 3]  # an invitation and keys; then the abort

@@ -265,3 +265,13 @@ def test_what_cannot_be_ruled_out_is_refused():
 def test_a_release_without_context_or_cohort_cannot_be_written(context, cohort):
     with pytest.raises(ParameterError):
         Release(context, frozenset(cohort))
+
+
+def test_a_search_that_would_take_too_long_gives_up(monkeypatch):
+    from secagg import rowspace
+
+    matrix = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]], bool)
+    assert rowspace.lightest_below(matrix, 4) == 3
+    monkeypatch.setattr(rowspace, "MAX_SEARCH", 0)
+    with pytest.raises(rowspace.GaveUp):
+        rowspace.lightest_below(matrix, 4)

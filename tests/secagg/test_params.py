@@ -361,3 +361,10 @@ def test_contexts_are_injective_in_their_parts():
     for bad in ((), ("a",), (np.zeros(1),)):
         with pytest.raises(ParameterError):
             secagg.context(*bad)
+
+
+@pytest.mark.parametrize("plan", [secagg.plan(10, 2, 3), secagg.plan(**SPARSE)])
+def test_a_plan_of_another_version_is_refused_with_the_cure(plan):
+    for version in (plan.encode()[0] - 1, plan.encode()[0] + 1, 0xFF):
+        with pytest.raises(DecodeError, match="use one release everywhere"):
+            decode_plan(bytes([version]) + plan.encode()[1:])

@@ -1,12 +1,14 @@
 """Streams, simulated randomness and secrets; ``test_known_answers`` has the ciphers."""
 
 import copy
+import hashlib
+import hmac
 import pickle
 
 import numpy as np
 import pytest
 
-from secagg import keys, prg
+from secagg import keys, prg, usage
 from secagg.errors import AuthenticationError, LocalProtocolError, ParameterError
 from secagg.keys import AgreementKey, IdentityKey, Secret
 
@@ -97,3 +99,70 @@ def test_keys_refuse_secrets_of_the_wrong_size():
     for kind in (AgreementKey, IdentityKey):
         with pytest.raises(ParameterError):
             kind(Secret(bytes(31)))
+
+
+@pytest.mark.parametrize("info", [b"", b"one", b"two" * 30])
+def test_derived_keys_are_those_of_the_two_steps_of_rfc5869(info):
+    # Sections 2.2 and 2.3, written out: one block of output, an empty salt.
+    secret = bytes(range(32))
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    expanded = hmac.digest(extracted, info + b"\1", "sha256")
+    assert keys.derive(Secret(secret), info) == Secret(expanded)
+
+
+def test_wiping_writes_zeros_before_it_drops_the_bytes():
+    class Watched(bytearray):
+        def clear(self):
+            seen.append(bytes(self))
+            super().clear()
+
+    seen: list[bytes] = []
+    secret = Secret(b"x" * 32)
+    secret._value = Watched(secret._value)
+    secret.wipe()
+    assert seen == [bytes(32)]
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch):
+    compared = []
+
+    def compare(one, other):
+        compared.append((bytes(one), bytes(other)))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(keys, "hmac", type("hmac", (), {"compare_digest": compare}))
+    assert Secret(b"a") != Secret(b"b")
+    assert compared == [(b"a", b"b")]
+
+
+def test_an_identity_prints_its_public_key_only():
+    key = IdentityKey(Secret(bytes(range(32))))
+    shown = f"{key} {key!r}"
+    assert key.public.hex() in shown
+    assert bytes(range(32)).hex() not in shown and repr(bytes(range(32))) not in shown
+
+
+def test_each_tag_names_one_purpose_in_one_version():
+    tags = [value for name, value in vars(usage).items() if name.startswith("TAG_")]
+    assert len(tags) >= 15 and len(set(tags)) == len(tags)
+    prefix = b"blindsum/secagg/%d/" % usage.VERSION
+    assert all(tag.startswith(prefix) for tag in tags)
+
+
+def test_a_digest_is_that_of_its_tag_and_parts_each_behind_its_length():
+    eight = (3).to_bytes(8, "little"), (1).to_bytes(8, "little")
+    expected = hashlib.sha256(eight[0] + b"tag" + eight[1] + b"x").digest()
+    assert usage.digest(b"tag", b"x") == expected
+    assert usage.digest(b"tag", b"x") != usage.digest(b"gat", b"x")
+
+
+def test_a_seed_of_bytes_never_stands_for_one_that_is_a_number():
+    number = (5).to_bytes(32, "little")
+    seeds = [5, number, b"int" + number, b"raw" + number, b"raw"]
+    assert len({prg.simulation_rng(seed, "a")(16) for seed in seeds}) == len(seeds)
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_536])
+def test_every_part_stands_behind_its_whole_length(size):
+    length = size.to_bytes(8, "little")
+    assert usage.join(b"", bytes(size)) == bytes(8) + length + bytes(size)

@@ -189,3 +189,11 @@ def test_importing_secagg_imports_no_framework():
         "'scipy', 'matplotlib'} & set(sys.modules); sys.exit(repr(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_floats_longer_than_64_bits_are_refused():
+    long = np.zeros(2, np.longdouble)
+    if long.dtype.itemsize == 8:
+        pytest.skip("this platform has no longer float")
+    with pytest.raises(ParameterError, match="skip"):
+        flatten({"a": long})

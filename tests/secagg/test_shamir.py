@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from secagg import shamir
 from secagg.errors import DecodeError, ParameterError
 from secagg.keys import Secret
+from secagg.ring import Ring
 from secagg.shamir import (
     LIMBS,
     PRIME,
@@ -257,3 +258,15 @@ def test_deal_refuses_bad_arguments(size, threshold, holders):
 
 def test_shares_do_not_print():
     assert repr(deal_one(b"s" * 32, threshold=1, holders=[1])[0]) == "Share(x=1)"
+
+
+def test_each_power_has_a_coefficient_of_its_own():
+    # With one coefficient for all powers, two shares of three would give any limb.
+    (_, one), (_, two) = (
+        (share.x, Ring(17).unpack(share.value, LIMBS).astype(int))
+        for (share,) in list(
+            deal([Secret(bytes(32))], threshold=3, holders=[1, 2, 3], rng=os.urandom)
+        )[:2]
+    )
+    # f(1) = a + b and f(2) = 2 a + 4 b for a secret of zeros; a = b if 3 f(1) = f(2).
+    assert ((3 * one - two) % PRIME != 0).any()

@@ -95,3 +95,14 @@ def test_a_transport_that_keeps_its_promises_passes(make):
 def test_each_broken_promise_is_named(make, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_transport(make, schedules=1)
+
+
+def test_a_round_that_ends_as_none_must_is_named():
+    made = []
+
+    def make():
+        made.append(Memory() if len(made) < 2 else Falters())
+        return made[-1]
+
+    with pytest.raises(AssertionError, match=r"ended as none must: .* the network is"):
+        check_transport(make, schedules=1, sizes=(1,))

@@ -259,3 +259,11 @@ def test_without_tenseal_one_sentence_says_what_to_install(monkeypatch):
         run(aggregator)
     assert isinstance(caught.value, (SecaggError, ImportError))
     assert str(caught.value).count(".") == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", [0, 65536])
+def test_no_client_brings_a_weight_beyond_what_was_agreed(weight):
+    vector = make_vectors()["site-1"]
+    assert check_offer(FRAME, "site-1", vector, 65535).weight == 65535
+    with pytest.raises(ParameterError, match=r"'site-1'.*weight"):
+        check_offer(FRAME, "site-1", vector, weight)

@@ -261,3 +261,18 @@ def test_a_ciphertext_also_loads_from_a_file_where_there_is_no_memory_file(
     assert np.array_equal(
         holder.decrypt(FRAME, holder.encryptor(FRAME).encrypt(words)), words
     )
+
+
+def test_seeded_keys_and_ciphertexts_never_draw_from_one_seed_twice(monkeypatch):
+    # A SEAL context starts each sampling from its seed, so one that served two would
+    # draw, say, the public key's polynomials from the stream of the secret key.
+    seeds, frame = [], Frame(NARROW, 4, FULL + 1)
+    seeded_context = seal.seeded_context
+
+    def watched(moduli, ring_bits, fresh):
+        seeds.append(fresh)
+        return seeded_context(moduli, ring_bits, fresh)
+
+    monkeypatch.setattr(seal, "seeded_context", watched)
+    KeyHolder(frame, rng("keys")).encryptor(frame, rng("upload"))
+    assert len(seeds) == len(set(seeds)) == 2 + frame.ciphertexts

@@ -1,0 +1,346 @@
+"""Mutants of the encrypted sum, as far as its protocol decides about privacy."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Bug, mutant
+
+_INPUTS, _PARTIES, _SUMMER = "he/inputs.py", "he/parties.py", "he/summer.py"
+
+MUTANTS = (
+    # ciphertext.py
+    mutant(
+        "coefficients-may-be-unreduced",
+        Bug.CHECK,
+        (
+            "ciphertext.py",
+            "if (residues >= np.array(self.moduli.primes, dtype=np.uint64)"
+            "[:, None]).any():",
+            "if False:",
+        ),
+        "he/ciphertext he/summer",
+        "a ciphertext has many encodings, and sums of it overflow",
+    ),
+    mutant(
+        "noise-margin-used-up",
+        Bug.CHANCE,
+        (
+            "ciphertext.py",
+            "// ((4 << self.ring_bits) * fresh)",
+            "// ((1 << self.ring_bits) * fresh)",
+        ),
+        "he/ciphertext",
+        "sums that decrypt wrongly, which is what attacks start from",
+    ),
+    mutant(
+        "more-clients-than-noise-allows",
+        Bug.CHECK,
+        (
+            "ciphertext.py",
+            '        check_integer("clients", clients, 1, self.moduli.most_clients)\n',
+            "",
+        ),
+        "he/ciphertext",
+        "sums that decrypt wrongly, which is what attacks start from",
+    ),
+    mutant(
+        "ciphertexts-of-any-size",
+        Bug.CHECK,
+        (
+            "ciphertext.py",
+            'check_size("ciphertexts", self.packed, self.frame.packed_bytes)',
+            "pass",
+        ),
+        "he/ciphertext",
+        "coefficients of another frame are unpacked",
+    ),
+    mutant(
+        "ciphertexts-of-any-count",
+        Bug.CHECK,
+        ("ciphertext.py", "if not 1 <= self.count <= most:", "if False:"),
+        "he/ciphertext",
+        "one upload passes for the sum of many",
+    ),
+    mutant(
+        "ciphertexts-of-any-tag",
+        Bug.SWAP,
+        (
+            "ciphertext.py",
+            "if tag != cls.TAG:",
+            "if tag not in (11, 12):",
+        ),
+        "he/ciphertext",
+        "an upload passes for a sum",
+    ),
+    # he/summer.py
+    mutant(
+        "encrypted-round-without-session",
+        Bug.BINDING,
+        (
+            _SUMMER,
+            'b"encrypted", session, frame.encode())',
+            'b"encrypted", frame.encode())',
+        ),
+        "he/summer",
+        "uploads of an earlier round are added again",
+    ),
+    mutant(
+        "encrypted-round-without-frame",
+        Bug.BINDING,
+        (
+            (
+                _SUMMER,
+                'b"encrypted", session, frame.encode())',
+                'b"encrypted", session)',
+            ),
+            (
+                _SUMMER,
+                "(message.round_id, message.frame) != (self._round_id, self._frame):",
+                "(message.round_id,) != (self._round_id,):",
+            ),
+        ),
+        "he/summer",
+        "vectors of another encoder are added",
+    ),
+    mutant(
+        "summer-takes-other-rounds",
+        Bug.CHECK,
+        (
+            _SUMMER,
+            "if (message.round_id, message.frame) != (self._round_id, self._frame):",
+            "if message.frame != self._frame:",
+        ),
+        "he/summer",
+        "uploads of an earlier round are added again",
+    ),
+    mutant(
+        "summer-takes-other-contexts",
+        Bug.CHECK,
+        (_SUMMER, "if message.context != self._context:", "if False:"),
+        "he/summer he/encrypted_sum",
+        "updates of different models add up",
+    ),
+    mutant(
+        "summer-takes-two-uploads",
+        Bug.CHECK,
+        (_SUMMER, "if peer in self._added:", "if False:"),
+        "he/summer",
+        "one client counts twice",
+    ),
+    mutant(
+        "summer-takes-too-many",
+        Bug.CHECK,
+        (_SUMMER, "if len(self._added) == self._frame.clients:", "if False:"),
+        "he/summer",
+        "the sum overflows its ring",
+    ),
+    mutant(
+        "summer-does-not-reduce",
+        Bug.SIGN,
+        (
+            _SUMMER,
+            "np.minimum(self._total, self._total - self._primes, out=self._total)",
+            "pass",
+        ),
+        "he/summer",
+        "the sum is no ciphertext any more",
+    ),
+    mutant(
+        "summer-names-nobody",
+        Bug.BLAME,
+        (
+            _SUMMER,
+            "error.peer, error.step = peer, Step.MASKED_INPUT",
+            "error.step = Step.MASKED_INPUT",
+        ),
+        "he/summer",
+        "the error does not say whose upload was refused",
+    ),
+    mutant(
+        "summer-adds-before-it-checks",
+        Bug.ORDER,
+        (
+            _SUMMER,
+            "        message = EncryptedInput.decode(data)\n",
+            "        message = EncryptedInput.decode(data)\n"
+            "        self._added.add(peer)\n        self._added.discard(peer)\n"
+            "        self._total += message.residues()[:, :1]\n",
+        ),
+        "he/summer",
+        "a refused upload changes the sum",
+    ),
+    # he/parties.py
+    mutant(
+        "seeded-ciphertexts-share-randomness",
+        Bug.REUSE,
+        (
+            _PARTIES,
+            "seeds = [draw(rng, seal.SEED_BYTES) for _ in range(frame.ciphertexts)]",
+            "seeds = [draw(rng, seal.SEED_BYTES)] * frame.ciphertexts",
+        ),
+        "he/parties",
+        "the difference of two ciphertexts is that of the plaintexts in clear",
+    ),
+    mutant(
+        "seeded-encryptor-serves-twice",
+        Bug.REUSE,
+        (
+            _PARTIES,
+            "return self._prepared.pop(0)",
+            "return self._prepared[0]",
+        ),
+        "he/parties",
+        "the difference of two uploads is that of the inputs in clear",
+    ),
+    mutant(
+        "keys-from-one-stream",
+        Bug.REUSE,
+        (
+            _PARTIES,
+            "            second = seal.seeded_context(moduli, bits, draw(rng, "
+            "seal.SEED_BYTES))\n",
+            "            second = first\n",
+        ),
+        "he/parties",
+        "the public key is drawn from the stream of the secret key",
+    ),
+    mutant(
+        "key-holder-prints",
+        Bug.KEPT,
+        (
+            _PARTIES,
+            'return "<KeyHolder of a secret key>"',
+            'return f"<KeyHolder {self._secret!r}>"',
+        ),
+        "he/parties",
+        "the one key of all clients in a log",
+    ),
+    mutant(
+        "key-holder-pickles",
+        Bug.KEPT,
+        (
+            _PARTIES,
+            'raise LocalProtocolError("A KeyHolder cannot be pickled or copied.")',
+            "return object.__reduce_ex__(self, 2)  # type: ignore[return-value]",
+        ),
+        "he/parties",
+        "the one key of all clients on disk",
+    ),
+    mutant(
+        "key-of-another-ring",
+        Bug.CHECK,
+        (
+            _PARTIES,
+            "if (frame.moduli, frame.where.ring.bits) != (self._moduli, self._bits):",
+            "if False:",
+        ),
+        "he/parties",
+        "words are read modulo another ring",
+    ),
+    # he/inputs.py
+    mutant(
+        "encrypted-checksums-unbound",
+        Bug.BINDING,
+        (
+            (
+                _INPUTS,
+                "binding = self.round_id + self.context",
+                "binding = bytes(64)",
+            ),
+            (_INPUTS, "message.round_id + message.context,", "bytes(64),"),
+        ),
+        "he/encrypted_sum",
+        "ciphertexts of another round or context pass for a sum of this one",
+    ),
+    mutant(
+        "encrypted-total-of-any-round",
+        Bug.CHECK,
+        (
+            _INPUTS,
+            'raise DecodeError("encrypted sum is of another round or context.")',
+            "pass",
+        ),
+        "he/encrypted_sum",
+        "the sum of an earlier round is taken for this one's",
+    ),
+    mutant(
+        "encrypted-context-of-any-size",
+        Bug.CHECK,
+        (_INPUTS, "or len(self.context) != usage.DIGEST_BYTES", "or False"),
+        "he/encrypted_sum",
+        "a context that is no digest",
+    ),
+    mutant(
+        "encrypted-session-may-be-empty",
+        Bug.CHECK,
+        (
+            _INPUTS,
+            "if not isinstance(self.session, bytes) or not self.session:",
+            "if not isinstance(self.session, bytes):",
+        ),
+        "he/encrypted_sum",
+        "rounds without a name are all the same round",
+    ),
+    mutant(
+        "seeded-clients-share-randomness",
+        Bug.REUSE,
+        (
+            _INPUTS,
+            "self.context.hex(), name)",
+            "self.context.hex())",
+        ),
+        "he/encrypted_sum",
+        "the difference of two clients' uploads is that of their inputs in clear",
+    ),
+    mutant(
+        "seeded-rounds-share-randomness",
+        Bug.REUSE,
+        (
+            _INPUTS,
+            'names = ("encrypted sum", self.round_id.hex(), ',
+            'names = ("encrypted sum", ',
+        ),
+        "he/encrypted_sum",
+        "the difference of two rounds' uploads is that of the inputs in clear",
+    ),
+    mutant(
+        "encrypted-offer-unchecked",
+        Bug.CHECK,
+        (
+            _INPUTS,
+            "check_weight(frame.encoder, weight),",
+            "weight,",
+        ),
+        "he/encrypted_sum",
+        "a weight beyond the ring's bounds",
+    ),
+    # he/encrypted.py
+    mutant(
+        "keys-of-another-seed",
+        Bug.REUSE,
+        (
+            "he/encrypted.py",
+            "if self._latest is None or self._latest[0] != seed:",
+            "if self._latest is None:",
+        ),
+        "he/encrypted_sum",
+        "rounds of two seeds share their keys",
+    ),
+    mutant(
+        "aggregator-pickles-its-keys",
+        Bug.KEPT,
+        (
+            "he/encrypted.py",
+            "return EncryptedSum, (self.encoder, self.clients)",
+            "return object.__reduce_ex__(self, 2)  # type: ignore[return-value]",
+        ),
+        "he/encrypted_sum",
+        "the one key of all clients on disk",
+    ),
+    mutant(
+        "more-clients-than-agreed",
+        Bug.CHECK,
+        ("he/encrypted.py", "if len(vectors) > self.clients:", "if False:"),
+        "he/encrypted_sum",
+        "the sum overflows its ring",
+    ),
+)

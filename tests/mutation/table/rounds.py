@@ -1,0 +1,642 @@
+"""Mutants of what each side checks in a round: ``member`` and ``tally``."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Bug, mutant
+
+MUTANTS = (
+    # member.py
+    mutant(
+        "key-list-of-the-other-graph",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if isinstance(key_list, KeyList) != self._plan.complete:",
+            "if False:",
+        ),
+        "graph client_server",
+        "on a k-regular graph a client shares masks with everybody, or with few",
+    ),
+    mutant(
+        "key-list-for-another-client",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if isinstance(key_list, NeighbourKeys) and key_list.receiver != self._me:",
+            "if False:",
+        ),
+        "graph client_server",
+        "a list that strays is taken for one's own",
+    ),
+    mutant(
+        "key-list-need-not-hold-ones-own-keys",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if own is None or (own.box_public,",
+            "if own and (own.box_public,",
+        ),
+        "client_server",
+        "a client takes part in a cohort that it is not in",
+    ),
+    mutant(
+        "key-list-may-change-ones-own-keys",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if own is None or (own.box_public, own.mask_public) != (\n"
+            "            self._box_key.public,\n"
+            "            self._mask_key.public,\n        ):",
+            "if own is None:",
+        ),
+        "client_server",
+        "the others share masks with a key of the server's",
+    ),
+    mutant(
+        "key-list-may-name-strangers",
+        Bug.CHECK,
+        ("member.py", "if not u1.keys() <= self._neighbours:", "if False:"),
+        "graph",
+        "colluders who are not neighbours get shares",
+    ),
+    mutant(
+        "key-list-of-few-accepted",
+        Bug.CHECK,
+        ("member.py", "        self._require(len(u1), Step.SHARE_KEYS)\n", ""),
+        "client_server graph",
+        "a client deals its secrets among too few",
+    ),
+    mutant(
+        "peer-identities-unchecked",
+        Bug.CHECK,
+        ("member.py", "            self._check_identity(keys)\n", "            pass\n"),
+        "client_server",
+        "a server puts its own keys in the place of the peers'",
+    ),
+    mutant(
+        "peer-identity-of-any-name",
+        Bug.SWAP,
+        (
+            "member.py",
+            "name = self.invite.roster[keys.index]\n",
+            "name = self._name\n",
+        ),
+        "client_server",
+        "keys are checked against the wrong identity",
+    ),
+    mutant(
+        "masks-bound-to-no-key-list",
+        Bug.BINDING,
+        (
+            "member.py",
+            "self._binding = masks.Binding(self._round_id, key_list.digest())",
+            'self._binding = masks.Binding(self._round_id, b"")',
+        ),
+        "round client_server graph",
+        "clients that were told of different keys add up",
+    ),
+    mutant(
+        "secrets-swapped-when-dealt",
+        Bug.SWAP,
+        (
+            "member.py",
+            "secrets=(mask_secret, self._seed),",
+            "secrets=(self._seed, mask_secret),",
+        ),
+        "round",
+        "shares of one secret are given out as those of the other",
+    ),
+    mutant(
+        "dealt-threshold-off-by-one",
+        Bug.OFF_BY_ONE,
+        ("member.py", "threshold=self._plan.t,", "threshold=self._plan.t - 1,"),
+        "client_server round graph",
+        "one share fewer opens a client's secrets",
+    ),
+    mutant(
+        "dealt-mask-key-stays",
+        Bug.KEPT,
+        ("member.py", "        mask_secret.wipe()\n", ""),
+        "client_server fail_closed",
+        "a copy of the mask key stays in memory",
+    ),
+    mutant(
+        "box-key-stays",
+        Bug.KEPT,
+        (
+            "member.py",
+            "        self._box_key.wipe()\n        mask_secret",
+            "        mask_secret",
+        ),
+        "fail_closed",
+        "the box key lives until the end of the round",
+    ),
+    mutant(
+        "delivery-for-another-client",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if delivery.receiver != self._me or not dealers <= self._u1.keys():",
+            "if not dealers <= self._u1.keys():",
+        ),
+        "client_server",
+        "a delivery that strays tells a client of another u2",
+    ),
+    mutant(
+        "delivery-of-strangers",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if delivery.receiver != self._me or not dealers <= self._u1.keys():",
+            "if delivery.receiver != self._me:",
+        ),
+        "client_server",
+        "u2 holds clients that advertised no keys",
+    ),
+    mutant(
+        "delivery-of-few-accepted",
+        Bug.CHECK,
+        (
+            "member.py",
+            "        self._require(len(dealers) + 1, Step.MASKED_INPUT)\n",
+            "",
+        ),
+        "client_server graph",
+        "a client masks its vector with too few others",
+    ),
+    mutant(
+        "bad-box-ends-the-round",
+        Bug.BLAME,
+        (
+            "member.py",
+            "            except (AuthenticationError, DecodeError):\n"
+            "                continue",
+            "            except ZeroDivisionError:\n                continue",
+        ),
+        "client_server",
+        "one client ends the round for all others",
+    ),
+    mutant(
+        "mask-key-stays-after-u2",
+        Bug.KEPT,
+        (
+            "member.py",
+            "        self._mask_key.wipe()\n        _wipe(self._box_secrets.values())",
+            "        _wipe(self._box_secrets.values())",
+        ),
+        "fail_closed",
+        "the mask key lives until the end of the round",
+    ),
+    mutant(
+        "box-secrets-stay",
+        Bug.KEPT,
+        (
+            "member.py",
+            "        self._mask_key.wipe()\n        _wipe(self._box_secrets.values())",
+            "        self._mask_key.wipe()",
+        ),
+        "fail_closed client_server",
+        "what opens all boxes lives until the end of the round",
+    ),
+    mutant(
+        "mask-secrets-stay-after-the-upload",
+        Bug.KEPT,
+        (
+            "member.py",
+            "_wipe([self._seed, own, *pairs.values(), *self._mask_secrets.values()])",
+            "pass",
+        ),
+        "client_server",
+        "what unmasks an upload lives on at the client",
+    ),
+    mutant(
+        "offered-vector-stays-after-the-upload",
+        Bug.KEPT,
+        ("member.py", "        offer.rounded.fill(0)\n", ""),
+        "client_server",
+        "the vector lives on after it was masked",
+    ),
+    mutant(
+        "upload-checksums-unbound",
+        Bug.BINDING,
+        (
+            (
+                "member.py",
+                "where, offer.rounded, offer.weight, self._round_id + context",
+                "where, offer.rounded, offer.weight, bytes(64)",
+            ),
+            (
+                "tally.py",
+                "            self._round_id + context,\n",
+                "            bytes(64),\n",
+            ),
+        ),
+        "round_vectors",
+        "a sum of another round passes for one of this",
+    ),
+    mutant(
+        "upload-not-masked",
+        Bug.CHECK,
+        ("member.py", "masks.add_masks(words,", "masks.add_masks(words.copy(),"),
+        "round",
+        "the server reads every vector",
+    ),
+    mutant(
+        "upload-without-pairwise-masks",
+        Bug.CHECK,
+        ("member.py", "own=own, pairs=pairs)", "own=own, pairs={})"),
+        "round client_server",
+        "whoever opens a client's own mask reads its vector",
+    ),
+    mutant(
+        "unmask-request-without-oneself",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if request.receiver != self._me or self._me not in u3:",
+            "if request.receiver != self._me:",
+        ),
+        "client_server",
+        "a client whose upload is not in the sum helps to open it",
+    ),
+    mutant(
+        "unmask-request-for-another-client",
+        Bug.CHECK,
+        (
+            "member.py",
+            "if request.receiver != self._me or self._me not in u3:",
+            "if self._me not in u3:",
+        ),
+        "client_server",
+        "a request that strays makes another client reveal what it should not",
+    ),
+    mutant(
+        "unmask-request-beyond-u2",
+        Bug.CHECK,
+        ("member.py", "if not near <= self._u2:", "if False:"),
+        "client_server",
+        "a survivor that dealt no shares to this client",
+    ),
+    mutant(
+        "unmask-request-over-few-clients",
+        Bug.CHECK,
+        ("member.py", "        self._require_all(len(u3))\n", ""),
+        "client_server",
+        "a sum over fewer clients than the plan promises",
+    ),
+    mutant(
+        "unmask-request-over-few-neighbours",
+        Bug.CHECK,
+        ("member.py", "        self._require(len(near), Step.UNMASK)\n", ""),
+        "client_server graph",
+        "a neighbourhood that was cut off has a sum of its own",
+    ),
+    mutant(
+        "revealed-kinds-swapped",
+        Bug.SWAP,
+        (
+            "member.py",
+            "kind = ShareKind.SELF_MASK if owner in u3 else ShareKind.MASK_KEY",
+            "kind = ShareKind.MASK_KEY if owner in u3 else ShareKind.SELF_MASK",
+        ),
+        "client_server",
+        "the mask keys of all survivors are revealed",
+    ),
+    mutant(
+        "revealed-kinds-all-mask-keys",
+        Bug.SWAP,
+        (
+            "member.py",
+            "kind = ShareKind.SELF_MASK if owner in u3 else ShareKind.MASK_KEY",
+            "kind = ShareKind.MASK_KEY",
+        ),
+        "client_server",
+        "the mask keys of all survivors are revealed",
+    ),
+    mutant(
+        "both-kinds-revealed",
+        Bug.SWAP,
+        (
+            "member.py",
+            "revealed.append(RevealedShare(owner, kind, shares.of(kind).value))",
+            "revealed.extend(RevealedShare(owner, k, shares.of(k).value) "
+            "for k in ShareKind)",
+        ),
+        "client_server",
+        "both secrets of every client are open",
+    ),
+    mutant(
+        "revealed-value-of-the-other-kind",
+        Bug.SWAP,
+        (
+            "member.py",
+            "RevealedShare(owner, kind, shares.of(kind).value)",
+            "RevealedShare(owner, kind, shares.self_mask.value)",
+        ),
+        "round client_server",
+        "a share of the own mask of a dropped client goes out",
+    ),
+    mutant(
+        "member-forgets-no-shares",
+        Bug.KEPT,
+        ("member.py", "        self._held.clear()\n", ""),
+        "client_server fail_closed",
+        "the shares of all neighbours live as long as the member",
+    ),
+    mutant(
+        "member-forgets-no-secrets",
+        Bug.KEPT,
+        (
+            "member.py",
+            "        _wipe([self._seed, *self._box_secrets.values(), "
+            "*self._mask_secrets.values()])\n",
+            "",
+        ),
+        "client_server fail_closed",
+        "the secrets of a round that was cut off live as long as the member",
+    ),
+    mutant(
+        "member-forgets-no-keys",
+        Bug.KEPT,
+        (
+            "member.py",
+            "        self._box_key.wipe()\n        self._mask_key.wipe()\n"
+            "        _wipe([",
+            "        _wipe([",
+        ),
+        "client_server fail_closed",
+        "the private keys of a round that was cut off live as long as the member",
+    ),
+    mutant(
+        "wipe-of-nothing",
+        Bug.KEPT,
+        ("member.py", "        secret.wipe()\n", "        pass\n"),
+        "client_server",
+        "nothing that was used up is overwritten",
+    ),
+    mutant(
+        "neighbours-needed-off-by-one",
+        Bug.OFF_BY_ONE,
+        ("member.py", "need = self._plan.t + 1 ", "need = self._plan.t "),
+        "client_server graph",
+        "a client goes on with one neighbour fewer than its threshold",
+    ),
+    mutant(
+        "clients-needed-off-by-one",
+        Bug.OFF_BY_ONE,
+        ("member.py", "need = self._plan.threshold", "need = self._plan.threshold - 1"),
+        "client_server",
+        "a sum over one client fewer than the plan promises",
+    ),
+    mutant(
+        "member-prints",
+        Bug.KEPT,
+        (
+            "member.py",
+            'return f"Member(name={self._name!r})"',
+            'return f"Member({self._seed._value!r})"',
+        ),
+        "client_server",
+        "the seed of a client's own mask in a log",
+    ),
+    mutant(
+        "members-share-their-keys",
+        Bug.REUSE,
+        (
+            "member.py",
+            "self._mask_key = AgreementKey.generate(rng)",
+            "self._mask_key = self._box_key",
+        ),
+        "client_server round",
+        "whoever puts a mask key together opens the boxes too",
+    ),
+    mutant(
+        "member-seed-is-constant",
+        Bug.REUSE,
+        (
+            "member.py",
+            "self._seed = Secret(draw(rng, SECRET_BYTES))",
+            'self._seed = Secret(b"s" * SECRET_BYTES)',
+        ),
+        "client_server round",
+        "everybody knows everybody's own mask",
+    ),
+    # tally.py
+    mutant(
+        "sender-unchecked",
+        Bug.CHECK,
+        ("tally.py", "if message.sender != index:", "if False:"),
+        "client_server",
+        "one client answers for another",
+    ),
+    mutant(
+        "low-order-keys-passed-on",
+        Bug.CHECK,
+        ("tally.py", "            check_public(public)\n", "            pass\n"),
+        "client_server",
+        "one client's key ends the round for all others",
+    ),
+    mutant(
+        "unknown-identity-accepted",
+        Bug.CHECK,
+        ("tally.py", "if name not in self._identities:", "if False:"),
+        "client_server fail_closed",
+        "a client without an identity is no typed error",
+    ),
+    mutant(
+        "unsigned-clients-accepted",
+        Bug.CHECK,
+        (
+            "tally.py",
+            "            verify(self._identities[name], signed, keys.signature)\n",
+            "",
+        ),
+        "client_server",
+        "a client that peers will refuse ends the round for them",
+    ),
+    mutant(
+        "copied-keys-accepted",
+        Bug.CHECK,
+        (
+            "tally.py",
+            'raise RemoteProtocolError("a public key was advertised twice.")',
+            "pass",
+        ),
+        "client_server",
+        "one client's copy of a key ends the round for all others",
+    ),
+    mutant(
+        "advertised-twice-forgotten",
+        Bug.CHECK,
+        ("tally.py", "        self._publics |= publics\n", ""),
+        "client_server",
+        "one client's copy of a key ends the round for all others",
+    ),
+    mutant(
+        "shares-for-anybody-accepted",
+        Bug.CHECK,
+        (
+            "tally.py",
+            "if boxes.keys() != self._graph.neighbours(message.sender) & "
+            "self._keys.keys():",
+            "if False:",
+        ),
+        "client_server graph",
+        "a dealer leaves holders out, and its secrets cannot be put together",
+    ),
+    mutant(
+        "own-box-delivered",
+        Bug.SWAP,
+        (
+            "tally.py",
+            "near = self._graph.neighbours(client) | {client}",
+            "near = self._graph.neighbours(client)",
+        ),
+        "graph",
+        "a client is not told that it takes part itself",
+    ),
+    mutant(
+        "everybody-told-of-everybody",
+        Bug.CHECK,
+        (
+            "tally.py",
+            "        near = self._graph.neighbours(client) | {client}\n"
+            "        return tuple(sorted(near & members))",
+            "        return tuple(sorted(members))",
+        ),
+        "graph",
+        "clients are sent the keys of strangers",
+    ),
+    mutant(
+        "shares-of-strangers-accepted",
+        Bug.CHECK,
+        (
+            "tally.py",
+            "if holder not in self._dealt.get(owner, {}):",
+            "if owner not in self._dealt:",
+        ),
+        "client_server graph",
+        "a share that was never dealt raises at the caller",
+    ),
+    mutant(
+        "revealed-kind-unchecked",
+        Bug.CHECK,
+        ("tally.py", "if revealed.kind is not wanted:", "if False:"),
+        "client_server",
+        "a share of the wrong secret is named as a wrong share",
+    ),
+    mutant(
+        "revealed-share-unchecked",
+        Bug.CHECK,
+        (
+            "tally.py",
+            "            check_share(route, wanted, share, commitment)\n",
+            "",
+        ),
+        "client_server",
+        "whoever reveals a wrong share ends the round unnamed",
+    ),
+    mutant(
+        "wanted-kinds-swapped",
+        Bug.SWAP,
+        (
+            "tally.py",
+            "ShareKind.SELF_MASK if owner in self._contexts else ShareKind.MASK_KEY",
+            "ShareKind.MASK_KEY if owner in self._contexts else ShareKind.SELF_MASK",
+        ),
+        "client_server round",
+        "the server asks for the mask keys of survivors",
+    ),
+    mutant(
+        "shares-kept-before-all-are-checked",
+        Bug.ORDER,
+        (
+            "tally.py",
+            "            accepted.append((owner, share))\n",
+            "            self._revealed.setdefault(owner, []).append(share)\n",
+        ),
+        "client_server",
+        "a refused answer leaves some of its shares behind",
+    ),
+    mutant(
+        "answers-not-counted",
+        Bug.SWAP,
+        (
+            "tally.py",
+            "        self._answered.add(holder)\n",
+            "        self._answered.update(self._contexts)\n",
+        ),
+        "client_server round",
+        "clients that did not answer count as if they had",
+    ),
+    mutant(
+        "upload-replaces-the-sum",
+        Bug.SIGN,
+        ("tally.py", "self._total += words", "self._total = words"),
+        "round",
+        "the last upload is unmasked as if it were the sum",
+    ),
+    mutant(
+        "contexts-not-compared",
+        Bug.CHECK,
+        ("tally.py", "if len(groups) > 1:", "if False:"),
+        "round client_server",
+        "clients with another model are not named, and their round is lost",
+    ),
+    mutant(
+        "majority-blamed",
+        Bug.BLAME,
+        (
+            "tally.py",
+            "sorted(groups.values(), key=len)[0]",
+            "sorted(groups.values(), key=len)[-1]",
+        ),
+        "round client_server",
+        "those are named who did nothing wrong",
+    ),
+    mutant(
+        "tally-forgets-no-shares",
+        Bug.KEPT,
+        (
+            "tally.py",
+            "        self._revealed = {}\n        self._dealt = {}\n",
+            "",
+        ),
+        "client_server",
+        "shares live as long as the server object",
+    ),
+    mutant(
+        "tally-forgets-no-sum",
+        Bug.KEPT,
+        (
+            "tally.py",
+            "self._dealt = {}\n        self._total = self._where.ring.zeros(0)\n",
+            "self._dealt = {}\n",
+        ),
+        "client_server",
+        "the masked or unmasked sum lives as long as the server object",
+    ),
+    mutant(
+        "sum-over-u2",
+        Bug.SWAP,
+        (
+            "tally.py",
+            "clients=len(self.u3),",
+            "clients=len(self.u2),",
+        ),
+        "client_server::test_a_client_reveals_one_share_per_other_client_of_the_"
+        "kind_it_derives",
+        "the bounds of the sum are those of another set",
+    ),
+    mutant(
+        "survivors-are-u2",
+        Bug.SWAP,
+        (
+            "tally.py",
+            "survivors=frozenset(self._invite.roster[index] for index in self.u3),",
+            "survivors=frozenset(self._invite.roster[index] for index in self.u2),",
+        ),
+        "round",
+        "clients are named whose input is not in the sum",
+    ),
+)
