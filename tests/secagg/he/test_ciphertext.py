@@ -154,7 +154,7 @@ HOSTILE = {
     "no ciphertext": GOOD[: FIELDS_AT + 25],
     "one byte short": GOOD[:-1],
     "one byte long": GOOD + b"\0",
-    "of another version": b"\2" + GOOD[1:],
+    "of another version": b"\xff" + GOOD[1:],
     "a sum in place of an input": GOOD[:1] + bytes([EncryptedTotal.TAG]) + GOOD[2:],
     "of another tag": GOOD[:1] + b"\6" + GOOD[2:],
 } | {
