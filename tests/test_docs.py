@@ -69,6 +69,22 @@ def test_the_pages_show_only_commands_that_this_file_knows_how_to_run() -> None:
     assert len(COMMANDS) >= 6
 
 
+def test_files_that_the_pages_name_exist() -> None:
+    names = {
+        path.name
+        for folder in ("secagg", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for page in PAGES:
+        quoted = re.findall(r"`([\w/.]+)`", page.read_text())
+        for name in (one for one in quoted if one.startswith(("tests/", "secagg/"))):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+        for name in (
+            one for one in quoted if re.fullmatch(r"test_\w+\.py|mutants\.py", one)
+        ):
+            assert name in names, f"{page.name} names {name}"
+
+
 @pytest.mark.parametrize(
     "line", [line for line in _lines() if line.startswith("make ")]
 )

@@ -8,7 +8,9 @@ from benchmarks import played as played_module
 from benchmarks import round as round_
 from benchmarks.played import name_of, play
 
-TINY = round_.Sizes(length=50, clients={12: 1, 20: 1}, complete=(6, 4, 1), sparse=(12, 6))
+TINY = round_.Sizes(
+    length=50, clients={12: 1, 20: 1}, complete=(6, 4, 1), sparse=(12, 6)
+)
 
 
 def test_the_figures_that_the_issue_names_come_out(monkeypatch):
