@@ -14,13 +14,18 @@ This module sends nothing and checks no thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from secagg import usage
 from secagg.keys import Secret, derive
-from secagg.prg import add_keystream
 from secagg.ring import RingVector
+from secagg.streams import add_streams
+from secagg.usage import AES_256_CTR
+
+_BATCH_KEYS: Final = 256  # their cipher contexts take well below 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +81,47 @@ def self_key(seed: Secret, *, owner: int, binding: Binding, context: bytes) -> S
 
 
 def add_masks(
-    total: RingVector, *, me: int, own: Secret, pairs: Mapping[int, Secret]
+    total: RingVector,
+    *,
+    me: int,
+    own: Secret,
+    pairs: Mapping[int, Secret],
+    cipher: str = AES_256_CTR,
+    threads: int | None = None,
 ) -> None:
-    """Mask the words of client ``me`` in place."""
-    add_keystream(total, own.expose(), 1)
-    for other, key in pairs.items():
-        add_keystream(total, key.expose(), sign(me, other))
+    """Add all masks of client ``me`` in place, in one pass over the words.
+
+    Args:
+        total: shape (count,), dtype ``Ring.dtype``.
+        me: Roster index of the client.
+        own: From ``self_key``.
+        pairs: From ``pair_key``, by roster index of the other client.
+        cipher: The plan's.
+        threads: As in ``streams.add_streams``.
+    """
+    keys = [(own.expose(), 1)]
+    keys += [(key.expose(), sign(me, other)) for other, key in pairs.items()]
+    add_streams(total, keys, cipher=cipher, threads=threads)
 
 
-def remove_self_mask(total: RingVector, own: Secret) -> None:
-    """Take the own mask of one survivor out of the sum, in place."""
-    add_keystream(total, own.expose(), -1)
-
-
-def remove_pair_mask(
-    total: RingVector, *, survivor: int, dropped: int, key: Secret
+def remove_all(
+    total: RingVector,
+    masks: Iterable[tuple[Secret, int]],
+    *,
+    cipher: str = AES_256_CTR,
+    threads: int | None = None,
 ) -> None:
-    """Take out of the sum what a survivor added for a client that dropped."""
-    add_keystream(total, key.expose(), -sign(survivor, dropped))
+    """Take masks out of a sum in place, some hundred in one pass over the words.
+
+    Args:
+        total: shape (count,), dtype ``Ring.dtype``.
+        masks: Key of each mask, and the sign with which the sum holds it: +1 for the
+            own mask of a survivor, ``sign(survivor, dropped)`` for a pair's.  May be a
+            generator: no more than one batch of keys is alive at a time.
+        cipher: The plan's.
+        threads: As in ``streams.add_streams``.
+    """
+    rest = iter(masks)
+    while batch := list(islice(rest, _BATCH_KEYS)):
+        keys = [(key.expose(), -held) for key, held in batch]
+        add_streams(total, keys, cipher=cipher, threads=threads)

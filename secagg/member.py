@@ -195,7 +195,9 @@ class Member:
             )
             for v, agreed in self._mask_secrets.items()
         }
-        masks.add_masks(words, me=self._me, own=own, pairs=pairs)
+        masks.add_masks(
+            words, me=self._me, own=own, pairs=pairs, cipher=self._plan.cipher
+        )
         offer.rounded.fill(0)
         _wipe([self._seed, own, *pairs.values(), *self._mask_secrets.values()])
         packed = where.ring.pack(words)

@@ -45,7 +45,10 @@ SIGMA: Final = 40
 ETA: Final = 30
 _COMPLETE = struct.Struct("<BBHHHdBI")
 _SPARSE = struct.Struct("<BBIIIHHBBBdBI")
-PLAN_BYTES: Final = {usage.SUITE: _COMPLETE.size, usage.SUITE_SPARSE: _SPARSE.size}
+PLAN_BYTES: Final = {
+    number: (_SPARSE if suite.sparse else _COMPLETE).size
+    for number, suite in usage.SUITES.items()
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,11 @@ class Plan:
         sigma: Privacy fails with probability below 2^-sigma; default 40.
         eta: The sum is lost with probability below 2^-eta; default 30.
         grinding_bits: The server may choose among 2^grinding_bits graphs; default 0.
+        cipher: What masks are drawn with, ``"aes-256-ctr"`` or ``"chacha20"``.
 
     Raises:
-        ParameterError: The integers give no guarantee (caller).
+        ParameterError: The integers give no guarantee, or the cipher is unknown
+            (caller).
     """
 
     clients: int
@@ -81,8 +86,10 @@ class Plan:
     sigma: int | None = None
     eta: int | None = None
     grinding_bits: int | None = None
+    cipher: str = usage.AES_256_CTR
 
     def __post_init__(self) -> None:
+        usage.check_cipher(self.cipher)
         check_counts(self.clients, self.corrupt, self.drop, self.threat)
         if not isinstance(self.encoder, Encoder):
             raise ParameterError("encoder must be an Encoder.", argument="encoder")
@@ -152,10 +159,11 @@ class Plan:
         encoder = self.encoder
         tail = (float(encoder.clip_norm_l2), encoder.value_bits, encoder.weight_max)
         counts = (self.clients, self.corrupt, self.drop)
+        suite = usage.Suite(sparse=not self.complete, cipher=self.cipher)
+        head = (usage.VERSION, usage.SUITE_BYTES[suite])
         if self.complete:
-            return _COMPLETE.pack(usage.VERSION, usage.SUITE, *counts, *tail)
+            return _COMPLETE.pack(*head, *counts, *tail)
         chance = (self.sigma, self.eta, self.grinding_bits)
-        head = (usage.VERSION, usage.SUITE_SPARSE)
         return _SPARSE.pack(*head, *counts, self.k, self.t, *chance, *tail)
 
     def digest(self) -> bytes:
@@ -217,9 +225,10 @@ def decode_plan(data: bytes) -> Plan:
     size = plan_bytes(data)
     if len(data) != size:
         raise DecodeError(f"a plan has {size} bytes, got {len(data)}.")
-    if data[1] == usage.SUITE:
+    suite = usage.SUITES[data[1]]
+    fields = {}
+    if not suite.sparse:
         _, _, n, corrupt, drop, *tail = _COMPLETE.unpack(data)
-        fields = {}
     else:
         _, _, n, corrupt, drop, k, t, sigma, eta, grinding, *tail = _SPARSE.unpack(data)
         names = ("k", "t", "sigma", "eta", "grinding_bits")
@@ -229,7 +238,14 @@ def decode_plan(data: bytes) -> Plan:
         encoder = Encoder(
             clip_norm_l2=clip, value_bits=value_bits, weight_max=weight_max
         )
-        plan = Plan(clients=n, corrupt=corrupt, drop=drop, encoder=encoder, **fields)
+        plan = Plan(
+            clients=n,
+            corrupt=corrupt,
+            drop=drop,
+            encoder=encoder,
+            cipher=suite.cipher,
+            **fields,
+        )
         if plan.encode() != data:
             raise DecodeError("received plan is not in canonical encoding.")
     except ParameterError as error:
@@ -246,7 +262,7 @@ def plan_bytes(start: bytes) -> int:
     if len(start) < 2 or start[0] != usage.VERSION or start[1] not in PLAN_BYTES:
         raise DecodeError(
             f"a plan starts with {start[:2].hex()}, expected version {usage.VERSION} "
-            f"and suite {usage.SUITE} or {usage.SUITE_SPARSE}; use one release "
+            f"and a suite in {min(PLAN_BYTES)}..{max(PLAN_BYTES)}; use one release "
             "everywhere."
         )
     return PLAN_BYTES[start[1]]

@@ -21,6 +21,7 @@ from secagg.feasibility import (
     sparse_demand,
 )
 from secagg.params import ETA, SIGMA, Plan
+from secagg.usage import AES_256_CTR
 
 AUTO: Final = "auto"
 COMPLETE: Final = "complete"
@@ -42,6 +43,7 @@ def plan(
     graph: str = AUTO,
     *,
     encoder: Encoder | None = None,
+    cipher: str = AES_256_CTR,
 ) -> Plan:
     """Derive degree and thresholds from who may collude and who may vanish.
 
@@ -67,6 +69,8 @@ def plan(
             at least halves the neighbours, else complete.
         encoder: Default ``Encoder()``, with a smaller ``weight_max`` where more than
             2^24 clients would not fit its ring.
+        cipher: What masks are drawn with: ``"aes-256-ctr"``, or ``"chacha20"`` where
+            processors lack instructions for AES.
 
     Raises:
         ParameterError: The numbers give no guarantee; the message says which would
@@ -115,6 +119,7 @@ def plan(
         sigma=sigma,
         eta=eta,
         grinding_bits=grinding_bits,
+        cipher=cipher,
     )
 
 

@@ -20,6 +20,7 @@ from secagg.errors import ParameterError
 from secagg.feasibility import MAX_EXPONENT, MIN_HONEST, check_range
 from secagg.keys import PUBLIC_BYTES
 from secagg.params import SIGMA, Plan
+from secagg.usage import CIPHERS, check_cipher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,13 @@ class Policy:
             2^-min_sigma.
         max_clip_norm_l2: Largest clip norm of the encoder.
         max_weight: Largest weight that another client may have.
+        ciphers: What masks may be drawn with.
         roster: Ed25519 public keys by client name; if given, every advertised key must
             be signed by its owner.
 
     Raises:
-        ParameterError: A floor is below 2, a limit limits nothing, or a roster key is
-            malformed or listed twice (caller).
+        ParameterError: A floor is below 2, a limit limits nothing, a cipher is unknown,
+            or a roster key is malformed or listed twice (caller).
     """
 
     min_clients: int = 3
@@ -48,6 +50,7 @@ class Policy:
     min_sigma: int = SIGMA
     max_clip_norm_l2: float = math.inf
     max_weight: int = (1 << 32) - 1
+    ciphers: frozenset[str] = frozenset(CIPHERS)
     roster: Mapping[str, bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class Policy:
                 f"max_weight={self.max_weight} must be an integer of at least 1.",
                 argument="max_weight",
             )
+        self._check_ciphers()
         if self.roster is not None:
             frozen = check_identities("roster", self.roster)
             object.__setattr__(self, "roster", frozen)
@@ -94,6 +98,12 @@ class Policy:
                     "agree on another plan, or lower the floor knowingly.",
                     argument="plan",
                 )
+        if plan.cipher not in self.ciphers:
+            raise ParameterError(
+                f"the plan has cipher={plan.cipher!r}, the policy allows "
+                f"{', '.join(map(repr, sorted(self.ciphers)))}.",
+                argument="plan",
+            )
         encoder = plan.encoder
         if encoder.clip_norm_l2 > self.max_clip_norm_l2:
             raise ParameterError(
@@ -115,6 +125,17 @@ class Policy:
         over ``min_honest`` honest inputs.
         """
         return plan.corrupt + self.min_honest
+
+    def _check_ciphers(self) -> None:
+        if isinstance(self.ciphers, str) or not self.ciphers:
+            raise ParameterError(
+                f"ciphers={self.ciphers!r} must name at least one cipher; pass a set, "
+                f"for example {{{CIPHERS[0]!r}}}.",
+                argument="ciphers",
+            )
+        for cipher in self.ciphers:
+            check_cipher(cipher)
+        object.__setattr__(self, "ciphers", frozenset(self.ciphers))
 
 
 def check_identities(

@@ -2,8 +2,8 @@
 
 The stream of a key is AES-256 in counter mode (NIST SP 800-38A section 6.5) with a
 zero initial counter block over a zero plaintext.  Each key is used for one stream
-only, which is why the counter may start at zero.  Streams are produced block by block
-into one small buffer, so that a mask is added while it is still in cache.
+only, which is why the counter may start at zero.  Masks have streams of their own,
+laid out for speed (``streams``).
 
 ``simulation_rng`` is the only source of simulated randomness in the package; whatever
 it feeds is reproducible and therefore protects nothing.  This module derives no keys
@@ -29,8 +29,8 @@ KEY_BYTES: Final = 32
 Rng: TypeAlias = Callable[[int], bytes]
 """``rng(count)`` returns ``count`` fresh random bytes; default ``os.urandom``."""
 
-_BLOCK_BYTES: Final = 1 << 16  # stays in the second-level cache beside its target
-_ZEROS: Final = bytes(_BLOCK_BYTES)
+_BLOCK_BYTES: Final = 1 << 16
+_ZEROS: Final = memoryview(bytes(_BLOCK_BYTES))
 _SLACK_BYTES: Final = 15  # update_into wants room for one unfinished cipher block
 
 
@@ -55,36 +55,14 @@ def keystream(key: bytes, count: int) -> bytes:
     return _encryptor(key).update(bytes(count))
 
 
-def add_keystream(total: RingVector, key: bytes, sign: int) -> None:
-    """Add (``sign=1``) or subtract (``sign=-1``) the stream of ``key`` in place.
-
-    Element i receives word i of the stream, read little-endian in ``total.dtype``;
-    the arithmetic wraps modulo 2^w.
-
-    Args:
-        total: shape (count,), a little-endian unsigned dtype of 16, 32 or 64 bits.
-        key: 32 bytes, used for no other stream.
-        sign: +1 or -1.
-
-    Raises:
-        ParameterError: The key is not 32 bytes or the sign is neither (caller).
-    """
-    if sign not in (1, -1):
-        raise ParameterError(f"sign={sign} must be 1 or -1.", argument="sign")
-    encryptor = _encryptor(key)
-    buffer = bytearray(_BLOCK_BYTES + _SLACK_BYTES)
-    stream = np.frombuffer(buffer, dtype=total.dtype, count=_words_per_block(total))
-    combine = np.add if sign == 1 else np.subtract
-    for start in range(0, len(total), len(stream)):
-        part = total[start : start + len(stream)]
-        encryptor.update_into(memoryview(_ZEROS)[: part.nbytes], buffer)
-        combine(part, stream[: len(part)], out=part)
-
-
 def keystream_words(key: bytes, count: int, word_bits: int) -> RingVector:
     """Return ``count`` words of ``word_bits`` (16, 32 or 64) from the stream."""
-    words: RingVector = np.zeros(count, dtype=f"<u{word_bits // 8}")
-    add_keystream(words, key, 1)
+    encryptor, itemsize = _encryptor(key), word_bits // 8
+    held = memoryview(bytearray(count * itemsize + _SLACK_BYTES))
+    for start in range(0, count * itemsize, _BLOCK_BYTES):
+        size = min(_BLOCK_BYTES, count * itemsize - start)
+        encryptor.update_into(_ZEROS[:size], held[start : start + size + _SLACK_BYTES])
+    words: RingVector = np.frombuffer(held, dtype=f"<u{itemsize}", count=count)
     return words
 
 
@@ -130,7 +108,3 @@ def _encryptor(key: bytes) -> CipherContext:
             f"a keystream key has {KEY_BYTES} bytes, got {len(key)}.", argument="key"
         )
     return Cipher(AES(key), CTR(bytes(16))).encryptor()
-
-
-def _words_per_block(total: RingVector) -> int:
-    return _BLOCK_BYTES // total.dtype.itemsize

@@ -36,6 +36,7 @@ class Published:
         seed_commitments: H(b_u) of u2.
         share_threshold: Shares that give a secret back.
         graph: Whose masks a client added.
+        cipher: What the masks were drawn with.
     """
 
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Published:
     seed_commitments: Mapping[int, bytes]
     share_threshold: int
     graph: Graph
+    cipher: str
 
 
 def unmask(
@@ -67,11 +69,20 @@ def unmask(
         AbortError: Some client's secret has too few shares or does not match what it
             published; the message names it.
     """
+    masks.remove_all(total, _held_masks(published, u3, shares), cipher=published.cipher)
+
+
+def _held_masks(
+    published: Published,
+    u3: frozenset[int],
+    shares: Mapping[int, Iterable[Share]],
+) -> Iterator[tuple[Secret, int]]:
+    """Recover the key of each mask in the sum, and the sign that it has there."""
     for owner, secret in _recover(published, shares):
         if owner in u3:
-            _remove_own(total, owner, secret, published)
+            yield _own_mask(owner, secret, published), 1
         else:
-            _remove_pairs(total, owner, secret, published, u3)
+            yield from _pair_masks(owner, secret, published, u3)
 
 
 def _recover(
@@ -101,25 +112,18 @@ def _recover(
         yield owner, secret
 
 
-def _remove_own(
-    total: RingVector, owner: int, seed: Secret, published: Published
-) -> None:
+def _own_mask(owner: int, seed: Secret, published: Published) -> Secret:
     commitment = seed_commitment(published.binding.round_id, owner, seed)
     if commitment != published.seed_commitments[owner]:
         raise _bad_dealer(published.names[owner])
-    key = masks.self_key(
+    return masks.self_key(
         seed, owner=owner, binding=published.binding, context=published.context
     )
-    masks.remove_self_mask(total, key)
 
 
-def _remove_pairs(
-    total: RingVector,
-    owner: int,
-    secret: Secret,
-    published: Published,
-    u3: frozenset[int],
-) -> None:
+def _pair_masks(
+    owner: int, secret: Secret, published: Published, u3: frozenset[int]
+) -> Iterator[tuple[Secret, int]]:
     pair = AgreementKey(secret)
     if pair.public != published.mask_publics[owner]:
         raise _bad_dealer(published.names[owner])
@@ -130,7 +134,7 @@ def _remove_pairs(
             binding=published.binding,
             context=published.context,
         )
-        masks.remove_pair_mask(total, survivor=survivor, dropped=owner, key=key)
+        yield key, masks.sign(survivor, owner)
 
 
 def _bad_dealer(name: str) -> AbortError:

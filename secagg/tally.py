@@ -191,6 +191,7 @@ class Tally:
             seed_commitments=self._seed_commitments,
             share_threshold=self._invite.plan.t,
             graph=self._graph,
+            cipher=self._invite.plan.cipher,
         )
         unmask(self._total, published, u3=self.u3, shares=self._revealed)
         decoded = encode.decode_sum(

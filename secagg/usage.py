@@ -1,4 +1,4 @@
-"""Protocol version, cipher suite, and every domain-separation tag, in one place.
+"""Protocol version, cipher suites, and every domain-separation tag, in one place.
 
 A tag names the one purpose for which a hash or a derived key may be used, so that
 no byte string can serve two purposes (RFC 5869 section 3.2 on ``info``).  Nothing
@@ -8,18 +8,43 @@ else in the package writes a tag.  This module derives no keys.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from secagg.errors import ParameterError
 
 VERSION: Final = 2
 """First byte of every message; raised by any change of the wire format."""
 
-SUITE: Final = 1
-"""X25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR, SHA-256, Shamir mod 2^16 + 1."""
+AES_256_CTR: Final = "aes-256-ctr"
+CHACHA20: Final = "chacha20"
+CIPHERS: Final = (AES_256_CTR, CHACHA20)
+"""What masks are drawn with; ``streams`` has the layout of their bytes."""
 
-SUITE_SPARSE: Final = 2
-"""The same primitives on the k-regular graph."""
+
+class Suite(NamedTuple):
+    """What a plan's second byte says: the kind of its graph, and the cipher of masks.
+
+    X25519, HKDF-SHA256, AES-256-GCM, SHA-256 and Shamir mod 2^16 + 1 are the same in
+    all suites.
+    """
+
+    sparse: bool
+    cipher: str
+
+
+SUITES: Final[Mapping[int, Suite]] = MappingProxyType(
+    {
+        1: Suite(sparse=False, cipher=AES_256_CTR),
+        2: Suite(sparse=True, cipher=AES_256_CTR),
+        3: Suite(sparse=False, cipher=CHACHA20),
+        4: Suite(sparse=True, cipher=CHACHA20),
+    }
+)
+SUITE_BYTES: Final[Mapping[Suite, int]] = MappingProxyType(
+    {suite: number for number, suite in SUITES.items()}
+)
 
 DIGEST_BYTES: Final = 32
 
@@ -41,8 +66,22 @@ TAG_SELF_MASK: Final = _PREFIX + b"self-mask"
 TAG_INTEGRITY: Final = _PREFIX + b"integrity-coefficients"
 TAG_SIMULATION: Final = _PREFIX + b"simulation"
 
-
 _LENGTHS: Final = tuple(size.to_bytes(8, "little") for size in range(256))
+
+
+def check_cipher(cipher: str) -> str:
+    """Return the name of a cipher of masks.
+
+    Raises:
+        ParameterError: It is none (caller).
+    """
+    if cipher not in CIPHERS:
+        raise ParameterError(
+            f"cipher={cipher!r} is unknown; use one of "
+            f"{', '.join(map(repr, CIPHERS))}.",
+            argument="cipher",
+        )
+    return cipher
 
 
 def join(tag: bytes, *parts: bytes) -> bytes:

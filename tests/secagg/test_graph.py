@@ -371,13 +371,18 @@ def test_only_neighbours_masks_of_a_dropped_client_are_recovered(monkeypatch):
     from secagg import masks
 
     removed = []
-    honest = masks.remove_pair_mask
+    sign, remove_all = masks.sign, masks.remove_all
 
-    def recording(total, *, survivor, dropped, key):
+    def recorded_sign(survivor, dropped):
         removed.append((survivor, dropped))
-        honest(total, survivor=survivor, dropped=dropped, key=key)
+        return sign(survivor, dropped)
 
-    monkeypatch.setattr(masks, "remove_pair_mask", recording)
+    def recorded(total, held, **kept):
+        with monkeypatch.context() as patch:
+            patch.setattr(masks, "sign", recorded_sign)
+            remove_all(total, list(held), **kept)
+
+    monkeypatch.setattr(masks, "remove_all", recorded)
     network = Network(PLAN, UPDATES)
     server = network.run(
         lambda wire: (

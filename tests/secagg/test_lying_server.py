@@ -116,11 +116,12 @@ class Liar:
             return None
         words = self.where.ring.unpack(upload.packed, self.where.words)
         bound = {"binding": self.binding, "context": CONTEXT}
-        masks.remove_self_mask(words, masks.self_key(seed, owner=VICTIM, **bound))
+        held = [(masks.self_key(seed, owner=VICTIM, **bound), 1)]
         for v, secret in others.items():
             agreed = AgreementKey(secret).agree(self.publics[VICTIM])
             key = masks.pair_key(agreed, pair=(VICTIM, v), **bound)
-            masks.remove_pair_mask(words, survivor=VICTIM, dropped=v, key=key)
+            held.append((key, masks.sign(VICTIM, v)))
+        masks.remove_all(words, held)
         return encode.decode_sum(
             self.plan.encoder, self.where, words, self.round_id + CONTEXT, clients=1
         )

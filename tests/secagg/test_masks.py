@@ -7,6 +7,7 @@ from secagg import masks
 from secagg.keys import AgreementKey, Secret
 from secagg.masks import Binding
 from secagg.ring import Ring
+from secagg.usage import CIPHERS
 
 BINDING = Binding(b"r" * 32, b"k" * 32)
 CONTEXT = b"c" * 32
@@ -90,7 +91,7 @@ def unmasked_sum(contexts):
         own = masks.self_key(AGREED, owner=u, binding=BINDING, context=context)
         words = ring.zeros(length)
         masks.add_masks(words, me=u, own=own, pairs=pairs)
-        masks.remove_self_mask(words, own)
+        masks.remove_all(words, [(own, 1)])
         total += words
     return ring.reduce(total)
 
@@ -107,9 +108,9 @@ def test_masks_of_a_dropped_client_can_be_removed_for_each_survivor():
         words = ring.zeros(20)
         key = masks.pair_key(AGREED, pair=(0, 1), binding=BINDING, context=CONTEXT)
         masks.add_masks(words, me=survivor, own=AGREED, pairs={dropped: key})
-        masks.remove_self_mask(words, AGREED)
+        masks.remove_all(words, [(AGREED, 1)])
         assert words.any()
-        masks.remove_pair_mask(words, survivor=survivor, dropped=dropped, key=key)
+        masks.remove_all(words, [(key, masks.sign(survivor, dropped))])
         assert not words.any()
 
 
@@ -117,3 +118,23 @@ def test_signs_of_a_pair_are_opposite_whoever_they_are():
     for u in range(40):
         for v in range(u):
             assert (masks.sign(u, v), masks.sign(v, u)) == (1, -1)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_masks_come_off_in_batches_and_from_a_generator(cipher, monkeypatch):
+    monkeypatch.setattr(masks, "_BATCH_KEYS", 3)
+    pairs = {v: Secret(bytes([v]) * 32) for v in range(8) if v != 4}
+    words = Ring(26).zeros(33)
+    masks.add_masks(words, me=4, own=AGREED, pairs=pairs, cipher=cipher)
+    held = ((key, masks.sign(4, v)) for v, key in pairs.items())
+    masks.remove_all(words, held, cipher=cipher)
+    assert words.any()
+    masks.remove_all(words, iter([(AGREED, 1)]), cipher=cipher)
+    assert not words.any()
+
+
+def test_a_mask_drawn_with_another_cipher_does_not_come_off():
+    words = Ring(26).zeros(33)
+    masks.add_masks(words, me=0, own=AGREED, pairs={}, cipher=CIPHERS[0])
+    masks.remove_all(words, [(AGREED, 1)], cipher=CIPHERS[1])
+    assert words.any()
