@@ -57,6 +57,27 @@ CASES = [
         "vanish": {"client-0": "share_keys", "client-5": "unmask"},
         "encoder": {"clip_norm_l2": 8.0, "value_bits": 32, "weight_max": 100},
     },
+    {
+        "clients": 4,
+        "corrupt": 1,
+        "drop": 1,
+        "cipher": "chacha20",
+        "length": 6,
+        "seed": 1,
+        "vanish": {"client-2": "masked_input"},
+        "encoder": {"clip_norm_l2": 16.0, "value_bits": 24, "weight_max": 65535},
+    },
+    {
+        "clients": 7,
+        "corrupt": 1,
+        "drop": 2,
+        "graph": "k-regular",
+        "cipher": "chacha20",
+        "length": 5,
+        "seed": 4,
+        "vanish": {"client-2": "masked_input", "client-5": "share_keys"},
+        "encoder": {"clip_norm_l2": 8.0, "value_bits": 20, "weight_max": 50},
+    },
 ]
 
 
@@ -114,6 +135,7 @@ def plan_of(case: dict) -> secagg.Plan:
         corrupt=case["corrupt"],
         drop=case["drop"],
         graph=case.get("graph", "complete"),
+        cipher=case.get("cipher", usage.AES_256_CTR),
         encoder=Encoder(**case["encoder"]),
     )
 
