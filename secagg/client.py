@@ -159,20 +159,16 @@ class Client:
             AbortError: The store knows of a later step of this session.
             StoreError: The store cannot be used; the round is over for this client.
         """
-        try:
-            following = advance(Role.CLIENT, self._state, Event.OFFER)
-        except LocalProtocolError:
-            if self._state is not State.FINISHED:
-                self._state = State.ABORTED
-            self._forget()
-            raise
+        following = self._call(Event.OFFER)
         agreed = self._plan.encoder
         length = self._member.invite.length if self._member else None
         values = encoder.check_vector(agreed, vector, length=length)
         checked_weight = encoder.check_weight(agreed, weight)
-        if not isinstance(context, bytes) or len(context) != usage.DIGEST_BYTES:
+        _check_context(context)
+        if self._member and self._member.prepared_context not in (None, context):
             raise ParameterError(
-                "context must be the 32 bytes of secagg.context(...).",
+                "context is not the one given to prepare(), and its masks serve no "
+                "other; offer under that one, or make a new Client for a new round.",
                 argument="context",
             )
         rounded = encode.quantise(agreed, values, draw(self._rng, KEY_BYTES))
@@ -190,6 +186,35 @@ class Client:
             raise
         self._state = following
         return replies
+
+    def prepare(self, context: bytes) -> None:
+        """Compute this client's masks while its vector is still being trained.
+
+        May be called once, after the server's share delivery and before ``offer``,
+        which then only encodes, adds the masks and packs; the bytes sent are the same.
+        Takes one ring word per parameter until then.  If it runs in a thread of its
+        own, other calls of this client must wait until it returns.
+
+        Args:
+            context: The 32 bytes that ``offer`` will be given; it accepts no others.
+
+        Raises:
+            ParameterError: It is not the result of ``secagg.context`` (caller).
+            LocalProtocolError: The share delivery has not arrived, a vector was offered
+                or masks were prepared before, or the round is over for this client
+                (caller).  As after any illegal call, this client aborts.
+        """
+        try:
+            following = self._call(Event.PREPARE)
+        except LocalProtocolError as error:
+            raise LocalProtocolError(
+                f"prepare() comes after the share delivery, before offer(), and once: "
+                f"{error}"
+            ) from None
+        _check_context(context)
+        if self._member is not None:
+            self._member.prepare(context)
+        self._state = following
 
     def receive(self, data: bytes) -> tuple[bytes, ...]:
         """Take one message of the server and answer it.
@@ -231,6 +256,16 @@ class Client:
         finally:
             if self._state in FINAL_STATES:
                 self._forget()
+
+    def _call(self, event: Event) -> State:
+        """Return the state after a call by the caller; an illegal one ends it all."""
+        try:
+            return advance(Role.CLIENT, self._state, event)
+        except LocalProtocolError:
+            if self._state is not State.FINISHED:
+                self._state = State.ABORTED
+            self._forget()
+            raise
 
     def _handle(
         self, message: ProtocolMessage, before: State
@@ -335,3 +370,11 @@ def _named_step(data: bytes) -> str:
         return str(step_of(data) or "")
     except DecodeError:
         return ""
+
+
+def _check_context(context: bytes) -> None:
+    if not isinstance(context, bytes) or len(context) != usage.DIGEST_BYTES:
+        raise ParameterError(
+            "context must be the 32 bytes of secagg.context(...).",
+            argument="context",
+        )

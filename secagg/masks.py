@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+import numpy as np
+
 from secagg import usage
+from secagg.errors import LocalProtocolError
 from secagg.keys import Secret, derive
 from secagg.ring import RingVector
 from secagg.streams import add_streams
@@ -39,6 +42,38 @@ class Binding:
 
     round_id: bytes
     key_list: bytes
+
+
+class Prepared:
+    """The sum of one client's masks, made before its words are known; used once.
+
+    Attributes:
+        context: What the masks are bound to, beside round and key list.
+    """
+
+    __slots__ = ("_masks", "context")
+
+    def __init__(self, context: bytes, masks: RingVector) -> None:
+        self.context = context
+        self._masks: RingVector | None = masks
+
+    def spend(self, total: RingVector) -> None:
+        """Add the masks to a client's words in place, and overwrite them.
+
+        Raises:
+            LocalProtocolError: They were spent or wiped before (caller): two vectors
+                under one mask give away their difference.
+        """
+        if self._masks is None:
+            raise LocalProtocolError("prepared masks cannot be used a second time.")
+        np.add(total, self._masks, out=total)
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Overwrite and drop the masks."""
+        if self._masks is not None:
+            self._masks.fill(0)
+        self._masks = None
 
 
 def sign(u: int, v: int) -> int:

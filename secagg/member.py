@@ -33,6 +33,7 @@ from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
 from secagg.policy import Policy
 from secagg.prg import Rng, draw
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.ring import RingVector
 from secagg.upload import MaskedInput
 
 
@@ -86,6 +87,7 @@ class Member:
         self._box_secrets: dict[int, Secret] = {}
         self._mask_secrets: dict[int, Secret] = {}
         self._held: dict[int, HeldShares] = {}
+        self._prepared: masks.Prepared | None = None
 
     def __repr__(self) -> str:
         return f"Member(name={self._name!r})"
@@ -180,12 +182,33 @@ class Member:
         self._mask_key.wipe()
         _wipe(self._box_secrets.values())
 
+    @property
+    def prepared_context(self) -> bytes | None:
+        """The context of the prepared masks, if there are any."""
+        return self._prepared.context if self._prepared else None
+
+    def prepare(self, context: bytes) -> None:
+        """Between both halves of step 2: add up all masks, and drop their keys."""
+        summed = self.layout.ring.zeros(self.layout.words)
+        self._mask(summed, context)
+        self._prepared = masks.Prepared(context, summed)
+
     def upload(self, offer: Offer) -> MaskedInput:
-        """Step 2, second half: encode, mask, and drop the keys of all masks."""
+        """Step 2, second half: encode and mask."""
         where, context = self.layout, offer.context
         words = encode.encode(
             where, offer.rounded, offer.weight, self._round_id + context
         )
+        if self._prepared is None:
+            self._mask(words, context)
+        else:
+            self._prepared.spend(words)
+        offer.rounded.fill(0)
+        packed = where.ring.pack(words)
+        return MaskedInput(self._round_id, self._me, context, packed)
+
+    def _mask(self, total: RingVector, context: bytes) -> None:
+        """Add all masks under a context, and drop their keys."""
         own = masks.self_key(
             self._seed, owner=self._me, binding=self._binding, context=context
         )
@@ -196,12 +219,9 @@ class Member:
             for v, agreed in self._mask_secrets.items()
         }
         masks.add_masks(
-            words, me=self._me, own=own, pairs=pairs, cipher=self._plan.cipher
+            total, me=self._me, own=own, pairs=pairs, cipher=self._plan.cipher
         )
-        offer.rounded.fill(0)
         _wipe([self._seed, own, *pairs.values(), *self._mask_secrets.values()])
-        packed = where.ring.pack(words)
-        return MaskedInput(self._round_id, self._me, context, packed)
 
     def unmask(self, request: UnmaskRequest) -> UnmaskShares:
         """Step 3: reveal one share per neighbour.
@@ -236,6 +256,8 @@ class Member:
         self._mask_key.wipe()
         _wipe([self._seed, *self._box_secrets.values(), *self._mask_secrets.values()])
         self._held.clear()
+        if self._prepared is not None:
+            self._prepared.wipe()
 
     def _check_identity(self, keys: PublicKeys) -> None:
         """Check the signature over a peer's keys, if the policy has a roster."""

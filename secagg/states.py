@@ -36,6 +36,7 @@ class State(Enum):
     SHARED = "shares sent"
     SHARED_OFFERED = "shares sent, vector offered"
     READY = "ready to upload"
+    PREPARED = "ready to upload, masks prepared"
     UPLOADED = "masked input sent"
     # Server.
     CREATED = "created"
@@ -63,11 +64,12 @@ class Event(Enum):
     UNMASK_SHARES = "unmask shares"
     # Calls by the caller.
     OFFER = "offer()"
+    PREPARE = "prepare()"
     START = "start()"
     CLOSE = "timeout()"  # also fired when the last expected answer is in
 
 
-LOCAL_EVENTS: Final = frozenset({Event.OFFER, Event.START, Event.CLOSE})
+LOCAL_EVENTS: Final = frozenset({Event.OFFER, Event.PREPARE, Event.START, Event.CLOSE})
 FINAL_STATES: Final = frozenset({State.FINISHED, State.ABORTED})
 
 TRANSITIONS: Final[Mapping[tuple[Role, State, Event], State]] = MappingProxyType(
@@ -82,6 +84,8 @@ TRANSITIONS: Final[Mapping[tuple[Role, State, Event], State]] = MappingProxyType
         (Role.CLIENT, State.SHARED, Event.SHARE_DELIVERY): State.READY,
         (Role.CLIENT, State.SHARED_OFFERED, Event.SHARE_DELIVERY): State.UPLOADED,
         (Role.CLIENT, State.READY, Event.OFFER): State.UPLOADED,
+        (Role.CLIENT, State.READY, Event.PREPARE): State.PREPARED,
+        (Role.CLIENT, State.PREPARED, Event.OFFER): State.UPLOADED,
         (Role.CLIENT, State.UPLOADED, Event.UNMASK_REQUEST): State.FINISHED,
         (Role.SERVER, State.CREATED, Event.START): State.ADVERTISING,
         (Role.SERVER, State.ADVERTISING, Event.ADVERTISE): State.ADVERTISING,
