@@ -1,4 +1,4 @@
-"""A real round, stopped where each client may upload, so that single steps be timed.
+"""A real round, held where each client may upload, so that single steps can be timed.
 
 Every client serves once: what is measured is its `prepare` and its `offer`, which
 encodes, masks, packs and writes the message.
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import secagg
+from secagg import encode
 from secagg.streams import THREADS_VARIABLE
+from secagg.upload import MaskedInput
 
 CLIENTS = 33
 CONTEXT = secagg.context(b"benchmark")
@@ -101,9 +103,9 @@ class Ready:
 
 def upload_bytes_per_parameter(clients: int, length: int) -> float:
     """Return the size of an upload of 16-bit values of weight one, header included."""
-    where = secagg.encode.layout(UNIFORM, clients=clients, length=length)
-    header = 2 + 32 + 2 + 32  # version, tag, round id, sender, context
-    return (where.packed_bytes + header) / length
+    where = encode.layout(UNIFORM, clients=clients, length=length)
+    empty = MaskedInput(bytes(32), 0, CONTEXT, b"").encode()
+    return (where.packed_bytes + len(empty)) / length
 
 
 @contextmanager

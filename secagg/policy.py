@@ -12,7 +12,7 @@ together, and the policy only says how many clients they have to differ by.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -50,7 +50,7 @@ class Policy:
     min_sigma: int = SIGMA
     max_clip_norm_l2: float = math.inf
     max_weight: int = (1 << 32) - 1
-    ciphers: frozenset[str] = frozenset(CIPHERS)
+    ciphers: Set[str] = frozenset(CIPHERS)
     roster: Mapping[str, bytes] | None = None
 
     def __post_init__(self) -> None:
