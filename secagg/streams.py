@@ -32,6 +32,9 @@ from secagg.ring import RingVector
 from secagg.usage import AES_256_CTR, check_cipher
 
 THREADS_VARIABLE: Final = "BLINDSUM_THREADS"
+_AUTO_THREADS: Final = 2
+"""Most threads that are taken unasked.  Each takes the interpreter's lock twice per key
+and segment; how more of them get along has not been measured."""
 _STREAM_BYTES_PER_THREAD: Final = 1 << 25  # 4 ms of work; a thread costs 0.1 ms
 _ZEROS: Final = memoryview(bytes(SEGMENT_BYTES))
 
@@ -56,8 +59,8 @@ def add_streams(
         total: shape (count,), contiguous, little-endian unsigned of 16, 32 or 64 bits.
         keys: 32 bytes each, and +1 or -1.
         cipher: ``"aes-256-ctr"`` or ``"chacha20"``.
-        threads: At least 1; by default ``BLINDSUM_THREADS``, or the cores at hand, but
-            no more than the work is worth (one below 64 MiB of streams).
+        threads: At least 1; by default ``BLINDSUM_THREADS``, or two if there are two
+            cores, but no more than the work is worth (one below 64 MiB of streams).
 
     Raises:
         ParameterError: A key is not 32 bytes, a sign is neither, the cipher is unknown,
@@ -93,7 +96,7 @@ def stream_words(
 
 
 def default_threads() -> int:
-    """Return ``BLINDSUM_THREADS``, or the number of cores this process may use.
+    """Return ``BLINDSUM_THREADS``, or two, or one where this process has one core.
 
     Raises:
         ParameterError: The variable is not a positive integer (caller).
@@ -101,12 +104,12 @@ def default_threads() -> int:
     given = os.environ.get(THREADS_VARIABLE)
     if given is None:
         if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+            return min(_AUTO_THREADS, len(os.sched_getaffinity(0)))
+        return min(_AUTO_THREADS, os.cpu_count() or 1)
     if not (given.isascii() and given.isdecimal() and int(given)):
         raise ParameterError(
             f"{THREADS_VARIABLE}={given!r} must be an integer of at least 1; unset it "
-            "to use every core.",
+            "for a choice by size.",
             argument=THREADS_VARIABLE,
         )
     return int(given)

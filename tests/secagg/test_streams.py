@@ -149,7 +149,7 @@ def test_memory_beside_the_vector_is_constant(cipher):
     add_streams(total, keys, cipher=cipher, threads=2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 3 * SEGMENT_BYTES < total.nbytes / 40
+    assert peak < 3 * SEGMENT_BYTES < total.nbytes / 20
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_threads_follow_the_work_and_the_variable(monkeypatch):
         with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
             default_threads()
     monkeypatch.delenv(streams.THREADS_VARIABLE)
-    assert default_threads() >= 1
+    assert default_threads() in (1, 2)
