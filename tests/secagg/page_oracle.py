@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from Crypto.Cipher import AES
+from Crypto.Cipher import AES, ChaCha20
 from Crypto.PublicKey import ECC
 from Crypto.Signature import eddsa
 
@@ -118,8 +118,8 @@ class Plan:
 
     @classmethod
     def read(cls, raw: bytes) -> "Plan":
-        assert raw[0] == 2 and raw[1] in (1, 2)
-        if raw[1] == 1:
+        assert raw[0] == 2 and raw[1] in (1, 2, 3, 4)
+        if raw[1] in (1, 3):
             n, a, d, *frame = struct.unpack("<HHHdBI", raw[2:])
             graph = (n - 1, n - d - 1, 0, 0, 0)
         else:
@@ -130,6 +130,9 @@ class Plan:
     @property
     def ring_bits(self) -> int:
         return self.value_bits + (self.clients * self.weight_max - 1).bit_length()
+
+    def mask(self, key: bytes, count: int) -> Words:
+        return mask_stream(self.suite, key, count, self.ring_bits)
 
     @property
     def checksums(self) -> int:
@@ -164,7 +167,7 @@ def permutation_rounds(plan: Plan) -> int:
 def neighbourhoods(plan: Plan, round_id: bytes) -> list[list[int]]:
     """Return each client's neighbours, itself excluded, in the order of the roster."""
     n = plan.clients
-    if plan.suite == 1:
+    if plan.suite in (1, 3):
         return [[v for v in range(n) if v != u] for u in range(n)]
     places = [place(client, plan, round_id) for client in range(n)]
     steps = [s for d in range(1, plan.degree // 2 + 1) for s in (d, -d)]
@@ -229,10 +232,31 @@ def box_cipher(secret: bytes, public: bytes, *bound: bytes):
 
 def stream(key: bytes, count: int, bits: int) -> Words:
     """Return the first native words of a key's stream, modulo 2^bits."""
-    size = next(size for size in (2, 4, 8) if 8 * size >= bits)
     cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=bytes(16))
-    data = cipher.encrypt(bytes(size * count))
-    low = (1 << bits) - 1
+    return native(cipher.encrypt(bytes(native_size(bits) * count)), bits)
+
+
+def mask_stream(suite: int, key: bytes, count: int, bits: int) -> Words:
+    """Return the same of a mask's."""
+    wanted = native_size(bits) * count
+    if suite in (3, 4):
+        return native(
+            ChaCha20.new(key=key, nonce=bytes(12)).encrypt(bytes(wanted)), bits
+        )
+    data = b""
+    for segment in range(-(-wanted // 2**18)):
+        block = segment.to_bytes(12, "big") + (2).to_bytes(4, "big")
+        cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=block)
+        data += cipher.encrypt(bytes(2**18))
+    return native(data[:wanted], bits)
+
+
+def native_size(bits: int) -> int:
+    return next(size for size in (2, 4, 8) if 8 * size >= bits)
+
+
+def native(data: bytes, bits: int) -> Words:
+    size, low = native_size(bits), (1 << bits) - 1
     return [value_of(data[i : i + size]) & low for i in range(0, len(data), size)]
 
 
@@ -473,12 +497,12 @@ class Client:
         bits, bound = self.plan.ring_bits, (self.round_id, self.keys_hash, self.context)
         words = [value % (1 << bits) for value in self.values]
         words += checksums(words, self.plan, self.round_id, self.context)
-        own = stream(self_key(self.b, self.me, *bound), len(words), bits)
+        own = self.plan.mask(self_key(self.b, self.me, *bound), len(words))
         words = added(words, own, 1, bits)
         for v in sealed:
             pair = (self.me, v)
             key = pair_key(self.mask_secret, self.keys[v].mask, pair, *bound)
-            words = added(words, stream(key, len(words), bits), sign(*pair), bits)
+            words = added(words, self.plan.mask(key, len(words)), sign(*pair), bits)
         head = number(self.me, 2) + self.context
         return message(MASKED, self.round_id, head, packed(words, bits))
 
@@ -542,7 +566,7 @@ class Server:
         self.keys = {index: Keys.read(body) for index, body in bodies.items()}
         whole = key_list(self.round_id, self.keys)
         self.keys_hash = H("key-list", whole)
-        if self.plan.suite == 1:
+        if self.plan.suite in (1, 3):
             return dict.fromkeys(self.keys, whole)
         return {index: self.neighbour_keys(index) for index in self.keys}
 
@@ -610,7 +634,7 @@ class Server:
             enough = dict(list(held.items())[: self.plan.threshold])
             assert len(enough) == self.plan.threshold, "too few shares"
             for sign_, key in self.open_masks(owner, secret_from(enough)):
-                words = added(words, stream(key, len(words), bits), -sign_, bits)
+                words = added(words, self.plan.mask(key, len(words)), -sign_, bits)
         *vector, weight = words[: self.length + 1]
         context = next(iter(self.contexts.values()))
         whole = checksums([*vector, weight], self.plan, self.round_id, context)
