@@ -58,6 +58,8 @@ CLIENT_ROWS = """
     ADVERTISED          OFFER           ADVERTISED_OFFERED
     SHARED              OFFER           SHARED_OFFERED
     READY               OFFER           UPLOADED
+    READY               PREPARE         PREPARED
+    PREPARED            OFFER           UPLOADED
 """
 SERVER_ROWS = """
     CREATED      START          ADVERTISING
