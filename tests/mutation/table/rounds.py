@@ -237,14 +237,18 @@ MUTANTS = (
     mutant(
         "upload-not-masked",
         Bug.CHECK,
-        ("member.py", "masks.add_masks(words,", "masks.add_masks(words.copy(),"),
+        (
+            "member.py",
+            "self._mask(words, context)",
+            "self._mask(words.copy(), context)",
+        ),
         "round",
         "the server reads every vector",
     ),
     mutant(
         "upload-without-pairwise-masks",
         Bug.CHECK,
-        ("member.py", "own=own, pairs=pairs)", "own=own, pairs={})"),
+        ("member.py", "own=own, pairs=pairs,", "own=own, pairs={},"),
         "round client_server",
         "whoever opens a client's own mask reads its vector",
     ),
