@@ -168,15 +168,20 @@ class Client:
             raise
         agreed = self._plan.encoder
         length = self._member.invite.length if self._member else None
-        values = encoder.check_vector(agreed, vector, length=length)
+        given = encoder.check_form(vector, length=length)
         checked_weight = encoder.check_weight(agreed, weight)
         if not isinstance(context, bytes) or len(context) != usage.DIGEST_BYTES:
             raise ParameterError(
                 "context must be the 32 bytes of secagg.context(...).",
                 argument="context",
             )
-        rounded = encode.quantise(agreed, values, draw(self._rng, KEY_BYTES))
-        self._offer = Offer(rounded, checked_weight, context)
+        clients, length = self._plan.clients, given.size
+        where = encode.layout(agreed, clients=clients, length=length)
+        key = draw(self._rng, KEY_BYTES)
+        words = encode.encode(
+            agreed, where, given, checked_weight, context=context, key=key
+        )
+        self._offer = Offer(length, words, context)
         self._context = context
         if self._member is None or following is not State.UPLOADED:
             self._state = following
@@ -273,10 +278,10 @@ class Client:
             raise RemoteProtocolError("the server proposes a plan other than agreed.")
         if self._me not in invite.roster:
             raise RemoteProtocolError(f"the roster does not list {self._me!r}.")
-        if self._offer and len(self._offer.rounded) != invite.length:
+        if self._offer and self._offer.length != invite.length:
             raise RemoteProtocolError(
                 f"the round sums {invite.length} values, the vector offered has "
-                f"{len(self._offer.rounded)}."
+                f"{self._offer.length}."
             )
         if self._policy.roster is not None:
             for name in invite.roster:

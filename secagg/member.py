@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from secagg import encode, masks
 from secagg.boxes import HeldShares, Route, ShareKind, deal_boxes, open_box
 from secagg.boxes import seed_commitment as commit_to_seed
@@ -33,15 +30,16 @@ from secagg.keys import SECRET_BYTES, AgreementKey, IdentityKey, Secret, verify
 from secagg.policy import Policy
 from secagg.prg import Rng, draw
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.ring import RingVector
 from secagg.upload import MaskedInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What the caller wants in the sum."""
+    """What the caller wants in the sum: words from ``encode``, not yet sealed."""
 
-    rounded: NDArray[np.int64] = field(repr=False)
-    weight: int = field(repr=False)
+    length: int
+    words: RingVector = field(repr=False)
     context: bytes = field(repr=False)
 
 
@@ -182,10 +180,8 @@ class Member:
 
     def upload(self, offer: Offer) -> MaskedInput:
         """Step 2, second half: encode, mask, and drop the keys of all masks."""
-        where, context = self.layout, offer.context
-        words = encode.encode(
-            where, offer.rounded, offer.weight, self._round_id + context
-        )
+        where, words, context = self.layout, offer.words, offer.context
+        encode.seal(where, words, self._round_id, context)
         own = masks.self_key(
             self._seed, owner=self._me, binding=self._binding, context=context
         )
@@ -195,8 +191,7 @@ class Member:
             )
             for v, agreed in self._mask_secrets.items()
         }
-        masks.add_masks(words, me=self._me, own=own, pairs=pairs)
-        offer.rounded.fill(0)
+        masks.add_masks(words, me=self._me, own=own, pairs=pairs)  # over the input
         _wipe([self._seed, own, *pairs.values(), *self._mask_secrets.values()])
         packed = where.ring.pack(words)
         return MaskedInput(self._round_id, self._me, context, packed)

@@ -197,7 +197,8 @@ class Tally:
             encoder,
             self._where,
             self._total,
-            self._round_id + context,
+            self._round_id,
+            context,
             clients=len(self.u3),
         )
         return Outcome(
@@ -205,7 +206,7 @@ class Tally:
             mean_float64=decoded.mean,
             weight=decoded.weight,
             survivors=frozenset(self._invite.roster[index] for index in self.u3),
-            max_error=encoder.max_error,
+            max_error=decoded.max_error,
         )
 
     def forget(self) -> None:

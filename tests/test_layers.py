@@ -20,7 +20,8 @@ FORBIDDEN = {
 }
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
-    "errors usage ring prg keys shamir encoder encode schema masks boxes tails degree "
+    "errors usage ring prg rounding rotation precision keys shamir encoder encode "
+    "schema masks boxes tails degree "
     "feasibility params planning permutation graph policy rowspace "
     "monitor wire invite journal keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "

@@ -122,7 +122,7 @@ class Liar:
             key = masks.pair_key(agreed, pair=(VICTIM, v), **bound)
             masks.remove_pair_mask(words, survivor=VICTIM, dropped=v, key=key)
         return encode.decode_sum(
-            self.plan.encoder, self.where, words, self.round_id + CONTEXT, clients=1
+            self.plan.encoder, self.where, words, self.round_id, CONTEXT, clients=1
         )
 
 
