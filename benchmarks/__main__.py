@@ -7,18 +7,23 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import faults, private, simulate
+from benchmarks import encode, faults, private, simulate
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
 TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
+    "encode": encode.measure,
     "faults": lambda quick, _: faults.measure(quick),
     "private": lambda quick, _: private.measure(quick),
     "round": round_.measure,
     "simulate": simulate.measure,
 }
-PEERS = {"round": round_.PEERS, "simulate": tuple(simulate.PEERS)}
+PEERS = {
+    "encode": encode.PEERS,
+    "round": round_.PEERS,
+    "simulate": tuple(simulate.PEERS),
+}
 
 
 def main() -> int:
