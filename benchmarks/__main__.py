@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import faults, mask, private, simulate
+from benchmarks import encode, faults, mask, private, simulate
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
 TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
+    "encode": encode.measure,
     "faults": lambda quick, _: faults.measure(quick),
     "mask": mask.measure,
     "private": lambda quick, _: private.measure(quick),
@@ -20,6 +21,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "simulate": simulate.measure,
 }
 PEERS = {
+    "encode": encode.PEERS,
     "mask": mask.PEERS,
     "round": round_.PEERS,
     "simulate": tuple(simulate.PEERS),

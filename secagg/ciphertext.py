@@ -19,17 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.encode import Layout, layout
-from secagg.encoder import Encoder, check_integer
+from secagg.encode import Layout, in_units, layout
+from secagg.encoder import ENCODER_BYTES, Encoder, check_integer, decode_encoder
 from secagg.errors import DecodeError, ParameterError
 from secagg.invite import Step
 from secagg.ring import Ring
 from secagg.wire import HEADER_BYTES, Reader, check_size, header, split_header
 
 POLY_DEGREE: Final = 4096  # N, coefficients of a polynomial
-_FRAME = struct.Struct("<dBIII")
+_FRAME = struct.Struct("<II")  # behind the encoder
 _COUNT = struct.Struct("<I")
-_PACKED_AT: Final = HEADER_BYTES + usage.DIGEST_BYTES + _FRAME.size + _COUNT.size
+_PACKED_AT: Final = (
+    HEADER_BYTES + usage.DIGEST_BYTES + ENCODER_BYTES + _FRAME.size + _COUNT.size
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,7 @@ class Frame:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        clip, weight_max = self.encoder.clip_norm_l2, self.encoder.weight_max
-        bits = self.encoder.value_bits
-        return _FRAME.pack(clip, bits, weight_max, self.clients, self.length)
+        return self.encoder.encode() + _FRAME.pack(self.clients, self.length)
 
     @classmethod
     def read(cls, reader: Reader) -> Frame:
@@ -154,10 +154,9 @@ class Frame:
         Raises:
             DecodeError: It is not the encoding of a valid frame (peer).
         """
-        fields = _FRAME.unpack(reader.take(_FRAME.size))
-        clip, bits, weight_max, clients, length = fields
+        encoder = decode_encoder(reader.take(ENCODER_BYTES))
+        clients, length = _FRAME.unpack(reader.take(_FRAME.size))
         try:
-            encoder = Encoder(clip_norm_l2=clip, value_bits=bits, weight_max=weight_max)
             return cls(encoder, clients, length)
         except ParameterError as error:
             raise DecodeError(
@@ -228,7 +227,7 @@ class EncryptedInput(_Ciphertexts):
     def legible(self) -> NDArray[np.float64]:
         """Read it as an unprotected vector, which is all one can do without the key.
 
-        c0 is spread over the ring's range and divided by the scale, as if the key were
+        c0 is spread over the ring's range and brought to units, as if the key were
         zero; it is uniform, and says nothing of the input to whoever lacks the key.
 
         Returns:
@@ -237,7 +236,8 @@ class EncryptedInput(_Ciphertexts):
         prime, where = self.frame.moduli.primes[0], self.frame.where
         words = self.residues()[0, : where.length].astype(np.int64)
         centred = np.where(words > prime // 2, words - prime, words)
-        return centred * (2.0**where.ring.bits / prime / self.frame.encoder.scale)
+        spread = centred * (2.0**where.ring.bits / prime)
+        return in_units(self.frame.encoder, spread, self.context)
 
 
 class EncryptedTotal(_Ciphertexts):

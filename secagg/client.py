@@ -30,6 +30,7 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
+    SecaggError,
     StoreError,
     without_frames,
 )
@@ -162,7 +163,7 @@ class Client:
         following = self._call(Event.OFFER)
         agreed = self._plan.encoder
         length = self._member.invite.length if self._member else None
-        values = encoder.check_vector(agreed, vector, length=length)
+        given = encoder.check_form(vector, length=length)
         checked_weight = encoder.check_weight(agreed, weight)
         _check_context(context)
         if self._member and self._member.prepared_context not in (None, context):
@@ -171,8 +172,13 @@ class Client:
                 "other; offer under that one, or make a new Client for a new round.",
                 argument="context",
             )
-        rounded = encode.quantise(agreed, values, draw(self._rng, KEY_BYTES))
-        self._offer = Offer(rounded, checked_weight, context)
+        clients, length = self._plan.clients, given.size
+        where = encode.layout(agreed, clients=clients, length=length)
+        key = draw(self._rng, KEY_BYTES)
+        words = encode.encode(
+            agreed, where, given, checked_weight, context=context, key=key
+        )
+        self._offer = Offer(length, words, context)
         self._context = context
         if self._member is None or following is not State.UPLOADED:
             self._state = following
@@ -180,8 +186,9 @@ class Client:
         self._state = State.ABORTED  # unless all goes well
         try:
             replies = self._upload(self._member)
-        except (AbortError, StoreError) as error:
-            self._fault = _reason(error)
+        except SecaggError as error:
+            if isinstance(error, AbortError | StoreError):
+                self._fault = _reason(error)
             self._forget()
             raise
         self._state = following
@@ -308,10 +315,10 @@ class Client:
             raise RemoteProtocolError("the server proposes a plan other than agreed.")
         if self._me not in invite.roster:
             raise RemoteProtocolError(f"the roster does not list {self._me!r}.")
-        if self._offer and len(self._offer.rounded) != invite.length:
+        if self._offer and self._offer.length != invite.length:
             raise RemoteProtocolError(
                 f"the round sums {invite.length} values, the vector offered has "
-                f"{len(self._offer.rounded)}."
+                f"{self._offer.length}."
             )
         if self._policy.roster is not None:
             for name in invite.roster:
@@ -332,7 +339,9 @@ class Client:
         offer, self._offer = self._offer, None
         if offer is None:
             return ()
-        replies = (member.upload(offer).encode(),)
+        message = member.upload(offer)
+        del offer  # its words, which are as large as the message
+        replies = (message.encode(),)
         self._record(member.invite.session, Step.MASKED_INPUT)
         return replies
 

@@ -2,40 +2,49 @@
 
 A client's vector v, checked by ``encoder``, becomes
 
-    q = floor(v scale) + Bernoulli(fraction)     unbiased, |q| <= 2^(value_bits-1) - 1
+    y = R v                   a public rotation (``rotation``), if the encoder rotates
+    q = round(y scale)        up or down by chance (``rounding``), |q| <= linf_bound
     words = [w q_1, ..., w q_m, w, c_1, ..., c_k]     modulo 2^r
 
-with an integer weight w, and k >= 64 / r checksum words c_j = sum of a_ji words_i over
-values and weight.  The coefficients a are public and equal for all clients, so the
+with an integer weight w, and k >= 64 / r checksum words c_j = sum of a_(i+j) words_i
+over values and weight.  The coefficients a are public and equal for all clients, so the
 checksums of a sum are the sums of the checksums.  The ring is wide enough for n clients
 of the largest weight, hence the sum never wraps and the weighted mean is exact up to
-rounding.  Rounding follows Bonawitz et al., arXiv 1912.00131, section 3, in integers
-from a keystream rather than in floats.
+rounding.  A block of values is checked, rounded and weighted while it is in cache, so
+what is encoded is what was checked, whatever becomes of the caller's array meanwhile.
 
 The checksums detect a *wrong unmasking* (every word is then uniform, and it passes with
 probability 2^-64).  They are no authentication: they do not detect a client or server
 who lies on purpose, and a bit flipped on the way passes the more easily the higher it
-stands in its word (the top bit of r with probability 2^-k), which is for the transport
-to exclude.  This module does not clip, rotate or add noise.
+stands in its word (bit h of r with probability 2^-(k (r - h)); the forms are rows of a
+Toeplitz matrix, which modulo 2 are independent on any error), which is for the
+transport to exclude.  This module adds no noise, and clips only what the rotation made
+larger than it does but for a stated probability.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.encoder import Encoder, check_integer
+from secagg.encoder import Encoder, NormCheck, check_integer
 from secagg.errors import IntegrityError
-from secagg.prg import KEY_BYTES, keystream_words
+from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
+from secagg.rotation import Rotation
+from secagg.rounding import BLOCK, Rounding
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
-_DRAW_BITS: Final = 53  # the fraction of a float64 is exact in so many bits
+_SUM_BYTES: Final = 1 << 16
+
+
+MeanType: TypeAlias = type[np.float32] | type[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,11 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A weighted mean and its total weight."""
+    """A weighted mean, its total weight, and the bound on its error."""
 
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float32] | NDArray[np.float64]
     weight: int
+    max_error: float
 
 
 def layout(encoder: Encoder, *, clients: int, length: int) -> Layout:
@@ -75,77 +85,183 @@ def layout(encoder: Encoder, *, clients: int, length: int) -> Layout:
     return Layout(Ring(encoder.ring_bits(clients)), checked)
 
 
-def quantise(
-    encoder: Encoder, values: NDArray[np.float64], key: bytes
-) -> NDArray[np.int64]:
-    """Round stochastically: E[q] = v scale to within 2^-53, |q| <= ``linf_bound``.
-
-    Args:
-        encoder: States the scale.
-        values: shape (length,), as returned by ``check_vector``.
-        key: 32 fresh random bytes; the rounding draws are their keystream.
-    """
-    scaled = values * encoder.scale
-    below = np.floor(scaled)
-    chance = ((scaled - below) * 2.0**_DRAW_BITS).astype(np.uint64)  # 0..2^53
-    draws = keystream_words(key, len(values), 64) >> np.uint64(64 - _DRAW_BITS)
-    return below.astype(np.int64) + (draws < chance)
-
-
+@np.errstate(over="ignore")  # of squares, which the check of the norm notices
 def encode(
-    where: Layout, rounded: NDArray[np.int64], weight: int, binding: bytes
+    encoder: Encoder,
+    where: Layout,
+    vector: NDArray[np.floating],
+    weight: int,
+    *,
+    context: bytes,
+    key: bytes,
 ) -> RingVector:
-    """Return the words of one client: weighted values, weight, checksums.
+    """Return the words of one client but for the checksums, which are zero.
 
     Args:
+        encoder: States scale and largest norm.
         where: Layout of the round.
-        rounded: shape (length,), from ``quantise``.
+        vector: shape (where.length,), from ``check_form``; it is not modified.
         weight: From ``check_weight``.
-        binding: Digest of round and context; equal for all clients of one sum.
+        context: Equal for all clients of one sum; gives the rotation.
+        key: 32 fresh random bytes; the rounding draws are their keystream.
 
     Returns:
-        shape (where.words,), dtype ``where.ring.dtype``.
+        shape (where.words,), dtype ``where.ring.dtype``; ``seal`` completes it.
+
+    Raises:
+        ParameterError: A value is not finite, or the norm is too large (caller).
     """
+    numbers = encoder.at(where.length)
     words = where.ring.zeros(where.words)
-    words[: where.length] = where.ring.from_signed(rounded * np.int64(weight))
+    rounding = Rounding(key, encoder.value_bits)
+    factor, multiplier = numbers.scale, weight
+    if encoder.prescale:
+        factor, multiplier = factor * weight / encoder.weight_max, 1
+    norm = NormCheck(encoder)
+    source = vector
+    if numbers.rotated:
+        source = _rotated(encoder, vector, norm, context)
+    most = numbers.linf_bound - 0.5
+    scratch = np.empty(min(BLOCK, where.length), dtype="<f8")
+    for part in _blocks(where.length, BLOCK):
+        block = scratch[: part.stop - part.start]
+        np.copyto(block, source[part])
+        if not numbers.rotated:
+            norm.add(block)
+        np.multiply(block, factor, out=block)
+        if numbers.rotated:
+            np.clip(block, -most, most, out=block)
+        rounding.into(block, words[part])
+        if multiplier != 1:
+            words[part] *= words.dtype.type(multiplier)
     words[where.length] = weight
-    words[where.length + 1 :] = _checksums(where, words, binding)
     return words
 
 
+def seal(where: Layout, words: RingVector, round_id: bytes, context: bytes) -> None:
+    """Write the checksums behind values and weight.
+
+    Args:
+        where: Layout of the round.
+        words: From ``encode``; modified.
+        round_id: Digest of the round; like the context, equal for all of one sum.
+        context: The one that was encoded under.
+    """
+    words[where.length + 1 :] = _checksums(where, words, round_id + context)
+
+
 def decode_sum(
-    encoder: Encoder, where: Layout, words: RingVector, binding: bytes, *, clients: int
+    encoder: Encoder,
+    where: Layout,
+    words: RingVector,
+    round_id: bytes,
+    context: bytes,
+    *,
+    clients: int,
+    dtype: MeanType = np.float64,
 ) -> Decoded:
     """Read the weighted mean from the unmasked sum over ``clients`` clients.
+
+    It is computed in float64; only where nothing was rotated can it be rounded to
+    float32 piece by piece, and 8 bytes a value be saved.
 
     Raises:
         IntegrityError: A checksum, the weight or a value is impossible for such a sum
             (nobody can be named).
     """
     claimed = where.ring.reduce(words[where.length + 1 :])
-    actual = where.ring.reduce(_checksums(where, words, binding))
+    actual = where.ring.reduce(_checksums(where, words, round_id + context))
     weight = int(where.ring.reduce(words[where.length : where.length + 1])[0])
-    totals = where.ring.center(words[: where.length])
     if (
         not np.array_equal(claimed, actual)
         or not clients <= weight <= clients * encoder.weight_max
-        or max(int(totals.max()), -int(totals.min())) > weight * encoder.linf_bound
     ):
-        raise IntegrityError(
-            "the unmasked vector is not a sum of encoded inputs, so nothing is "
-            "released; check that all clients offered under one context.",
-            step="unmask",
-        )
-    mean = totals.astype(np.float64) / (encoder.scale * weight)
-    return Decoded(mean, weight)
+        raise _impossible()
+    bound, divisor = encoder.linf_bound * weight, float(weight)
+    if encoder.prescale:  # each client's values were scaled, then rounded up at most
+        bound = bound // encoder.weight_max + clients
+        divisor /= encoder.weight_max
+    numbers = encoder.at(where.length, mean_weight=weight / clients)
+    mean: NDArray[Any] = np.empty(
+        where.length, dtype=np.float64 if numbers.rotated else dtype
+    )
+    for part in _blocks(where.length, BLOCK):
+        totals = where.ring.center(words[part])
+        if max(int(totals.max()), -int(totals.min())) > bound:
+            raise _impossible()
+        steps = totals / divisor
+        mean[part] = steps if numbers.rotated else steps / numbers.scale
+    if numbers.rotated:
+        turned = mean.astype(np.float64, copy=False)
+        mean = in_units(encoder, turned, context).astype(dtype, copy=False)
+    return Decoded(mean, weight, numbers.max_error)
+
+
+def in_units(
+    encoder: Encoder, steps: NDArray[np.float64], context: bytes
+) -> NDArray[np.float64]:
+    """Turn steps of the encoder into units of the input, in place; undo the rotation.
+
+    Args:
+        encoder: States the scale.
+        steps: shape (length,); overwritten and returned.
+        context: The one that was encoded under.
+    """
+    numbers = encoder.at(len(steps))
+    np.divide(steps, numbers.scale, out=steps)
+    if numbers.rotated:
+        rotation_of(encoder, len(steps), context).undo(steps)
+    return steps
+
+
+def _rotated(
+    encoder: Encoder, vector: NDArray[np.floating], norm: NormCheck, context: bytes
+) -> NDArray[np.float32]:
+    """Return the vector rotated, in float32, once its norm was checked."""
+    turned = np.empty(len(vector), dtype=np.float32)
+    rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
+    return turned
+
+
+def rotation_of(encoder: Encoder, length: int, context: bytes) -> Rotation:
+    """Return the rotation that all clients of one sum share."""
+    size = length.to_bytes(8, "little")
+    seed = usage.digest(usage.TAG_ROTATION, context, encoder.encode(), size)
+    return Rotation(length, seed)
+
+
+def _impossible() -> IntegrityError:
+    return IntegrityError(
+        "the unmasked vector is not a sum of encoded inputs, so nothing is "
+        "released; check that all clients offered under one context.",
+        step="unmask",
+    )
 
 
 def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
-    """Return k public linear forms of values and weight, modulo 2^w."""
-    covered = words[: where.length + 1]
-    sums = where.ring.zeros(where.integrity)
-    for j in range(where.integrity):
-        key = usage.digest(usage.TAG_INTEGRITY, binding, j.to_bytes(4, "little"))
-        row = keystream_words(key[:KEY_BYTES], len(covered), where.ring.word)
-        sums[j] = np.dot(row, covered)  # unsigned, wraps modulo 2^w
-    return sums
+    """Return k public linear forms of values and weight, modulo 2^w.
+
+    Form j has the coefficients a_j, a_(j+1), ...: the rows of a Toeplitz matrix.  For
+    an error e, let i be the last index at which e / 2^h is odd, with 2^h dividing all
+    of e.  Modulo 2, form j holds a_(i+j) and otherwise only earlier a's, so the forms
+    of e / 2^h are independent and uniform, as if each had coefficients of its own.
+    """
+    more, word = where.integrity - 1, where.ring.word
+    size = 8 * _SUM_BYTES // word
+    stream = Keystream(usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES])
+    row = np.empty(size + more, dtype=words.dtype)
+    row[size:] = stream.take(more, word)
+    product = np.empty(size, dtype=words.dtype)
+    sums = [0] * where.integrity
+    for part in _blocks(where.length + 1, size):
+        count = part.stop - part.start
+        row[:more] = row[size:].copy()
+        row[more : more + count] = stream.take(count, word)
+        for j in range(where.integrity):
+            np.multiply(words[part], row[j : j + count], out=product[:count])
+            sums[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
+    return np.array([total % (1 << word) for total in sums], dtype=words.dtype)
+
+
+def _blocks(length: int, size: int) -> Iterator[slice]:
+    return (slice(i, min(i + size, length)) for i in range(0, length, size))

@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from secagg import encode, masks
 from secagg.boxes import HeldShares, Route, ShareKind, deal_boxes, open_box
 from secagg.boxes import seed_commitment as commit_to_seed
@@ -39,10 +36,10 @@ from secagg.upload import MaskedInput
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What the caller wants in the sum."""
+    """What the caller wants in the sum: words from ``encode``, not yet sealed."""
 
-    rounded: NDArray[np.int64] = field(repr=False)
-    weight: int = field(repr=False)
+    length: int
+    words: RingVector = field(repr=False)
     context: bytes = field(repr=False)
 
 
@@ -194,17 +191,14 @@ class Member:
         self._prepared = masks.Prepared(context, summed)
 
     def upload(self, offer: Offer) -> MaskedInput:
-        """Step 2, second half: encode and mask."""
-        where, context = self.layout, offer.context
-        words = encode.encode(
-            where, offer.rounded, offer.weight, self._round_id + context
-        )
+        """Step 2, second half: put in what the round adds, and mask."""
+        where, words, context = self.layout, offer.words, offer.context
+        encode.seal(where, words, self._round_id, context)
         if self._prepared is None:
-            self._mask(words, context)
+            self._mask(words, context)  # over the input
         else:
             self._prepared.spend(words)
-        offer.rounded.fill(0)
-        packed = where.ring.pack(words)
+        packed = where.ring.pack_view(words)
         return MaskedInput(self._round_id, self._me, context, packed)
 
     def _mask(self, total: RingVector, context: bytes) -> None:

@@ -30,7 +30,7 @@ from typing import Final
 
 from secagg import usage
 from secagg.degree import Demand
-from secagg.encoder import Encoder
+from secagg.encoder import ENCODER_BYTES, Encoder, decode_encoder
 from secagg.errors import DecodeError, ParameterError
 from secagg.feasibility import (
     SEMI_HONEST,
@@ -43,10 +43,10 @@ from secagg.feasibility import (
 
 SIGMA: Final = 40
 ETA: Final = 30
-_COMPLETE = struct.Struct("<BBHHHdBI")
-_SPARSE = struct.Struct("<BBIIIHHBBBdBI")
+_COMPLETE = struct.Struct("<BBHHH")  # the encoder's own bytes come last
+_SPARSE = struct.Struct("<BBIIIHHBBB")
 PLAN_BYTES: Final = {
-    number: (_SPARSE if suite.sparse else _COMPLETE).size
+    number: (_SPARSE if suite.sparse else _COMPLETE).size + ENCODER_BYTES
     for number, suite in usage.SUITES.items()
 }
 
@@ -156,15 +156,14 @@ class Plan:
             ParameterError: No round runs under this plan (caller).
         """
         self.require_runnable()
-        encoder = self.encoder
-        tail = (float(encoder.clip_norm_l2), encoder.value_bits, encoder.weight_max)
+        tail = self.encoder.encode()
         counts = (self.clients, self.corrupt, self.drop)
         suite = usage.Suite(sparse=not self.complete, cipher=self.cipher)
         head = (usage.VERSION, usage.SUITE_BYTES[suite])
         if self.complete:
-            return _COMPLETE.pack(*head, *counts, *tail)
+            return _COMPLETE.pack(*head, *counts) + tail
         chance = (self.sigma, self.eta, self.grinding_bits)
-        return _SPARSE.pack(*head, *counts, self.k, self.t, *chance, *tail)
+        return _SPARSE.pack(*head, *counts, self.k, self.t, *chance) + tail
 
     def digest(self) -> bytes:
         """Hash the canonical bytes."""
@@ -225,19 +224,17 @@ def decode_plan(data: bytes) -> Plan:
     size = plan_bytes(data)
     if len(data) != size:
         raise DecodeError(f"a plan has {size} bytes, got {len(data)}.")
+    head, tail = data[:-ENCODER_BYTES], data[-ENCODER_BYTES:]
     suite = usage.SUITES[data[1]]
     fields = {}
     if not suite.sparse:
-        _, _, n, corrupt, drop, *tail = _COMPLETE.unpack(data)
+        _, _, n, corrupt, drop = _COMPLETE.unpack(head)
     else:
-        _, _, n, corrupt, drop, k, t, sigma, eta, grinding, *tail = _SPARSE.unpack(data)
+        _, _, n, corrupt, drop, k, t, sigma, eta, grinding = _SPARSE.unpack(head)
         names = ("k", "t", "sigma", "eta", "grinding_bits")
         fields = dict(zip(names, (k, t, sigma, eta, grinding), strict=True))
-    clip, value_bits, weight_max = tail
+    encoder = decode_encoder(tail)
     try:
-        encoder = Encoder(
-            clip_norm_l2=clip, value_bits=value_bits, weight_max=weight_max
-        )
         plan = Plan(
             clients=n,
             corrupt=corrupt,

@@ -31,6 +31,7 @@ Rng: TypeAlias = Callable[[int], bytes]
 
 _BLOCK_BYTES: Final = 1 << 16
 _ZEROS: Final = memoryview(bytes(_BLOCK_BYTES))
+_WORDS: Final = {bits: np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)}
 _SLACK_BYTES: Final = 15  # update_into wants room for one unfinished cipher block
 
 
@@ -64,6 +65,38 @@ def keystream_words(key: bytes, count: int, word_bits: int) -> RingVector:
         encryptor.update_into(_ZEROS[:size], held[start : start + size + _SLACK_BYTES])
     words: RingVector = np.frombuffer(held, dtype=f"<u{itemsize}", count=count)
     return words
+
+
+class Keystream:
+    """The stream of a key, taken piece by piece; for draws and public coefficients.
+
+    Args:
+        key: 32 bytes, used for no other stream.
+        most_bytes: Largest piece.
+
+    Raises:
+        ParameterError: The key is not 32 bytes (caller).
+    """
+
+    def __init__(self, key: bytes, most_bytes: int = _BLOCK_BYTES) -> None:
+        self._encryptor = _encryptor(key)
+        self._buffer = bytearray(most_bytes + _SLACK_BYTES)
+        self._octets = np.frombuffer(self._buffer, dtype=np.uint8)
+        self._zeros = memoryview(bytes(most_bytes))
+
+    def take(self, count: int, word_bits: int) -> RingVector:
+        """Return the next ``count`` words of 8, 16, 32 or 64 bits.
+
+        Args:
+            count: Words, ``most_bytes`` at most in all.
+            word_bits: Bits of a word, read little-endian.
+
+        Returns:
+            shape (count,); valid until the next call, which overwrites it.
+        """
+        size = count * word_bits // 8
+        self._encryptor.update_into(self._zeros[:size], self._buffer)
+        return self._octets[:size].view(_WORDS[word_bits])
 
 
 def simulation_rng(seed: int | bytes, *names: str | int) -> Rng:

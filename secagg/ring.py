@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from secagg.errors import DecodeError, ParameterError
 
 WORD_BITS: Final = (16, 32, 64)
+_BLOCK: Final = 1 << 16  # values packed at a time, in up to 64 rows
 
 RingVector: TypeAlias = NDArray[np.uint16 | np.uint32 | np.uint64]
 """One word per element, dtype ``Ring.dtype``; bits above r are meaningless."""
@@ -77,18 +78,34 @@ class Ring:
 
     def pack(self, words: RingVector) -> bytes:
         """Pack words to r bits each; unused bits of the last byte are zero."""
+        return bytes(self.pack_view(words))
+
+    def pack_view(self, words: RingVector) -> memoryview:
+        """Return the same, but where r is the word's width without a copy."""
+        if self.bits == self.word:
+            plain = np.ascontiguousarray(words, dtype=self.dtype)
+            return plain.data.cast("B")
         per_group, group_words = self._group()
-        groups = -(-len(words) // per_group)
-        values = np.zeros(groups * per_group, dtype="<u8")
-        values[: len(words)] = self.reduce(words)
-        columns = values.reshape(groups, per_group)
-        packed = np.zeros((groups, group_words), dtype="<u8")
-        for j in range(per_group):
-            word, offset = divmod(j * self.bits, 64)
-            packed[:, word] |= columns[:, j] << np.uint64(offset)
-            if offset + self.bits > 64:
-                packed[:, word + 1] |= columns[:, j] >> np.uint64(64 - offset)
-        return packed.tobytes()[: self.packed_bytes(len(words))]
+        groups, step = -(-len(words) // per_group), _BLOCK // per_group
+        packed = np.empty((groups, group_words), dtype="<u8")
+        mask = np.uint64((1 << self.bits) - 1)
+        for start in range(0, groups, step):
+            size = min(step, groups - start)
+            some = words[start * per_group : (start + size) * per_group]
+            if len(some) < size * per_group:
+                some = np.pad(some, (0, size * per_group - len(some)))
+            # Value j of all groups in one row: short strides are what makes it quick.
+            rows = some.reshape(size, per_group).T.astype("<u8", order="C")
+            rows &= mask
+            target = np.zeros((group_words, size), dtype="<u8")
+            for j, row in enumerate(rows):
+                word, offset = divmod(j * self.bits, 64)
+                target[word] |= row << np.uint64(offset)
+                if offset + self.bits > 64:
+                    target[word + 1] |= row >> np.uint64(64 - offset)
+            packed[start : start + size] = target.T
+        octets = packed.reshape(-1).view(np.uint8)
+        return octets[: self.packed_bytes(len(words))].data
 
     def unpack(self, data: bytes | memoryview, count: int) -> RingVector:
         """Read ``count`` words; the inverse of ``pack``.
@@ -102,19 +119,28 @@ class Ring:
         spare = need * 8 - count * self.bits
         if spare and data[-1] >> (8 - spare):
             raise DecodeError("packed vector has non-zero padding bits.")
+        octets = np.frombuffer(data, dtype=np.uint8)
+        if self.bits == self.word:
+            return octets.view(self.dtype).copy()
         per_group, group_words = self._group()
-        groups = -(-count // per_group)
-        padded = np.zeros(groups * group_words * 8, dtype=np.uint8)
-        padded[:need] = np.frombuffer(data, dtype=np.uint8)
-        packed = padded.view("<u8").reshape(groups, group_words)
-        columns = np.empty((groups, per_group), dtype="<u8")
-        for j in range(per_group):
-            word, offset = divmod(j * self.bits, 64)
-            columns[:, j] = packed[:, word] >> np.uint64(offset)
-            if offset + self.bits > 64:
-                columns[:, j] |= packed[:, word + 1] << np.uint64(64 - offset)
-        columns &= np.uint64((1 << self.bits) - 1)
-        return columns.reshape(-1)[:count].astype(self.dtype)
+        groups, step = -(-count // per_group), _BLOCK // per_group
+        words = np.empty((groups, per_group), dtype=self.dtype)
+        mask = np.uint64((1 << self.bits) - 1)
+        for start in range(0, groups, step):
+            size = min(step, groups - start)
+            some = octets[8 * start * group_words : 8 * (start + size) * group_words]
+            if len(some) < 8 * size * group_words:
+                some = np.pad(some, (0, 8 * size * group_words - len(some)))
+            columns = some.view("<u8").reshape(size, group_words).T.copy()
+            rows = np.empty((per_group, size), dtype="<u8")
+            for j, row in enumerate(rows):
+                word, offset = divmod(j * self.bits, 64)
+                np.right_shift(columns[word], np.uint64(offset), out=row)
+                if offset + self.bits > 64:
+                    row |= columns[word + 1] << np.uint64(64 - offset)
+            rows &= mask
+            np.copyto(words[start : start + size], rows.T, casting="unsafe")
+        return words.reshape(-1)[:count]
 
     def _group(self) -> tuple[int, int]:
         """Return the fewest (values, 64-bit words) that share a boundary."""

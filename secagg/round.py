@@ -169,7 +169,7 @@ def _result(
 ) -> RoundResult:
     outcome = server.result()
     return RoundResult(
-        mean=outcome.mean,
+        mean=outcome.mean.astype(np.float32, copy=False),
         weight=outcome.weight,
         survivors=outcome.survivors,
         max_error=outcome.max_error,

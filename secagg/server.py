@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from secagg.encode import layout
+import numpy as np
+
+from secagg.encode import MeanType, layout
 from secagg.errors import (
     AbortError,
     LocalProtocolError,
@@ -61,6 +63,7 @@ class Server:
             is asked for only if ``monitor.check_release`` lets it pass after all sums
             recorded there, with ``corrupt + 2`` clients at least.  None: nothing is
             remembered, and neither is guaranteed.
+        dtype: Of the mean, ``numpy.float32`` or ``numpy.float64``.
 
     Raises:
         ParameterError: An argument does not fit the plan (caller).
@@ -75,7 +78,13 @@ class Server:
         length: int,
         identities: Mapping[str, bytes] | None = None,
         store: Journal | None = None,
+        dtype: MeanType = np.float32,
     ) -> None:
+        if dtype not in (np.float32, np.float64):
+            raise ParameterError(
+                f"dtype={dtype!r} must be numpy.float32 or numpy.float64.",
+                argument="dtype",
+            )
         self._journal = NoJournal() if store is None else store
         self._invite = Invite(session, plan, tuple(roster), length)
         self._round_id = self._invite.round_id
@@ -85,7 +94,7 @@ class Server:
         self._index = {name: i for i, name in enumerate(self._invite.roster)}
         if identities is not None:
             identities = check_identities("identities", identities)
-        self._tally = Tally(self._invite, identities)
+        self._tally = Tally(self._invite, identities, dtype)
         self._state = State.CREATED
         self._waiting: set[int] = set()
         self._gone: set[int] = set()

@@ -37,15 +37,14 @@ class Outcome:
     """The sum of a round.
 
     Attributes:
-        mean: Weighted mean over the survivors, shape (length,), float32.
-        mean_float64: The same before rounding to float32.
+        mean: Weighted mean over the survivors, shape (length,), float32, or float64 if
+            the server was asked for it.
         weight: Total weight of the survivors.
         survivors: u3, whose inputs are in the sum.
         max_error: Bound on |mean - true weighted mean| per coordinate.
     """
 
-    mean: NDArray[np.float32] = field(repr=False)
-    mean_float64: NDArray[np.float64] = field(repr=False)
+    mean: NDArray[np.float32] | NDArray[np.float64] = field(repr=False)
     weight: int
     survivors: frozenset[str]
     max_error: float
@@ -57,10 +56,17 @@ class Tally:
     Args:
         invite: The invitation of the round.
         identities: Ed25519 public keys by name, if keys must be signed.
+        dtype: Of the mean.
     """
 
-    def __init__(self, invite: Invite, identities: Mapping[str, bytes] | None) -> None:
+    def __init__(
+        self,
+        invite: Invite,
+        identities: Mapping[str, bytes] | None,
+        dtype: encode.MeanType = np.float32,
+    ) -> None:
         plan = invite.plan
+        self._dtype = dtype
         self._invite = invite
         self._round_id = invite.round_id
         self._graph = server_graph(plan, invite.round_id)
@@ -198,15 +204,16 @@ class Tally:
             encoder,
             self._where,
             self._total,
-            self._round_id + context,
+            self._round_id,
+            context,
             clients=len(self.u3),
+            dtype=self._dtype,
         )
         return Outcome(
-            mean=decoded.mean.astype(np.float32),
-            mean_float64=decoded.mean,
+            mean=decoded.mean,
             weight=decoded.weight,
             survivors=frozenset(self._invite.roster[index] for index in self.u3),
-            max_error=encoder.max_error,
+            max_error=decoded.max_error,
         )
 
     def forget(self) -> None:

@@ -71,7 +71,7 @@ class Transcript:
         """Read each client's upload as an unprotected vector.
 
         For ``PlainSum`` this is the client's vector and weight.  For ``PairwiseMask``
-        it is the masked words, centred and divided by the scale, and for an encrypted
+        it is the masked words, centred and brought to units, and for an encrypted
         sum the coefficients of the ciphertext alike; no weight is legible.
         """
         invite: Invite | None = None
@@ -102,6 +102,10 @@ def _read(data: bytes, invite: Invite | None) -> Upload:
     where = encode.layout(encoder, clients=invite.plan.clients, length=invite.length)
     limits = Limits(invite.plan.clients, where.packed_bytes)
     message = decode(data, limits)
-    packed = message.packed if isinstance(message, MaskedInput) else b""
+    packed: bytes | memoryview = b""
+    context = b""
+    if isinstance(message, MaskedInput):
+        packed, context = message.packed, message.context
     words = where.ring.unpack(packed, where.words)[: where.length]
-    return Upload(where.ring.center(words) / encoder.scale, None)
+    values = where.ring.center(words).astype(np.float64)
+    return Upload(encode.in_units(encoder, values, context), None)

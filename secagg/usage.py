@@ -64,6 +64,8 @@ TAG_SEED_COMMITMENT: Final = _PREFIX + b"seed-commitment"
 TAG_PAIR_MASK: Final = _PREFIX + b"pair-mask"
 TAG_SELF_MASK: Final = _PREFIX + b"self-mask"
 TAG_INTEGRITY: Final = _PREFIX + b"integrity-coefficients"
+TAG_ROTATION: Final = _PREFIX + b"rotation"
+TAG_ROTATION_SIGNS: Final = _PREFIX + b"rotation-signs"
 TAG_SIMULATION: Final = _PREFIX + b"simulation"
 
 _LENGTHS: Final = tuple(size.to_bytes(8, "little") for size in range(256))

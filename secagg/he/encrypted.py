@@ -144,7 +144,7 @@ class EncryptedSum:
             mean=decoded.mean.astype(np.float32),
             weight=decoded.weight,
             survivors=server.added,
-            max_error=self.encoder.max_error,
+            max_error=decoded.max_error,
             bytes_up=transcript.bytes_up(offers),
             bytes_down=transcript.bytes_down(offers),
             # Every client decrypts the same bytes alike: one of them did it for all.
@@ -159,7 +159,7 @@ class EncryptedSum:
         This is what one client hands to the server when it gives it the key.
 
         Returns:
-            Each client's vector, within 1 / ``encoder.scale`` per value, and weight.
+            Each client's vector, within the encoder's error per value, and weight.
 
         Raises:
             LocalProtocolError: The transcript was not made by this object in this

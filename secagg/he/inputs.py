@@ -28,7 +28,7 @@ from secagg.transcript import Upload
 class Offer:
     """What a client brings, checked."""
 
-    values: NDArray[np.float64] = field(repr=False)
+    values: NDArray[np.floating] = field(repr=False)
     weight: int = field(repr=False)
 
 
@@ -77,9 +77,15 @@ class Round:
     def upload(self, ready: Ready, offer: Offer) -> bytes:
         """Return one client's message: encoded, encrypted, packed."""
         frame, where = self.frame, self.frame.where
-        rounded = encode.quantise(frame.encoder, offer.values, ready.rounding.expose())
-        binding = self.round_id + self.context
-        words = encode.encode(where, rounded, offer.weight, binding)
+        words = encode.encode(
+            frame.encoder,
+            where,
+            offer.values,
+            offer.weight,
+            context=self.context,
+            key=ready.rounding.expose(),
+        )
+        encode.seal(where, words, self.round_id, self.context)
         packed = frame.pack(ready.encryptor.encrypt(where.ring.reduce(words)))
         return EncryptedInput(self.round_id, self.context, frame, 1, packed).encode()
 
@@ -129,7 +135,7 @@ def open_upload(holder: KeyHolder, message: EncryptedInput) -> Upload:
         IntegrityError: It was encrypted under another key, or altered.
     """
     decoded = _decrypt(holder, message)
-    return Upload(decoded.mean, float(decoded.weight))
+    return Upload(decoded.mean.astype(np.float64, copy=False), float(decoded.weight))
 
 
 def _decrypt(
@@ -141,6 +147,7 @@ def _decrypt(
         frame.encoder,
         frame.where,
         words.astype(frame.where.ring.dtype),
-        message.round_id + message.context,
+        message.round_id,
+        message.context,
         clients=message.count,
     )

@@ -10,7 +10,6 @@ refuse from others is not tested here.
 import functools
 import hashlib
 import hmac
-import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,11 +119,13 @@ class Plan:
     def read(cls, raw: bytes) -> "Plan":
         assert raw[0] == 2 and raw[1] in (1, 2, 3, 4)
         if raw[1] in (1, 3):
-            n, a, d, *frame = struct.unpack("<HHHdBI", raw[2:])
+            n, a, d, *frame = struct.unpack("<HHHdBIB", raw[2:])
             graph = (n - 1, n - d - 1, 0, 0, 0)
         else:
-            n, a, d, *rest = struct.unpack("<IIIHHBBBdBI", raw[2:])
+            n, a, d, *rest = struct.unpack("<IIIHHBBBdBIB", raw[2:])
             graph, frame = tuple(rest[:5]), rest[5:]
+        *frame, flags = frame
+        assert flags == 0  # what the flags change is not written a second time here
         return cls(raw[1], n, a, d, *graph, *frame, raw)
 
     @property
@@ -285,25 +286,21 @@ def added(words: Words, more: Words, factor: int, bits: int) -> Words:
 
 def rounded(values: Sequence[float], plan: Plan, key: bytes) -> list[int]:
     """Round each value up or down, up with the probability of its fraction."""
+    bits = 32 if plan.value_bits <= 20 else 52 - plan.value_bits
     integers = []
-    for value, word in zip(values, stream(key, len(values), 64), strict=True):
-        below = math.floor(value * plan.scale)
-        fraction = value * plan.scale - below
-        integers.append(below + (word >> 11 < math.floor(fraction * 2**53)))
+    for value, word in zip(values, stream(key, len(values), 32), strict=True):
+        fixed = round(value * plan.scale * 2.0**bits)
+        integers.append((fixed + (word >> (32 - bits))) // 2**bits)
     return integers
 
 
 def checksums(words: Words, plan: Plan, round_id: bytes, context: bytes) -> Words:
     """Return the integrity words of a vector and its weight."""
-    bits = plan.ring_bits
-    keys = [
-        H("integrity-coefficients", round_id + context, number(j, 4))
-        for j in range(plan.checksums)
-    ]
+    bits, key = plan.ring_bits, H("integrity-coefficients", round_id + context)
+    row = stream(key, len(words) + plan.checksums - 1, bits)
     return [
-        sum(a * b for a, b in zip(words, stream(key, len(words), bits), strict=True))
-        % (1 << bits)
-        for key in keys
+        sum(a * b for a, b in zip(words, row[j:], strict=False)) % (1 << bits)
+        for j in range(plan.checksums)
     ]
 
 

@@ -891,7 +891,7 @@ def test_what_a_step_has_used_up_is_overwritten(monkeypatch):
         elif wire.data[1] == MaskedInput.TAG:
             offer, before = offers[wire.sender]
             for was, now in zip(before, arrays(offer), strict=True):
-                assert not np.array_equal(was, now)
+                assert not (was == now).any()  # every word was masked over
             secrets = network.clients[wire.sender]._member._box_secrets.values()
             boxed.extend(len(one) for one in secrets)
         return wire.data

@@ -239,22 +239,24 @@ def test_no_rounding_draw_takes_the_largest_value_over_the_bound(
     monkeypatch, value_bits, clip, draw
 ):
     from secagg import encode
-    from secagg.encoder import check_vector
+    from secagg.encoder import check_form
+    from secagg.prg import Keystream
 
     # The two extremes of the rounding draw, in place of a keystream.
     monkeypatch.setattr(
-        encode,
-        "keystream_words",
-        lambda key, count, bits: np.full(
-            count, int.from_bytes(bytes([draw]) * 8, "little"), dtype="<u8"
-        ),
+        Keystream,
+        "take",
+        lambda self, count, bits: np.full(count, draw * 0x1010101, dtype="<u4"),
     )
     encoder = Encoder(clip_norm_l2=clip, value_bits=value_bits, weight_max=1)
     limit = encoder.norm_limit
     for value in (limit, -limit, np.nextafter(-limit, 0), 5e-324, -5e-324, 0.0):
         vector = np.array([value, 0.0])
-        values = check_vector(encoder, vector)
-        rounded = encode.quantise(encoder, values, bytes(32))
+        where = encode.layout(encoder, clients=1, length=2)
+        words = encode.encode(
+            encoder, where, check_form(vector), 1, context=b"", key=bytes(32)
+        )
+        rounded = where.ring.center(words[:2])
         assert abs(int(rounded[0])) <= encoder.linf_bound
         error = abs(
             Fraction(int(rounded[0])) / Fraction(encoder.scale) - Fraction(value)

@@ -123,7 +123,7 @@ class Liar:
             held.append((key, masks.sign(VICTIM, v)))
         masks.remove_all(words, held)
         return encode.decode_sum(
-            self.plan.encoder, self.where, words, self.round_id + CONTEXT, clients=1
+            self.plan.encoder, self.where, words, self.round_id, CONTEXT, clients=1
         )
 
 

@@ -104,8 +104,9 @@ def test_the_same_test_rejects_words_without_a_mask(word):
     plan, length = plan_of("complete", word), 20_000
     where = encode.layout(plan.encoder, clients=plan.clients, length=length)
     values = np.full(length, plan.encoder.clip_norm_l2 / 2 / length**0.5)
-    rounded = encode.quantise(plan.encoder, values, bytes(32))
-    words = encode.encode(where, rounded, 1, b"binding")
+    bound = {"context": bytes(32), "key": bytes(32)}
+    words = encode.encode(plan.encoder, where, values, 1, **bound)
+    encode.seal(where, words, bytes(32), bytes(32))
     packed = np.frombuffer(where.ring.pack(words)[:-1], dtype=np.uint8)
     assert_rejected(packed, 256)
     for part in parts_of(where.ring, words).values():

@@ -153,9 +153,9 @@ TAMPERED = [
     ("return 1 if u > v else -1", "return 1 if u < v else -1"),
     ("- 1.5) / (self.clip_norm", "- 1) / (self.clip_norm"),
     ("(1 + 2.0**-16)", "(1 + 2.0**-15)"),
-    ("word >> 11 < math", "word % 2**53 < math"),
+    ("fixed + (word >>", "fixed - (word >>"),
     ("-(-64 // self.ring_bits)", "-(-80 // self.ring_bits)"),
-    ("round_id + context, number(j, 4)", "context + round_id, number(j, 4)"),
+    ("coefficients\", round_id + context", "coefficients\", context + round_id"),
     ("NEIGHBOUR_KEYS = 13", "NEIGHBOUR_KEYS = 9"),
     ("box_secret, self.mask_secret = self", "mask_secret, self.box_secret = self"),
     ("return number(2, 1) + number(tag, 1)", "return number(tag, 1) + number(2, 1)"),
@@ -240,7 +240,7 @@ def test_the_oracle_shares_no_code_with_this_package():
             named.add(node.module.partition(".")[0])
         elif isinstance(node, ast.Import):
             named |= {alias.name.partition(".")[0] for alias in node.names}
-    own = {"functools", "hashlib", "hmac", "math", "struct", "collections"}
+    own = {"functools", "hashlib", "hmac", "struct", "collections"}
     assert named == own | {"dataclasses", "Crypto"}
 
 

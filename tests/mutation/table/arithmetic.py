@@ -87,7 +87,7 @@ MUTANTS = (
         Bug.SIGN,
         (
             "ring.py",
-            "packed[:, word + 1] |= columns[:, j] >> np.uint64(64 - offset)",
+            "target[word + 1] |= row >> np.uint64(64 - offset)",
             "pass",
         ),
         "ring",
@@ -96,7 +96,7 @@ MUTANTS = (
     mutant(
         "unpacking-keeps-foreign-bits",
         Bug.SIGN,
-        ("ring.py", "columns &= np.uint64((1 << self.bits) - 1)\n", "pass\n"),
+        ("ring.py", "rows &= mask\n            np.copyto(", "np.copyto("),
         "ring",
         "bits of one value run into another",
     ),

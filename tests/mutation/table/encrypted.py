@@ -243,10 +243,14 @@ MUTANTS = (
         (
             (
                 _INPUTS,
-                "binding = self.round_id + self.context",
-                "binding = bytes(64)",
+                "encode.seal(where, words, self.round_id, self.context)",
+                "encode.seal(where, words, bytes(32), bytes(32))",
             ),
-            (_INPUTS, "message.round_id + message.context,", "bytes(64),"),
+            (
+                _INPUTS,
+                "        message.round_id,\n        message.context,\n",
+                "        bytes(32),\n        bytes(32),\n",
+            ),
         ),
         "he/encrypted_sum",
         "ciphertexts of another round or context pass for a sum of this one",

@@ -393,7 +393,7 @@ MUTANTS = (
         Bug.CHECK,
         (
             "client.py",
-            "if self._offer and len(self._offer.rounded) != invite.length:",
+            "if self._offer and self._offer.length != invite.length:",
             "if False:",
         ),
         "client_server",

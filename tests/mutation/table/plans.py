@@ -659,8 +659,8 @@ MUTANTS = (
         Bug.CHECK,
         (
             "params.py",
-            "self.require_runnable()\n        encoder = self.encoder",
-            "encoder = self.encoder",
+            "self.require_runnable()\n        tail = ",
+            "tail = ",
         ),
         "params",
         "a plan against a liar goes out as one that rounds run under",

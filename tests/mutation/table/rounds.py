@@ -212,7 +212,11 @@ MUTANTS = (
     mutant(
         "offered-vector-stays-after-the-upload",
         Bug.KEPT,
-        ("member.py", "        offer.rounded.fill(0)\n", ""),
+        (
+            "member.py",
+            "self._mask(words, context)  # over the input",
+            "words = words.copy()\n            self._mask(words, context)",
+        ),
         "client_server",
         "the vector lives on after it was masked",
     ),
@@ -222,13 +226,13 @@ MUTANTS = (
         (
             (
                 "member.py",
-                "where, offer.rounded, offer.weight, self._round_id + context",
-                "where, offer.rounded, offer.weight, bytes(64)",
+                "encode.seal(where, words, self._round_id, context)",
+                "encode.seal(where, words, bytes(32), bytes(32))",
             ),
             (
                 "tally.py",
-                "            self._round_id + context,\n",
-                "            bytes(64),\n",
+                "            self._round_id,\n            context,\n",
+                "            bytes(32),\n            bytes(32),\n",
             ),
         ),
         "round_vectors",

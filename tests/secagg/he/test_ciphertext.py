@@ -99,7 +99,7 @@ def test_the_size_of_an_upload_is_known_beforehand(value_bits, weight_max, prime
         coefficients = primes * (words + 4096 * -(-words // 4096))
         packed = -(-coefficients * bits // 8)
         assert frame.shape[0] == primes and frame.packed_bytes == packed
-        assert len(upload(frame).encode()) == 34 + 32 + 21 + 4 + packed
+        assert len(upload(frame).encode()) == 34 + 32 + 22 + 4 + packed
 
 
 # --- messages ------------------------------------------------------------------------
