@@ -144,7 +144,7 @@ def test_commands_in_the_pages_run(
     for word in arguments:
         if word.startswith("runs/") and resumes:
             request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
-        elif word.endswith(".db"):
+        elif word.endswith(".db") and "://" not in word:
             Store(tmp_path / word).close()
         elif word.startswith("runs/"):
             shutil.copytree(request.getfixturevalue("finished"), tmp_path / word)
