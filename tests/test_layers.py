@@ -25,7 +25,8 @@ SECAGG_ORDER = (
     "permutation graph policy rowspace "
     "monitor wire invite journal keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "
-    "faults gate server transcript round aggregator testing he store stream"
+    "faults gate server transcript round aggregator turnout traffic cost footprint "
+    "testing he store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}
