@@ -1,36 +1,20 @@
-"""`blindsum secagg`: plan secure aggregation, and look back at what was released."""
+"""`blindsum secagg`: plan and price a round, and look back at what was released."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import secagg
+from fl.cli_estimate import ESTIMATE_EXAMPLES, Clients, secagg_estimate
 from fl.releases import read_releases
 from fl.status import GATE_FAILED
 
 secagg_app = typer.Typer(
     help="Plan secure aggregation, in integers; look back at what was released."
 )
-
-
-def _count(text: str) -> float:
-    """Read a count of clients as an int, or a fraction of them as a float."""
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(text)
-    raise typer.BadParameter(
-        f"{text!r} is neither a count of clients nor a fraction below 1."
-    )
-
-
-Clients = Annotated[
-    float,
-    typer.Option(parser=_count, metavar="N", help="Clients, or a fraction below 1."),
-]
 
 
 @secagg_app.command("plan")
@@ -59,6 +43,9 @@ def secagg_plan(
             clients, corrupt, drop, threat, sigma, eta, grinding_bits, graph=graph
         )
     )
+
+
+secagg_app.command("estimate", epilog=ESTIMATE_EXAMPLES)(secagg_estimate)
 
 
 RELEASES_EXAMPLE = """
