@@ -25,6 +25,7 @@ from secagg.rounding import BLOCK
 
 NORM_TOLERANCE: Final = 2.0**-16
 """Relative excess of the norm that is let pass: a clip computed in float32 is off."""
+_DOT: Final = 8192  # OpenBLAS starts its threads, which spin, above ten thousand
 _CLIP_RANGE: Final = (2.0**-64, 2.0**64)
 _WIRE: Final = struct.Struct("<dBIB")
 ENCODER_BYTES: Final = _WIRE.size
@@ -280,7 +281,9 @@ class NormCheck:
         # Squares overflow only far above the limit, and vanish only far below it; a
         # value that is not finite leaves a sum that is none.  numpy's warning of the
         # overflow is for the caller to silence: here it would cost more than the sum.
-        self._squares += float(np.dot(block, block))
+        for start in range(0, len(block), _DOT):
+            some = block[start : start + _DOT]
+            self._squares += float(np.dot(some, some))
         if self._squares <= self._limit:
             return
         if not np.isfinite(block).all():
