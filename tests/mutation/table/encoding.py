@@ -497,7 +497,7 @@ MUTANTS = (
         Bug.SIGN,
         (
             "encoder.py",
-            "self._squares += float(np.dot(block, block))",
+            "self._squares += float(np.dot(some, some))",
             "self._squares += float(np.abs(block).max()) ** 2",
         ),
         "precision",
