@@ -7,7 +7,7 @@ Both are symmetric integers, cut at a public bound so that a sum of them fits a 
 * `DiscreteGaussian`: P[x] in proportion to exp(-x^2 / (2 v)) (Canonne, Kamath, Steinke,
   arXiv:2004.00010, Definition 1). v is the variance but for exp(-2 pi^2 v).
 * `Skellam`: the difference of two Poisson variates of mean v / 2 (Agarwal, Kairouz,
-  Liu, arXiv:2110.04995, Definition 2.1). v is the variance.
+  Liu, arXiv:2110.04995). v is the variance.
 
 No float is in the path from bytes to noise. The cut distribution is drawn exactly; from
 the one without the cut it is at a distance, in total variation, of at most 2^-102 a

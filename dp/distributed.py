@@ -140,7 +140,7 @@ class DistributedSum:
         return orders * l2**2 / (2 * total) + np.minimum(near, 3 * l1 / (2 * total))
 
     def _sampled(self, order: int) -> float:
-        """Amplify by sampling: Steinke, arXiv:2210.00597, Theorem 11."""
+        """Amplify by sampling (Steinke, arXiv:2210.00597, on Poisson subsampling)."""
         q = self.sampling_rate
         k = np.arange(2, order + 1)
         whole = self._whole(k.astype(np.float64))

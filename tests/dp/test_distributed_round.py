@@ -101,7 +101,8 @@ def _dropped(i: int, share: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _for_all(i: int, share: NDArray[np.int64]) -> NDArray[np.int64]:
     # As if all n shares counted: smaller by sqrt(h / n).
-    return np.rint(share * math.sqrt(0.5)).astype(np.int64)
+    smaller: NDArray[np.int64] = np.rint(share * math.sqrt(0.5)).astype(np.int64)
+    return smaller
 
 
 @pytest.mark.parametrize("bug", [_half, _dropped, _for_all])
