@@ -197,21 +197,43 @@ def test_noise_stays_within_a_bound_that_costs_next_to_nothing(
         assert int(np.abs(draws).max()) <= noise.bound
 
 
-def test_gaussian_noise_beyond_the_bound_is_drawn_again() -> None:
+def test_gaussian_noise_beyond_the_bound_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # The last block ends beyond the bound, so some magnitudes in it must be refused.
     noise = DiscreteGaussian(variance=1 << 20)
     size = discrete._block_size(noise.variance)
     assert (noise.bound // size + 1) * size > noise.bound + 1
+    monkeypatch.setattr(discrete, "coin_exp", lambda num, den, rng: num == num)
 
     class Steered(Stream):
         def __call__(self, count: int) -> bytes:
             data = super().__call__(count)
-            if self._calls == 1:  # the block: the very last
-                return b"\xff" * count
-            return b"\xff" * count if self._calls == 2 else data  # its far end
+            # The last block, which takes a second word to be sure of, and its far end.
+            return b"\xff" * count if self._calls <= 3 else data
 
-    drawn = noise.draw(1, Steered("steered"))
-    assert abs(int(drawn[0])) <= noise.bound
+    rng = Steered("steered")
+    assert abs(int(noise.draw(1, rng)[0])) <= noise.bound
+    assert rng._calls > 4  # a second attempt was needed
+
+
+def test_the_coin_makes_up_for_the_weight_within_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[NDArray[np.uint64]] = []
+
+    def always(num: NDArray[np.uint64], den: int, rng: Stream) -> NDArray[np.bool_]:
+        assert den == 2 << 40
+        asked.append(num)
+        return np.ones(len(num), dtype=np.bool_)
+
+    monkeypatch.setattr(discrete, "coin_exp", always)
+    size = discrete._block_size(1 << 40)
+    drawn = DiscreteGaussian(variance=1 << 40).draw(500, Stream("coins"))
+    assert len(asked) == 1 and size == 1 << 14
+    for x, num in zip(np.abs(drawn), asked[0], strict=True):
+        first = int(x) // size * size
+        assert int(num) == int(x) ** 2 - first**2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -151,7 +151,7 @@ def test_tau_of_many_clients_is_bounded_term_by_term() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale_bits", "wanted"), [(12, 4.75580), (16, 4.75278)], ids=["2^12", "2^16"]
+    ("scale_bits", "wanted"), [(8, 5.39245), (12, 4.75580), (16, 4.75278)]
 )
 def test_skellam_matches_known_values(scale_bits: int, wanted: float) -> None:
     # n = 100, d = 2^16, clip 1, total deviation 1, rounded with beta = exp(-1/2).
@@ -163,6 +163,17 @@ def test_skellam_matches_known_values(scale_bits: int, wanted: float) -> None:
         integers=Integers(l2_bound=l2, linf_bound=scale, length=length),
     )
     assert total.epsilon(DELTA, rounds=1) == pytest.approx(wanted, rel=2e-3)
+
+
+def test_skellam_divergence_is_the_formula_of_the_paper() -> None:
+    # Order 2, l2 = 3, l1 = 9: 18 / (2 m) + min((27 + 54) / (4 m^2), 27 / (2 m)).
+    for variance, wanted in ((4, 2.25 + 81 / 64), (1, 9 + 13.5)):
+        total = DistributedSum(
+            noise=Skellam(variance=variance),
+            honest=1,
+            integers=Integers(l2_bound=3.0, linf_bound=3, length=100),
+        )
+        assert total.rdp()[0] == pytest.approx(wanted, rel=1e-12)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.05])
