@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from secagg import usage
 from secagg.errors import AbortError, ParameterError
 from secagg.invite import SERVER, Step
+from secagg.noise import Noise
 from secagg.params import Plan
 from secagg.round import run_round
 from secagg.transcript import Transcript, Wire
@@ -145,10 +146,16 @@ class PlainSum:
 
 @dataclass(frozen=True, slots=True)
 class PairwiseMask:
-    """Secure aggregation by pairwise masks; the server sees masked vectors only."""
+    """Secure aggregation by pairwise masks; the server sees masked vectors only.
+
+    Attributes:
+        plan: What is agreed.
+        noise: Draws each client's share of the noise, as in ``Client.offer``.
+    """
 
     name: ClassVar[str] = "secagg"
     plan: Plan
+    noise: Noise | None = None
 
     def aggregate(
         self,
@@ -170,6 +177,7 @@ class PairwiseMask:
             context=context,
             session=session,
             seed=seed,
+            noise=self.noise,
         )
         return Aggregate(
             mean=result.mean,

@@ -91,6 +91,12 @@ class Frame:
     def __post_init__(self) -> None:
         clients = check_integer("clients", self.clients, 1, (1 << 32) - 1)
         object.__setattr__(self, "clients", clients)
+        if self.encoder.noise_bits:
+            raise ParameterError(
+                "an encrypted sum takes no noise from clients; use an Encoder with "
+                "noise_bits=0, or PairwiseMask.",
+                argument="encoder",
+            )
         ring_bits = self.where.ring.bits
         if ring_bits > MODULI[-1].ring_bits:
             raise ParameterError(

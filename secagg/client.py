@@ -41,6 +41,7 @@ from secagg.keys import IdentityKey
 from secagg.member import Member, Offer
 from secagg.messages import Abort, ProtocolMessage, decode, step_of
 from secagg.monitor import Release
+from secagg.noise import Noise, add_noise
 from secagg.params import Plan
 from secagg.policy import Policy
 from secagg.prg import KEY_BYTES, Rng, draw
@@ -137,7 +138,12 @@ class Client:
         return f"Client(me={self._me!r}, state={self._state.value!r})"
 
     def offer(
-        self, vector: ArrayLike, *, weight: SupportsIndex = 1, context: bytes
+        self,
+        vector: ArrayLike,
+        *,
+        weight: SupportsIndex = 1,
+        context: bytes,
+        noise: Noise | None = None,
     ) -> tuple[bytes, ...]:
         """Give the vector that this client adds to the sum.
 
@@ -149,6 +155,10 @@ class Client:
                 most ``plan.encoder.clip_norm_l2``.
             weight: Integer in 1..weight_max; reaches the server only in the sum.
             context: 32 bytes from ``secagg.context``, equal for all clients.
+            noise: ``noise(length, rng)`` returns this client's share of the noise,
+                int64, in steps of the encoder; it is called once, with the client's
+                own ``rng``, and added after rounding.  Given if and only if
+                ``plan.encoder.noise_bits`` has room for it.
 
         Returns:
             Messages to the server: the upload if it was waited for, else none.
@@ -178,6 +188,7 @@ class Client:
         words = encode.encode(
             agreed, where, given, checked_weight, context=context, key=key
         )
+        add_noise(agreed, where, words, noise, self._rng)
         self._offer = Offer(length, words, context)
         self._context = context
         if self._member is None or following is not State.UPLOADED:

@@ -18,8 +18,8 @@ probability 2^-64).  They are no authentication: they do not detect a client or 
 who lies on purpose, and a bit flipped on the way passes the more easily the higher it
 stands in its word (bit h of r with probability 2^-(k (r - h)); the forms are rows of a
 Toeplitz matrix, which modulo 2 are independent on any error), which is for the
-transport to exclude.  This module adds no noise, and clips only what the rotation made
-larger than it does but for a stated probability.
+transport to exclude.  This module adds no noise (that is ``noise``), and clips only
+what the rotation made larger than it does but for a stated probability.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def decode_sum(
         or not clients <= weight <= clients * encoder.weight_max
     ):
         raise _impossible()
-    bound, divisor = encoder.linf_bound * weight, float(weight)
+    bound, divisor = encoder.sum_bound * weight, float(weight)
     if encoder.prescale:  # each client's values were scaled, then rounded up at most
         bound = bound // encoder.weight_max + clients
         divisor /= encoder.weight_max

@@ -31,6 +31,8 @@ _WIRE: Final = struct.Struct("<dBIB")
 ENCODER_BYTES: Final = _WIRE.size
 _VALUE_BITS: Final = (2, 32)
 _ROTATE, _PRESCALE = 1, 2  # bits of the flags on the wire
+_NOISE_SHIFT: Final = 2  # the other six hold noise_bits
+_NOISE_BITS: Final = (0, 62)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,9 @@ class Encoder:
         prescale: Scale a vector by weight / weight_max before it is rounded, instead of
             multiplying the integers: the ring needs no bits for weights, but a client
             that weighs w is rounded log2(weight_max / w) bits more coarsely.
+        noise_bits: Bits of the noise that every client adds to one rounded value, sign
+            included (``Client.offer``); 0 if nobody adds any, else 2..62, and then all
+            weigh 1.
 
     Raises:
         ParameterError: An attribute is outside its range (caller).
@@ -63,6 +68,7 @@ class Encoder:
     weight_max: int = 65535
     rotate: bool = False
     prescale: bool = False
+    noise_bits: int = 0
 
     def __post_init__(self) -> None:
         # A numpy scalar would compute the bounds below in its own few bits.
@@ -79,6 +85,15 @@ class Encoder:
                     f"{name}={value!r} must be True or False.", argument=name
                 )
             object.__setattr__(self, name, bool(value))
+        noise_bits = check_integer("noise_bits", self.noise_bits, *_NOISE_BITS)
+        object.__setattr__(self, "noise_bits", noise_bits)
+        if noise_bits == 1 or (noise_bits and (weight_max > 1 or self.prescale)):
+            raise ParameterError(
+                f"noise_bits={noise_bits} must be 0 or at least 2, and noise needs "
+                "weight_max=1 without prescale: a weight would say more of its client "
+                "than the noise hides.",
+                argument="noise_bits",
+            )
 
     @classmethod
     def for_error(
@@ -138,6 +153,16 @@ class Encoder:
         return int((1 << (self.value_bits - 1)) - 1)
 
     @property
+    def noise_bound(self) -> int:
+        """Largest |noise| that one client adds to one coordinate."""
+        return int((1 << (self.noise_bits - 1)) - 1) if self.noise_bits else 0
+
+    @property
+    def sum_bound(self) -> int:
+        """Largest |integer| that one client of weight 1 adds to a coordinate."""
+        return self.linf_bound + self.noise_bound
+
+    @property
     def scale(self) -> float:
         """Integer steps per unit of the input; without rotation.
 
@@ -163,7 +188,7 @@ class Encoder:
         return self._plain.max_error
 
     def l2_bound(self, length: int) -> float:
-        """Largest L2 norm of the integers q of one client before weighting."""
+        """Largest L2 norm of the integers q of one client, without noise or weight."""
         return self.at(length).l2_bound
 
     def at(self, length: int, *, mean_weight: float = 1.0) -> Precision:
@@ -180,6 +205,7 @@ class Encoder:
             length=length,
             rotate=self.rotate,
             coarseness=self.weight_max / mean_weight if self.prescale else 1.0,
+            noise_bound=self.noise_bound,
         )
 
     def ring_bits(self, clients: int) -> int:
@@ -187,21 +213,25 @@ class Encoder:
 
         r = value_bits + ceil(log2(clients * weight_max)): the largest |sum| is
         clients * weight_max * (2^(value_bits-1) - 1) < 2^(r-1).  With ``prescale`` it
-        is value_bits + ceil(log2(clients)), or what the sum of the weights needs.
+        is value_bits + ceil(log2(clients)), or what the sum of the weights needs; with
+        noise, what clients * ``sum_bound`` needs.
 
         Raises:
             ParameterError: r exceeds 64 (caller).
         """
-        if self.prescale:
+        if self.noise_bits:
+            bits = 1 + (clients * self.sum_bound).bit_length()
+        elif self.prescale:
             values = self.value_bits + (clients - 1).bit_length()
             bits = max(values, (clients * self.weight_max).bit_length())
         else:
             bits = self.value_bits + (clients * self.weight_max - 1).bit_length()
         if bits > 64:
+            other = "noise_bits" if self.noise_bits else "weight_max"
             raise ParameterError(
-                f"value_bits={self.value_bits} and weight_max={self.weight_max} need a "
-                f"ring of {bits} bits for {clients} clients, more than 64; lower "
-                "value_bits or weight_max.",
+                f"value_bits={self.value_bits} and {other}={getattr(self, other)} need "
+                f"a ring of {bits} bits for {clients} clients, more than 64; lower "
+                f"value_bits or {other}.",
                 argument="encoder",
             )
         return bits
@@ -209,6 +239,7 @@ class Encoder:
     def encode(self) -> bytes:
         """Return the canonical bytes: clip norm, value bits, largest weight, flags."""
         flags = _ROTATE * self.rotate | _PRESCALE * self.prescale
+        flags |= self.noise_bits << _NOISE_SHIFT
         return _WIRE.pack(self.clip_norm_l2, self.value_bits, self.weight_max, flags)
 
     @property
@@ -236,6 +267,7 @@ def decode_encoder(data: bytes) -> Encoder:
             weight_max=weight_max,
             rotate=bool(flags & _ROTATE),
             prescale=bool(flags & _PRESCALE),
+            noise_bits=flags >> _NOISE_SHIFT,
         )
     except ParameterError as error:
         raise DecodeError(f"received encoder is invalid: {error}") from error

@@ -39,9 +39,9 @@ class Precision:
         scale: Integer steps per unit.
         linf_bound: Largest |q| of one value before weighting; always holds.
         l2_bound: Largest L2 norm of one client's q before weighting; always holds.
-        max_error: Bound on |mean - true weighted mean| per coordinate.  With rotation
-            it holds but for a probability of ``saturation`` for each client in the sum
-            and 2^-20 once.
+        max_error: Bound on |mean - true weighted mean| per coordinate, noise included.
+            With rotation it holds but for a probability of ``saturation`` for each
+            client in the sum and 2^-20 once.
         saturation: Bound on the probability that any value of one client's vector is
             cut to the range; zero without rotation.
         cut_error: Largest |error| of a coordinate if values are cut.
@@ -57,7 +57,13 @@ class Precision:
 
 
 def precision(
-    *, norm_limit: float, value_bits: int, length: int, rotate: bool, coarseness: float
+    *,
+    norm_limit: float,
+    value_bits: int,
+    length: int,
+    rotate: bool,
+    coarseness: float,
+    noise_bound: int = 0,
 ) -> Precision:
     """Return the numbers for vectors of ``length`` values.
 
@@ -67,6 +73,7 @@ def precision(
         length: Values of the vector.
         rotate: Whether to rotate, if the vector is long enough for that to pay.
         coarseness: By how much errors grow that come from rounding; 1 or more.
+        noise_bound: Largest |noise| of one rounded value, part of the error.
     """
     bound = (1 << (value_bits - 1)) - 1
     rotated = rotate and length >= rotation.LEAST
@@ -84,6 +91,8 @@ def precision(
         steps = min(math.sqrt(tail / 2) + lost, math.sqrt(length))
     # Added to the rounding: the rotation in floats, and the mean's rounding to float32.
     floats = norm_limit * (drift + 2.0**-24)
+    # Undoing the rotation can bring the noise of all values to one.
+    floats += noise_bound * (math.sqrt(length) if rotated else 1) * (1 + drift) / scale
     error = coarseness * steps * (1 + _ARITHMETIC) / scale + floats
     slack = (1 + length * 2.0**-52) * (1 + drift)  # the norm is checked in float64
     reach = norm_limit * slack

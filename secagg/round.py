@@ -24,6 +24,7 @@ from secagg.faults import Fault
 from secagg.invite import SERVER, Step
 from secagg.journal import Journal
 from secagg.messages import step_of
+from secagg.noise import Noise
 from secagg.params import SIGMA, Plan
 from secagg.policy import Policy
 from secagg.prg import Rng, simulation_rng
@@ -70,6 +71,7 @@ def run_round(
     session: bytes | None = None,
     seed: int | bytes | None = None,
     store: Journal | None = None,
+    noise: Noise | None = None,
 ) -> RoundResult:
     """Run one round of secure aggregation in memory.
 
@@ -91,6 +93,7 @@ def run_round(
         store: A ``Store`` that the server and every client use, each for its own
             records; then a session runs once, and sums under one context differ by
             enough clients.  None: nothing is remembered, and neither is guaranteed.
+        noise: Draws the share of noise of each client, as in ``Client.offer``.
 
     Raises:
         ParameterError: An argument is outside its contract (caller).
@@ -112,7 +115,7 @@ def run_round(
         name: Client(plan, policy, me=name, store=store, rng=_rng(seed, session, name))
         for name in roster
     }
-    _offer_all(clients, updates, weights or {}, context)
+    _offer_all(clients, updates, weights or {}, context, noise)
     clock.charge("clients")
     wires = _deliver(server, clients, silent_from, clock)
     return _result(server, Transcript(tuple(wires)), clock, roster)
@@ -187,13 +190,14 @@ def _offer_all(
     updates: Mapping[str, ArrayLike],
     weights: Mapping[str, SupportsIndex],
     context: bytes,
+    noise: Noise | None,
 ) -> None:
     """Offer each client its vector; name the client in an error."""
     _check_names("weights", weights, updates)
     for name, client in clients.items():
         weight = weights.get(name, 1)
         try:
-            client.offer(updates[name], weight=weight, context=context)
+            client.offer(updates[name], weight=weight, context=context, noise=noise)
         except ParameterError as error:
             raise ParameterError(
                 f"update of {name!r}: {error}", argument="updates"

@@ -21,7 +21,7 @@ FORBIDDEN = {
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
     "errors usage ring prg ciphers streams rounding rotation precision keys shamir "
-    "encoder encode schema masks boxes tails degree feasibility params planning "
+    "encoder encode noise schema masks boxes tails degree feasibility params planning "
     "permutation graph policy rowspace "
     "monitor wire invite journal keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "
