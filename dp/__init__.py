@@ -22,7 +22,7 @@ from dp.accounting import (
 from dp.calibrate import noise_multiplier_for
 from dp.central import GaussianSum
 from dp.clipping import Clipped, clip_l2
-from dp.errors import BudgetExceeded, ParameterError
+from dp.errors import BudgetExceeded, LedgerError, ParameterError
 from dp.ledger import Budget, Entry, Ledger
 from dp.noise import gaussian
 from dp.statement import (
@@ -51,6 +51,7 @@ __all__ = [
     "Entry",
     "GaussianSum",
     "Ledger",
+    "LedgerError",
     "ParameterError",
     "clip_l2",
     "composed_epsilon",

@@ -245,7 +245,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments``; return its exit status."""
     try:
         status = app(list(arguments) or ["--help"], standalone_mode=False)
-    except (UserError, secagg.ParameterError, dp.ParameterError) as error:
+    except (
+        UserError,
+        secagg.ParameterError,
+        dp.ParameterError,
+        dp.LedgerError,
+    ) as error:
         return _complain(str(error))
     except UsageFault as error:
         return _complain(error.format_message())

@@ -17,6 +17,7 @@ from fl.config import Config
 from fl.course import Terms, advance, begin, totals
 from fl.errors import UserError
 from fl.federation import Federation
+from fl.ledgers import LedgerFiles, standing
 from fl.models import to_vector
 from fl.protection import Protection
 from fl.run_record import Account, RoundRecord, RunRecord
@@ -42,6 +43,7 @@ def train(
     seed: int,
     keep: Collection[int],
     diary: Diary | None = None,
+    ledgers: LedgerFiles | None = None,
 ) -> RunRecord:
     """Train for the configured rounds and return the record.
 
@@ -55,26 +57,31 @@ def train(
         seed: of this repetition.
         keep: indices of the rounds to keep whole.
         diary: told of every round, and asked first whether there were any.
+        ledgers: on disk, where every round is spent before it is played.
 
     Raises:
         UserError: more clients vanished in every round than the plan survives.
         ResumeError: the diary's rounds do not come out again as they were.
+        LedgerFileError: a ledger cannot be opened, or keeps another budget.
+        dp.LedgerError: a ledger could not be written on the way.
     """
-    terms = Terms(
-        federation=federation,
-        protection=protection,
-        config=config,
-        seed=seed,
-        keep=frozenset(keep),
-    )
-    course = begin(terms)
-    saved = None if diary is None else diary.read()
-    if saved is not None:
-        catch_up(course, terms, saved)
-    for index in range(len(course.rounds), config.training.rounds):
-        advance(course, terms, index)
-        if diary is not None:
-            diary.write(course.checkpoint())
+    with standing(ledgers, protection, config, seed) as books:
+        terms = Terms(
+            federation=federation,
+            protection=protection,
+            config=config,
+            seed=seed,
+            keep=frozenset(keep),
+            standing=books,
+        )
+        course = begin(terms)
+        saved = None if diary is None else diary.read()
+        if saved is not None:
+            catch_up(course, terms, saved)
+        for index in range(len(course.rounds), config.training.rounds):
+            advance(course, terms, index)
+            if diary is not None:
+                diary.write(course.checkpoint())
     if all(one.aborted for one in course.rounds):
         nothing = _nothing_done(course.failure, config, protection.name)
         raise nothing from course.failure

@@ -16,6 +16,7 @@ from pathlib import Path
 from fl.begun import Begun, begin, begun_in, sit_down
 from fl.config import Config
 from fl.folder import FolderError, RunFolder, choose, find
+from fl.ledgers import LEDGER, LedgerFiles
 from fl.preparation import Ready, prepare
 from fl.progress import Reporter
 from fl.stages import Setting
@@ -96,5 +97,20 @@ def _seated(
 ) -> Iterator[Sitting]:
     shelf = begun.shelf(folder)
     with tracking(begun, folder) as trackers:
-        setting = ready.setting(folder, progress, shelf=shelf, trackers=trackers)
+        setting = ready.setting(
+            folder,
+            progress,
+            shelf=shelf,
+            trackers=trackers,
+            ledgers=_ledgers(begun, folder),
+        )
         yield Sitting(ready=ready, setting=setting, begun=begun, began=began)
+
+
+def _ledgers(begun: Begun, folder: RunFolder) -> LedgerFiles:
+    shared = begun.config.privacy.ledger
+    return LedgerFiles(
+        own=folder.draft.absolute() / LEDGER,
+        shared=Path(shared).expanduser().absolute() if shared else None,
+        run=begun.label,
+    )
