@@ -24,6 +24,7 @@ from dp.central import GaussianSum
 from dp.clipping import Clipped, clip_l2
 from dp.errors import BudgetExceeded, LedgerError, ParameterError
 from dp.ledger import Budget, Entry, Ledger
+from dp.ledger_view import PartyAccount, accounts
 from dp.noise import gaussian
 from dp.statement import (
     CLIENT_MECHANISM,
@@ -32,6 +33,7 @@ from dp.statement import (
     EXAMPLE_TRUST,
     NOT_COVERED,
     Claim,
+    round_up,
     statement,
 )
 
@@ -53,11 +55,14 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "ParameterError",
+    "PartyAccount",
+    "accounts",
     "clip_l2",
     "composed_epsilon",
     "epsilon",
     "gaussian",
     "noise_multiplier_for",
+    "round_up",
     "sampled_gaussian",
     "statement",
 ]

@@ -1,9 +1,10 @@
 """Who has been told how much about whom: budgets, spent before each release.
 
-    with Ledger(Budget(epsilon=3.0, delta=1e-5), unit="example", path="ledger.db") as it:
-        it.reserve("site-3", step, count=20, run="7f3a", round=4)   # or BudgetExceeded
-        ...                                                         # release
-        it.commit(run="7f3a", round=4)
+    budget = Budget(epsilon=3.0, delta=1e-5)
+    with Ledger(budget, unit="example", path="ledger.db") as ledger:
+        ledger.reserve("site-3", step, 20, run="7f3a", round=4)   # or BudgetExceeded
+        ...                                                       # release
+        ledger.commit(run="7f3a", round=4)
 
 A party is whose units a release is about: a client under example-level privacy, the
 whole federation under client-level privacy. Parties are accounted for separately:
@@ -18,83 +19,34 @@ is killed at any moment has never released what it had not reserved. The file is
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias, get_args
+from typing import Final, Self
 
 from dp_accounting import DpEvent
 
-from dp.accounting import (
-    RELATION,
-    AccountantName,
-    Multiset,
-    composed_epsilon,
-    describe,
-    fits,
-    multiset,
-)
+from dp.accounting import RELATION, AccountantName, Multiset, composed_epsilon, fits
+from dp.budget import UNITS, Budget, Entry, Unit
 from dp.errors import BudgetExceeded, LedgerError, ParameterError
-from dp.events import COUNT_MAX, decode, encode
-from dp.ledger_file import LedgerFile, unusable
+from dp.ledger_file import LedgerFile
+from dp.ledger_rows import (
+    Held,
+    checked,
+    described,
+    held_by,
+    is_reserved,
+    plus,
+    read_releases,
+)
 
-Unit: TypeAlias = Literal["example", "subject", "client"]
-UNITS: Final[tuple[str, ...]] = get_args(Unit)
+__all__ = ["BOOK", "UNITS", "Budget", "Entry", "Ledger", "Unit"]
+
 BOOK: Final = "main"
 ROUND_MAX: Final = 2**62
-
-Held: TypeAlias = tuple[tuple[str, int], ...]
-"""A party's events as text, each with how often, in the order of the texts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """The most that all releases about one party may come to.
-
-    Attributes:
-        epsilon: > 0, finite.
-        delta: in (0, 1), at which every epsilon of the ledger is stated.
-    """
-
-    epsilon: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.epsilon < math.inf:
-            raise ParameterError(
-                f"The budget's epsilon={self.epsilon} must be positive and finite."
-            )
-        if not 0 < self.delta < 1:
-            raise ParameterError(
-                f"The budget's delta={self.delta} must lie between 0 and 1."
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One recorded spending.
-
-    Attributes:
-        party: whose units were released about.
-        event: the mechanism, in words.
-        count: how many such releases.
-        run: that made them.
-        round: of that run.
-        committed: whether it is known that they were made; they count either way.
-    """
-
-    party: str
-    event: str
-    count: int
-    run: str
-    round: int
-    committed: bool
 
 
 class Ledger:
@@ -259,10 +211,10 @@ class Ledger:
 
     def would_exceed(self, party: str, event: DpEvent, count: int = 1) -> bool:
         """Say whether `spend` would refuse these releases; records nothing."""
-        text = _checked((party,), event, count)
+        text = checked((party,), event, count)
         with self._file.transaction() as database:
-            held = _held(database, self, party)
-        return not self._within(_plus(held, text, count))
+            held = held_by(database, self.book, party)
+        return not self._within(plus(held, text, count))
 
     def epsilon(self, party: str, *, accountant: AccountantName = "pld") -> float:
         """Return the epsilon of all reserved about a party; 0 if nothing is.
@@ -270,7 +222,7 @@ class Ledger:
         By PLD, which is what budgets are kept by; "rdp" is looser, to compare with.
         """
         with self._file.transaction() as database:
-            held = _held(database, self, party)
+            held = held_by(database, self.book, party)
         return composed_epsilon(
             self._releases(held), self.budget.delta, accountant=accountant
         )
@@ -291,7 +243,7 @@ class Ledger:
         return tuple(
             Entry(
                 party=party,
-                event=_described(text, self.path),
+                event=described(text, self.path),
                 count=count,
                 run=run,
                 round=number,
@@ -337,7 +289,7 @@ class Ledger:
     ) -> tuple[str, ...]:
         """Reserve for whoever has room; ``alone``: raise where there is none."""
         parties = tuple(dict.fromkeys(parties))
-        text = _checked(parties, event, count)
+        text = checked(parties, event, count)
         if not run or not 0 <= round <= ROUND_MAX:
             raise ParameterError(
                 f"run={run!r} and round={round} name no round; give the run a name "
@@ -348,10 +300,10 @@ class Ledger:
         with self._file.transaction() as database:
             for party in parties:
                 key = (self.book, run, round, party)
-                if _reserved(database, key, text, count, again=again):
+                if is_reserved(database, key, text, count, again=again):
                     admitted.append(party)
                     continue
-                after = _plus(_held(database, self, party), text, count)
+                after = plus(held_by(database, self.book, party), text, count)
                 if not self._within(after):
                     refused.append((party, after))
                     continue
@@ -373,9 +325,9 @@ class Ledger:
         if self._file.in_memory:
             return
         with self._file.transaction() as database:
-            before = {_held(database, self, party) for party in parties}
+            before = {held_by(database, self.book, party) for party in parties}
         for held in before:
-            self._within(_plus(held, text, count))
+            self._within(plus(held, text, count))
 
     def _within(self, held: Held) -> bool:
         releases = self._releases(held)
@@ -383,40 +335,6 @@ class Ledger:
 
     def _releases(self, held: Held) -> Multiset:
         return read_releases(held, self.path)
-
-
-def read_releases(held: Held, path: str) -> Multiset:
-    """Return the releases of events as text.
-
-    Raises:
-        LedgerError: an event in the file is damaged.
-    """
-    try:
-        return _parsed(held)
-    except ParameterError as error:
-        raise unusable(path, str(error).rstrip(".")) from error
-
-
-@lru_cache(maxsize=4096)
-def _parsed(held: Held) -> Multiset:
-    return multiset((decode(text), count) for text, count in held)
-
-
-@lru_cache(maxsize=1024)
-def _described(text: str, path: str) -> str:
-    try:
-        return describe(decode(text))
-    except ParameterError as error:
-        raise unusable(path, str(error).rstrip(".")) from error
-
-
-def _checked(parties: tuple[str, ...], event: DpEvent, count: int) -> str:
-    """Return the event as text, having refused what cannot be recorded."""
-    if not all(parties):
-        raise ParameterError("The party is empty; name whose budget is spent.")
-    if int(count) != count or not 1 <= count <= COUNT_MAX:
-        raise ParameterError(f"count={count} must be a whole number of at least 1.")
-    return encode(event)
 
 
 def _open_book(database: sqlite3.Connection, ledger: Ledger) -> None:
@@ -438,53 +356,3 @@ def _open_book(database: sqlite3.Connection, ledger: Ledger) -> None:
             f"{epsilon!r} at delta {delta!r} for each {unit}, not epsilon {asked[2]!r} "
             f"at delta {asked[3]!r} for each {asked[0]}; open it as it was begun."
         )
-
-
-def _held(database: sqlite3.Connection, ledger: Ledger, party: str) -> Held:
-    return tuple(
-        database.execute(
-            "SELECT event, sum(count) FROM entries WHERE book = ? AND party = ?"
-            " GROUP BY event ORDER BY event",
-            (ledger.book, party),
-        )
-    )
-
-
-def _plus(held: Held, text: str, count: int) -> Held:
-    counts = dict(held)
-    counts[text] = counts.get(text, 0) + int(count)
-    return tuple(sorted(counts.items()))
-
-
-def _reserved(
-    database: sqlite3.Connection,
-    key: tuple[str, str, int, str],
-    text: str,
-    count: int,
-    *,
-    again: bool,
-) -> bool:
-    """Say whether this very spending is there already.
-
-    Raises:
-        ParameterError: it is and may not be repeated, or another one has its place.
-    """
-    row = database.execute(
-        "SELECT event, count FROM entries"
-        " WHERE book = ? AND run = ? AND round = ? AND party = ?",
-        key,
-    ).fetchone()
-    if row is None:
-        return False
-    _, run, number, party = key
-    if row != (text, count):
-        raise ParameterError(
-            f"round {number} of run {run!r} was reserved for {party!r} with another "
-            "release; give every round a number of its own."
-        )
-    if not again:
-        raise ParameterError(
-            f"round {number} of run {run!r} was reserved for {party!r} before, and may "
-            "have been released; play a new round, and spend for it."
-        )
-    return True

@@ -24,6 +24,7 @@ import dp
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
+from fl.cli_dp import dp_app
 from fl.cli_options import (
     AttackFamily,
     ConfigFile,
@@ -77,6 +78,7 @@ def _common(
 
 
 app.add_typer(secagg_app, name="secagg")
+app.add_typer(dp_app, name="dp")
 app.add_typer(report_app, name="report")
 
 

@@ -10,11 +10,10 @@ from collections.abc import Collection
 from typing import Protocol
 
 import dp
-import secagg
 from fl.catch_up import catch_up
 from fl.checkpoint import Checkpoint
 from fl.config import Config
-from fl.course import Terms, advance, begin, totals
+from fl.course import Course, Terms, advance, begin, totals
 from fl.errors import UserError
 from fl.federation import Federation
 from fl.ledgers import LedgerFiles, standing
@@ -83,7 +82,7 @@ def train(
             if diary is not None:
                 diary.write(course.checkpoint())
     if all(one.aborted for one in course.rounds):
-        nothing = _nothing_done(course.failure, config, protection.name)
+        nothing = _nothing_done(course, config, protection.name)
         raise nothing from course.failure
     return RunRecord(
         protection=protection.name,
@@ -113,12 +112,12 @@ def _close(books: dp.Ledger | None) -> tuple[Account, ...]:
     )
 
 
-def _nothing_done(
-    error: secagg.AbortError | None, config: Config, protection: str
-) -> UserError:
-    if error is None:
+def _nothing_done(course: Course, config: Config, protection: str) -> UserError:
+    error, books = course.failure, course.books
+    if error is None or (books is not None and books.refusals and not books.parties):
+        key = "ledger_epsilon" if config.privacy.ledger else "epsilon"
         return UserError(
-            f"no round under {protection} fits the budget; raise privacy.epsilon or "
+            f"no round under {protection} fits the budget; raise privacy.{key} or "
             f"plan fewer rounds."
         )
     planned = config.federation.drop
