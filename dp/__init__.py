@@ -35,6 +35,7 @@ from dp.statement import (
     Claim,
     round_up,
     statement,
+    statement_json,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "round_up",
     "sampled_gaussian",
     "statement",
+    "statement_json",
 ]

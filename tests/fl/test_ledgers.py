@@ -136,7 +136,7 @@ def budget_outlasts_a_run(folder: Path, name: str) -> None:
 
 
 def one_record_more_is_not_seen(folder: Path) -> None:
-    settings = tiny.config("privacy.example.sampling_rate=0.5")
+    settings = tiny.config("training.rounds=1")
     fed, found = tiny.federation(settings, "dp-sgd"), []
     for number, size in enumerate((fed.clients[0].records, 3)):
         first = fed.clients[0]
