@@ -35,7 +35,7 @@ Examples:
 
   blindsum dp plan --noise 1.1 --rounds 200 --sampling 0.1
 
-  blindsum dp plan --epsilon 8 --rounds 20 --steps 5 --sampling 0.25 --unit example
+  blindsum dp plan --epsilon 8 --rounds 20 --steps 5 --unit example
 """
 
 

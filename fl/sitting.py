@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fl.begun import Begun, begin, begun_in, sit_down
 from fl.config import Config
+from fl.errors import ResumeError
 from fl.folder import FolderError, RunFolder, choose, find
 from fl.ledgers import LEDGER, LedgerFiles
 from fl.preparation import Ready, prepare
@@ -84,6 +85,13 @@ def going_on(run: Path, command: str, progress: Reporter) -> Iterator[Sitting]:
     require(begun.config.log)
     if folder.draft != folder.place and folder.place.exists() and not begun.force:
         raise FolderError(f"{folder.place} exists by now; move it away, then go on.")
+    shared = _ledgers(begun, folder).shared
+    if shared is not None and not shared.exists():
+        # A new file in its place would be a new budget.
+        raise ResumeError(
+            f"{shared}, where this run spends, is not there; go on in the working "
+            "directory that the run was begun in, or start it anew."
+        )
     with continuing(folder, link=begun.link):
         ready = prepare(begun.config)
         begun = sit_down(begun, folder, ready.raw)

@@ -20,6 +20,7 @@ from fl import privacy
 from fl.checkpoint import Checkpoint
 from fl.cli import run as command
 from fl.config import Config
+from fl.diary import RunDiary
 from fl.errors import ConfigError, LedgerFileError, UserError
 from fl.federation import Client, Federation
 from fl.ledgers import LedgerFiles, Standing, check_shared
@@ -433,6 +434,37 @@ def test_the_command_keeps_a_ledger_in_the_run_and_one_over_runs(
     assert "fits the budget" in capsys.readouterr().err
     assert not (elsewhere / "two").exists()
     assert _spent(elsewhere / "all.db") == 10
+
+
+def _stop_after_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = RunDiary.write
+
+    def write(self: RunDiary, checkpoint: Checkpoint) -> None:
+        real(self, checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDiary, "write", write)
+
+
+def test_a_stopped_run_spends_for_each_round_once_in_both_files(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [*SMALL, "--set=protections.names=['dp-sgd']"]
+    with monkeypatch.context() as patch:
+        _stop_after_a_round(patch)
+        assert command(["train", "empty.toml", "--out", "one", *sets]) == 130
+    own, shared = elsewhere / "one" / "ledger.db", elsewhere / "all.db"
+    assert _spent(own) == _spent(shared) == 5
+    resume = ["train", "--resume", str(elsewhere / "one"), "--quiet"]
+    (elsewhere / "away").mkdir()
+    monkeypatch.chdir(elsewhere / "away")
+    capsys.readouterr()
+    assert command(resume) == 2  # a new file there would be a new budget
+    assert "is not there" in capsys.readouterr().err
+    monkeypatch.chdir(elsewhere)
+    assert command(resume) == 0
+    assert _spent(own) == _spent(shared) == 10
+    assert {one.uncommitted for one in (*_rows(own), *_rows(shared))} == {0}
 
 
 def test_the_command_shows_a_ledger_and_what_exceeds(
