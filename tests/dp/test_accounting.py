@@ -78,6 +78,7 @@ def test_reference_values_to_the_printed_digits(row: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Optimal order", "ignore:divide by zero")
 @pytest.mark.parametrize("row", ROWS)
 def test_an_accountant_of_other_hands_agrees_within_its_own_error(row: str) -> None:
     from opacus.accountants import PRVAccountant
