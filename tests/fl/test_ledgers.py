@@ -247,7 +247,7 @@ def _rate_from_records(monkeypatch: pytest.MonkeyPatch) -> None:
         standing: Standing,
     ) -> tuple[Client, ...]:
         assert protection.example is not None
-        for one in cohort:
+        for one in cohort[:1]:
             rate = min(1.0, 2 / one.records)
             event = dp.sampled_gaussian(protection.example.noise_multiplier, rate)
             fl.ledgers.pay(books, (one.name,), event, 1, index=index, standing=standing)
