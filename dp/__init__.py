@@ -22,8 +22,9 @@ from dp.accounting import (
 from dp.calibrate import noise_multiplier_for
 from dp.central import GaussianSum
 from dp.clipping import Clipped, clip_l2
-from dp.errors import BudgetExceeded, ParameterError
+from dp.errors import BudgetExceeded, LedgerError, ParameterError
 from dp.ledger import Budget, Entry, Ledger
+from dp.ledger_view import PartyAccount, accounts
 from dp.noise import gaussian
 from dp.statement import (
     CLIENT_MECHANISM,
@@ -32,7 +33,9 @@ from dp.statement import (
     EXAMPLE_TRUST,
     NOT_COVERED,
     Claim,
+    round_up,
     statement,
+    statement_json,
 )
 
 __all__ = [
@@ -51,12 +54,17 @@ __all__ = [
     "Entry",
     "GaussianSum",
     "Ledger",
+    "LedgerError",
     "ParameterError",
+    "PartyAccount",
+    "accounts",
     "clip_l2",
     "composed_epsilon",
     "epsilon",
     "gaussian",
     "noise_multiplier_for",
+    "round_up",
     "sampled_gaussian",
     "statement",
+    "statement_json",
 ]

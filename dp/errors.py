@@ -4,6 +4,7 @@ The tree::
 
     ParameterError (ValueError)    the caller's settings or arrays cannot be used
     BudgetExceeded                 the release asked for would break its budget
+    LedgerError                    a ledger's file cannot be relied on
 
 Nothing here prints a record, a gradient or a draw of the noise.
 """
@@ -34,3 +35,10 @@ class BudgetExceeded(Exception):
         self.party = party
         self.epsilon = epsilon
         self.budget = budget
+
+
+class LedgerError(Exception):
+    """A ledger's file cannot be opened, read or written; release nothing.
+
+    The sentence names the file and says what to do.
+    """

@@ -1,9 +1,12 @@
 """What a run's epsilon means, in sentences: the part of a report that people sign.
 
-The order follows the questions of NIST SP 800-226 ("Guidelines for evaluating
-differential privacy guarantees"): the unit and its neighbours, the mechanism, the
-parameters, composition, who is trusted, and what is left out. Epsilon is printed
-rounded up, never down.
+    for sentence in statement(claim): ...
+    json.dumps(statement_json(claim))
+
+The elements are those that NIST SP 800-226 ("Guidelines for evaluating differential
+privacy guarantees") asks about: the unit and its neighbours, the mechanism, the
+parameters, how units are sampled, composition, who is trusted, and what is left out.
+Sentences and JSON say the same. Epsilon is printed rounded up, never down.
 """
 
 from __future__ import annotations
@@ -33,6 +36,19 @@ CLIENT_TRUST: Final = (
     "The server must be trusted to draw the cohorts, to see the sum before the noise "
     "and to add the noise; the bound says nothing against the server itself"
 )
+
+SCHEMA: Final = "blindsum.statement/1"
+ELEMENTS: Final = (
+    "unit",
+    "mechanism",
+    "parameters",
+    "guarantee",
+    "composition",
+    "sampling",
+    "trust",
+    "not_covered",
+)
+"""What a statement says, in the order of its sentences."""
 
 _SPREAD: Final = {
     "example": "For a person with several examples, at one client or at several, the "
@@ -115,36 +131,85 @@ class Claim:
 
 
 def statement(claim: Claim) -> tuple[str, ...]:
-    """Return the privacy statement of a run, one sentence or two per entry.
+    """Return the privacy statement of a run, one entry per element of `ELEMENTS`.
 
     Every number in it is one of the claim's, and epsilon is rounded up.
     """
-    if claim.sampling_rate < 1:
-        sampling = (
-            f"each {claim.unit} is in a release by its own coin, with probability "
-            f"{claim.sampling_rate!r} (Poisson sampling)"
-        )
-    else:
-        sampling = f"every {claim.unit} is in every release, without sampling"
-    lacks = claim.not_covered + ((SIMULATED,) if claim.simulated else ())
-    uncovered = "; ".join(lacks)
-    return (
-        f"The unit of privacy is one {claim.unit}, under the relation "
+    said = _said(claim)
+    return tuple(said[element] for element in ELEMENTS)
+
+
+def statement_json(claim: Claim) -> dict[str, object]:
+    """Return the same statement as plain values: every element, sentence and number.
+
+    The numbers are the claim's own, exactly; ``epsilon_printed`` is how the sentence
+    rounds epsilon up.
+    """
+    return {
+        "schema": SCHEMA,
+        "unit": {"name": claim.unit, "relation": claim.relation},
+        "mechanism": {"name": claim.mechanism},
+        "parameters": {
+            "noise_multiplier": claim.noise_multiplier,
+            "clip_norm_l2": claim.clip_norm_l2,
+        },
+        "guarantee": {
+            "epsilon": claim.epsilon,
+            "epsilon_printed": round_up(claim.epsilon),
+            "delta": claim.delta,
+            "kind": "upper bound",
+        },
+        "composition": {"releases": claim.releases, "accountant": claim.accountant},
+        "sampling": {
+            "rate": claim.sampling_rate,
+            "kind": "Poisson" if claim.sampling_rate < 1 else "none",
+        },
+        "trust": {"trusted": claim.trusted},
+        "not_covered": list(_uncovered(claim)),
+        "simulated": claim.simulated,
+        "sentences": _said(claim),
+    }
+
+
+def _said(claim: Claim) -> dict[str, str]:
+    """Return the sentences by element."""
+    return {
+        "unit": f"The unit of privacy is one {claim.unit}, under the relation "
         f"{claim.relation!r}: two data sets are neighbours if adding or removing one "
         f"{claim.unit} turns one into the other. {_SPREAD[claim.unit]}",
-        f"The mechanism is {claim.mechanism}.",
-        f"The clip norm is {claim.clip_norm_l2!r} in L2, the noise multiplier "
-        f"{claim.noise_multiplier!r}, and {sampling}.",
-        f"Together, the releases satisfy differential privacy with epsilon at most "
-        f"{round_up(claim.epsilon)} at delta {claim.delta!r}: the probability of any "
-        "outcome under one data set is at most exp(epsilon) times that under a "
-        "neighbour, plus delta.",
-        f"This composes all of {claim.releases} releases over the rounds of the run, "
-        f"by the accountant {claim.accountant}; further releases about the same data "
-        "add to it.",
-        f"{claim.trusted}.",
-        f"Not covered: {uncovered}.",
+        "mechanism": f"The mechanism is {claim.mechanism}.",
+        "parameters": f"The clip norm is {claim.clip_norm_l2!r} in L2, and the noise "
+        f"multiplier {claim.noise_multiplier!r}: the standard deviation of the noise "
+        "over what one unit can add.",
+        "guarantee": f"Together, the releases satisfy differential privacy with "
+        f"epsilon at most {round_up(claim.epsilon)} at delta {claim.delta!r}: the "
+        "probability of any outcome under one data set is at most exp(epsilon) times "
+        "that under a neighbour, plus delta.",
+        "composition": f"This composes all of {claim.releases} releases over the "
+        f"rounds of the run, by the accountant {claim.accountant}; further releases "
+        "about the same data add to it.",
+        "sampling": _sampling(claim),
+        "trust": f"{claim.trusted}.",
+        "not_covered": f"Not covered: {'; '.join(_uncovered(claim))}.",
+    }
+
+
+def _sampling(claim: Claim) -> str:
+    if claim.sampling_rate == 1:
+        return (
+            f"Every {claim.unit} is in every release, without sampling, so the bound "
+            "assumes nothing about who took part."
+        )
+    return (
+        f"Each {claim.unit} is in a release by its own coin, with probability "
+        f"{claim.sampling_rate!r} (Poisson sampling), and the bound counts on it: the "
+        "coins are independent, do not depend on the data, and stay unknown to whoever "
+        "the bound is against."
     )
+
+
+def _uncovered(claim: Claim) -> tuple[str, ...]:
+    return claim.not_covered + ((SIMULATED,) if claim.simulated else ())
 
 
 def round_up(value: float, digits: int = 3) -> str:

@@ -23,6 +23,7 @@ import secagg
 from attacks import coins, dirac, own_coordinates
 from fl import privacy
 from fl.config import Config
+from fl.course import admit
 from fl.federation import Client, Federation
 from fl.models import build, load_vector, parameter_count, to_vector
 from fl.privacy import ExampleNoise
@@ -187,7 +188,7 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
     scores = np.zeros(len(planted.owner))
     for index in range(config.training.rounds):
         cohort = draw_cohort(federation, config, seed=seed, index=index)
-        admitted = privacy.admit(books, cohort, noise)
+        admitted = admit(books, cohort, protection, index=index)
         before = to_vector(model)
         try:
             sent = run_one(model, admitted, protection, config, seed=seed, index=index)

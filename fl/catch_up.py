@@ -13,7 +13,7 @@ import torch
 import dp
 import secagg
 from fl.checkpoint import Checkpoint, KeptRound, digest
-from fl.course import Course, Terms, admit, play_round, totals
+from fl.course import Course, Terms, admit, is_paid, play_round, totals
 from fl.errors import ResumeError
 from fl.federation import Client
 from fl.models import load_vector, parameter_count, to_vector
@@ -36,9 +36,17 @@ def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
             terms.federation, terms.config, seed=terms.seed, index=one.index
         )
         try:
-            admitted = admit(course.books, cohort, terms.protection)
+            admitted = admit(
+                course.books,
+                cohort,
+                terms.protection,
+                index=one.index,
+                standing=terms.standing,
+            )
         except dp.BudgetExceeded:
             continue
+        if is_paid(terms.protection, admitted):
+            terms.standing.commit(one.index)
         if one.index in saved.kept:
             known = saved.kept[one.index]
             snapshot = _again(course.model, admitted, terms, one.index, known)

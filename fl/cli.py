@@ -24,6 +24,7 @@ import dp
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
+from fl.cli_dp import dp_app
 from fl.cli_options import (
     AttackFamily,
     ConfigFile,
@@ -77,6 +78,7 @@ def _common(
 
 
 app.add_typer(secagg_app, name="secagg")
+app.add_typer(dp_app, name="dp")
 app.add_typer(report_app, name="report")
 
 
@@ -245,7 +247,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments``; return its exit status."""
     try:
         status = app(list(arguments) or ["--help"], standalone_mode=False)
-    except (UserError, secagg.ParameterError, dp.ParameterError) as error:
+    except (
+        UserError,
+        secagg.ParameterError,
+        dp.ParameterError,
+        dp.LedgerError,
+    ) as error:
         return _complain(str(error))
     except UsageFault as error:
         return _complain(error.format_message())

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from fl import privacy
 from fl.checkpoint import Checkpoint, KeptRound, digest
 from fl.config import Config
 from fl.federation import Client, Federation
+from fl.ledgers import NOWHERE, Standing, pay
 from fl.local import evaluate
 from fl.models import build, load_vector, parameter_count, to_vector
 from fl.protection import Protection
@@ -38,6 +40,7 @@ class Terms:
     config: Config
     seed: int
     keep: Collection[int]
+    standing: Standing = NOWHERE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,11 +103,15 @@ def begin(terms: Terms) -> Course:
 def advance(course: Course, terms: Terms, index: int) -> None:
     """Play one round: spend, train, sum, release, record."""
     began, protection, seed = time.perf_counter(), terms.protection, terms.seed
+    paid = False
     course.due = course.due or index in terms.keep
     before, sent, admitted = to_vector(course.model), None, tuple[Client, ...]()
     cohort = draw_cohort(terms.federation, terms.config, seed=seed, index=index)
     try:
-        admitted = admit(course.books, cohort, protection)
+        admitted = admit(
+            course.books, cohort, protection, index=index, standing=terms.standing
+        )
+        paid = is_paid(protection, admitted)
         sent = play_round(course.model, admitted, terms, index, look=course.due)
         if course.due:  # a kept round that was aborted is made up for by the next one
             course.snapshots.append(sent)
@@ -115,7 +122,9 @@ def advance(course: Course, terms: Terms, index: int) -> None:
         course.failure = error
         _release_noise_alone(course.model, protection, seed, index)
     except dp.BudgetExceeded:
-        pass  # nothing was sent and nothing is released
+        paid = False  # nothing was sent and nothing is released
+    if paid:
+        terms.standing.commit(index)
     vanished = draw_vanishing(admitted, terms.config, seed=seed, index=index)
     record = _record(course, terms, sent, index)
     course.rounds.append(
@@ -154,18 +163,42 @@ def play_round(
 
 
 def admit(
-    books: dp.Ledger | None, cohort: Sequence[Client], protection: Protection
+    books: dp.Ledger | None,
+    cohort: Sequence[Client],
+    protection: Protection,
+    *,
+    index: int,
+    standing: Standing = NOWHERE,
 ) -> tuple[Client, ...]:
     """Spend what the round costs, before it begins; return who may take part.
 
     Raises:
         dp.BudgetExceeded: the server's mechanism may not be run once more.
+        dp.LedgerError: a ledger on disk cannot be written.
     """
-    if books is not None and protection.central is not None:
-        books.spend(privacy.EVERYBODY, protection.central.event)
-    if books is None or protection.example is None:
+    if books is None:
         return tuple(cohort)
-    return privacy.admit(books, cohort, protection.example)
+    buy = partial(pay, books, index=index, standing=standing)
+    if protection.central is not None:
+        everybody = (privacy.EVERYBODY,)
+        event, budget = protection.central.event, books.budget
+        if not buy(everybody, event, 1):
+            releases = totals(books)[0].get(privacy.EVERYBODY, 0) + 1
+            reached = dp.epsilon(event, releases, budget.delta)
+            raise dp.BudgetExceeded(privacy.EVERYBODY, reached, budget.epsilon)
+    if protection.example is None:
+        return tuple(cohort)
+    names = tuple(client.name for client in cohort)
+    own = protection.example
+    admitted = buy(names, own.event, own.settings.steps)
+    return tuple(client for client in cohort if client.name in admitted)
+
+
+def is_paid(protection: Protection, admitted: Sequence[Client]) -> bool:
+    """Say whether a round that `admit` let through was paid for by anybody."""
+    return protection.central is not None or (
+        protection.example is not None and bool(admitted)
+    )
 
 
 def totals(books: dp.Ledger | None) -> tuple[dict[str, int], dict[str, int]]:

@@ -97,7 +97,7 @@ def _admitted(
     """Return who takes part in a round; None if the round's budget is not there."""
     cohort = draw_cohort(federation, config, seed=seed, index=index)
     try:
-        return admit(books, cohort, protection)
+        return admit(books, cohort, protection, index=index)
     except dp.BudgetExceeded:
         return None
 

@@ -4,6 +4,7 @@
     ├── ConfigError      the TOML file, a --set or a flag
     ├── DataError        a data file, a column, a record, a partition
     ├── ModelError       a model that cannot be built, trained or summed
+    ├── LedgerFileError  a privacy ledger that cannot be opened or read
     ├── ResumeError      a stopped run that cannot be gone on with
     └── TrackingError    TensorBoard or MLflow cannot be written to
 
@@ -29,6 +30,10 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """The model cannot be built, trained or summed over clients."""
+
+
+class LedgerFileError(UserError):
+    """A privacy ledger's file cannot be opened, or keeps another budget."""
 
 
 class ResumeError(UserError):

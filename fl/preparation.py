@@ -17,6 +17,7 @@ from fl.data import Dataset, RawTable, declared, load
 from fl.errors import ConfigError, DataError
 from fl.federation import federate
 from fl.folder import RunFolder
+from fl.ledgers import LedgerFiles, check_shared
 from fl.progress import Reporter
 from fl.protection import Protection, UnavailableError, build, counter_for
 from fl.report import Refusal
@@ -53,6 +54,7 @@ class Ready:
         *,
         shelf: Shelf,
         trackers: tuple[Listener, ...],
+        ledgers: LedgerFiles,
     ) -> Setting:
         """Return what the stages are given."""
         return Setting(
@@ -63,6 +65,7 @@ class Ready:
             progress=progress,
             shelf=shelf,
             trackers=trackers,
+            ledgers=ledgers,
         )
 
 
@@ -79,6 +82,7 @@ def prepare(config: Config) -> Ready:
         raise ConfigError(
             "no protection is left: " + " ".join(one.why for one in refused)
         )
+    check_shared(config, sum(one.unit is not None for one in protections))
     _try_out(raw, protections, config)
     return Ready(
         raw=raw, protections=protections, refused=tuple(refused), config=config

@@ -9,7 +9,6 @@ is the least that keeps the budget over all planned rounds (PLD accountant).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +16,6 @@ import dp
 from dp.accounting import coarse_epsilon
 from fl.config import Config
 from fl.errors import ConfigError
-from fl.federation import Client
 from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
 
 EXAMPLE, CLIENT = "example", "client"
@@ -88,20 +86,6 @@ def spent(books: dp.Ledger, event: dp.DpEvent) -> float:
     if not releases:
         return 0.0
     return coarse_epsilon(event, max(releases.values()), books.budget.delta)
-
-
-def admit(
-    books: dp.Ledger, cohort: Sequence[Client], noise: ExampleNoise
-) -> tuple[Client, ...]:
-    """Spend a round's steps at every client; return those whose budget lasts for it."""
-    admitted = []
-    for client in cohort:
-        try:
-            books.spend(client.name, noise.event, noise.settings.steps)
-        except dp.BudgetExceeded:
-            continue  # it sits out; its ledger counts the refusal
-        admitted.append(client)
-    return tuple(admitted)
 
 
 @lru_cache(maxsize=64)

@@ -64,6 +64,18 @@ class PrivacyConfig(Section):
         description="probability with which the bound may fail; below one over the "
         "number of units",
     )
+    ledger: str = Field(
+        default="",
+        description="file that keeps one budget over several runs, beside the "
+        "ledger.db of each; takes one seed of one protection with noise. Empty: none",
+    )
+    ledger_epsilon: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1000.0,
+        description="budget of each unit in that file, over all runs. 0: epsilon, so "
+        "that one run may use it up",
+    )
     example: ExamplePrivacy = ExamplePrivacy()
     client: ClientPrivacy = ClientPrivacy()
     allow_useless: bool = Field(

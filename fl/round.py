@@ -205,7 +205,7 @@ def context_of(before: NDArray[np.float32], config: Config) -> bytes:
         np.ascontiguousarray(before, dtype="<f4").tobytes(),
         config.training.model_dump_json().encode(),
         config.model.model_dump_json().encode(),
-        config.privacy.model_dump_json().encode(),
+        config.privacy.model_dump_json(exclude={"ledger", "ledger_epsilon"}).encode(),
     )
 
 

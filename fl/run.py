@@ -10,13 +10,13 @@ from collections.abc import Collection
 from typing import Protocol
 
 import dp
-import secagg
 from fl.catch_up import catch_up
 from fl.checkpoint import Checkpoint
 from fl.config import Config
-from fl.course import Terms, advance, begin, totals
+from fl.course import Course, Terms, advance, begin, totals
 from fl.errors import UserError
 from fl.federation import Federation
+from fl.ledgers import LedgerFiles, standing
 from fl.models import to_vector
 from fl.protection import Protection
 from fl.run_record import Account, RoundRecord, RunRecord
@@ -42,6 +42,7 @@ def train(
     seed: int,
     keep: Collection[int],
     diary: Diary | None = None,
+    ledgers: LedgerFiles | None = None,
 ) -> RunRecord:
     """Train for the configured rounds and return the record.
 
@@ -55,28 +56,33 @@ def train(
         seed: of this repetition.
         keep: indices of the rounds to keep whole.
         diary: told of every round, and asked first whether there were any.
+        ledgers: on disk, where every round is spent before it is played.
 
     Raises:
         UserError: more clients vanished in every round than the plan survives.
         ResumeError: the diary's rounds do not come out again as they were.
+        LedgerFileError: a ledger cannot be opened, or keeps another budget.
+        dp.LedgerError: a ledger could not be written on the way.
     """
-    terms = Terms(
-        federation=federation,
-        protection=protection,
-        config=config,
-        seed=seed,
-        keep=frozenset(keep),
-    )
-    course = begin(terms)
-    saved = None if diary is None else diary.read()
-    if saved is not None:
-        catch_up(course, terms, saved)
-    for index in range(len(course.rounds), config.training.rounds):
-        advance(course, terms, index)
-        if diary is not None:
-            diary.write(course.checkpoint())
+    with standing(ledgers, protection, config, seed) as books:
+        terms = Terms(
+            federation=federation,
+            protection=protection,
+            config=config,
+            seed=seed,
+            keep=frozenset(keep),
+            standing=books,
+        )
+        course = begin(terms)
+        saved = None if diary is None else diary.read()
+        if saved is not None:
+            catch_up(course, terms, saved)
+        for index in range(len(course.rounds), config.training.rounds):
+            advance(course, terms, index)
+            if diary is not None:
+                diary.write(course.checkpoint())
     if all(one.aborted for one in course.rounds):
-        nothing = _nothing_done(course.failure, config, protection.name)
+        nothing = _nothing_done(course, config, protection.name)
         raise nothing from course.failure
     return RunRecord(
         protection=protection.name,
@@ -106,12 +112,12 @@ def _close(books: dp.Ledger | None) -> tuple[Account, ...]:
     )
 
 
-def _nothing_done(
-    error: secagg.AbortError | None, config: Config, protection: str
-) -> UserError:
-    if error is None:
+def _nothing_done(course: Course, config: Config, protection: str) -> UserError:
+    error, books = course.failure, course.books
+    if error is None or (books is not None and books.refusals and not books.parties):
+        key = "ledger_epsilon" if config.privacy.ledger else "epsilon"
         return UserError(
-            f"no round under {protection} fits the budget; raise privacy.epsilon or "
+            f"no round under {protection} fits the budget; raise privacy.{key} or "
             f"plan fewer rounds."
         )
     planned = config.federation.drop

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from fl.begun import Begun, begin, begun_in, sit_down
 from fl.config import Config
+from fl.errors import ResumeError
 from fl.folder import FolderError, RunFolder, choose, find
+from fl.ledgers import LEDGER, LedgerFiles
 from fl.preparation import Ready, prepare
 from fl.progress import Reporter
 from fl.stages import Setting
@@ -83,6 +85,13 @@ def going_on(run: Path, command: str, progress: Reporter) -> Iterator[Sitting]:
     require(begun.config.log)
     if folder.draft != folder.place and folder.place.exists() and not begun.force:
         raise FolderError(f"{folder.place} exists by now; move it away, then go on.")
+    shared = _ledgers(begun, folder).shared
+    if shared is not None and not shared.exists():
+        # A new file in its place would be a new budget.
+        raise ResumeError(
+            f"{shared}, where this run spends, is not there; go on in the working "
+            "directory that the run was begun in, or start it anew."
+        )
     with continuing(folder, link=begun.link):
         ready = prepare(begun.config)
         begun = sit_down(begun, folder, ready.raw)
@@ -96,5 +105,20 @@ def _seated(
 ) -> Iterator[Sitting]:
     shelf = begun.shelf(folder)
     with tracking(begun, folder) as trackers:
-        setting = ready.setting(folder, progress, shelf=shelf, trackers=trackers)
+        setting = ready.setting(
+            folder,
+            progress,
+            shelf=shelf,
+            trackers=trackers,
+            ledgers=_ledgers(begun, folder),
+        )
         yield Sitting(ready=ready, setting=setting, begun=begun, began=began)
+
+
+def _ledgers(begun: Begun, folder: RunFolder) -> LedgerFiles:
+    shared = begun.config.privacy.ledger
+    return LedgerFiles(
+        own=folder.draft.absolute() / LEDGER,
+        shared=Path(shared).expanduser().absolute() if shared else None,
+        run=begun.label,
+    )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import dp
 from fl.checkpoint import Checkpoint
 from fl.cli import run
 from fl.diary import RunDiary
@@ -123,6 +124,14 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     return make
 
 
+def _spend(path: Path) -> None:
+    """Make a ledger for the commands that read one."""
+    with dp.Ledger(
+        dp.Budget(epsilon=8.0, delta=1e-5), unit="example", path=path
+    ) as ledger:
+        ledger.spend("site-1", dp.sampled_gaussian(4.0, 1))
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_in_the_pages_run(
     line: str,
@@ -145,7 +154,11 @@ def test_commands_in_the_pages_run(
         if word.startswith("runs/") and resumes:
             request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
         elif word.endswith(".db") and "://" not in word:
-            Store(tmp_path / word).close()
+            (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
+            if arguments[0] == "dp":
+                _spend(tmp_path / word)
+            else:
+                Store(tmp_path / word).close()
         elif word.startswith("runs/"):
             shutil.copytree(request.getfixturevalue("finished"), tmp_path / word)
     if "--pdf" in arguments and "CI" not in os.environ:

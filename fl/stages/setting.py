@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.folder import RunFolder
+from fl.ledgers import LedgerFiles
 from fl.progress import Reporter
 from fl.protection import Protection
 from fl.round_log import Listener
@@ -28,6 +29,7 @@ class Setting:
         progress: told of long work.
         shelf: keeps finished pieces for a later sitting; None keeps none.
         trackers: told of every round.
+        ledgers: on disk, that every round is spent in; None keeps none.
     """
 
     raw: Dataset | RawTable
@@ -37,6 +39,7 @@ class Setting:
     progress: Reporter
     shelf: Shelf | None = None
     trackers: tuple[Listener, ...] = ()
+    ledgers: LedgerFiles | None = None
 
 
 def effort(config: Config) -> tuple[int, int]:

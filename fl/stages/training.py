@@ -16,6 +16,7 @@ from fl.data import Dataset
 from fl.diary import RunDiary
 from fl.evidence import Evidence, Repeat
 from fl.federation import Federation, federate
+from fl.ledgers import LedgerFiles
 from fl.parallel import each
 from fl.progress import Task
 from fl.protection import Protection, counter_for
@@ -93,6 +94,7 @@ class _Job:
     seed: int
     diary: RunDiary | None
     shelf: Shelf | None
+    ledgers: LedgerFiles | None
 
 
 def _job(
@@ -115,6 +117,7 @@ def _job(
         seed=seed,
         diary=diary,
         shelf=setting.shelf,
+        ledgers=setting.ledgers,
     )
 
 
@@ -128,6 +131,7 @@ def _work(job: _Job) -> tuple[int, RunRecord | Baseline]:
         seed=job.seed,
         keep=kept_rounds(job.config.training.rounds),
         diary=job.diary,
+        ledgers=job.ledgers,
     )
     return job.seed, record
 

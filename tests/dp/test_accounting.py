@@ -77,6 +77,18 @@ def test_reference_values_to_the_printed_digits(row: str) -> None:
     assert got_pld <= got_rdp
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Optimal order", "ignore:divide by zero")
+@pytest.mark.parametrize("row", ROWS)
+def test_an_accountant_of_other_hands_agrees_within_its_own_error(row: str) -> None:
+    from opacus.accountants import PRVAccountant
+
+    sigma, rate, count, delta, _, pld = ROWS[row]
+    theirs = PRVAccountant()
+    theirs.history = [(sigma, rate, count)]
+    assert pld - 1e-4 <= theirs.get_epsilon(delta, eps_error=0.01) <= pld + 0.02
+
+
 @pytest.mark.parametrize(("sigma", "count"), [(0.8, 1), (1, 1), (4, 1), (5, 30)])
 @pytest.mark.parametrize("delta", [1e-3, 1e-6])
 def test_without_sampling_it_is_the_closed_form_from_above(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from decimal import Decimal
@@ -16,8 +17,9 @@ from dp import (
     Claim,
     ParameterError,
     statement,
+    statement_json,
 )
-from dp.statement import round_up
+from dp.statement import ELEMENTS, round_up
 
 CLAIM = Claim(
     unit="example",
@@ -114,3 +116,50 @@ def test_rounding_never_says_less(value: float) -> None:
 def test_claims_of_nothing_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ParameterError):
         replace(CLAIM, **change)  # type: ignore[arg-type]
+
+
+def test_sentences_and_json_say_the_same_elements() -> None:
+    found = json.loads(json.dumps(statement_json(CLAIM), allow_nan=False))
+    assert set(ELEMENTS) <= set(found)
+    assert set(found["sentences"]) == set(ELEMENTS)
+    assert tuple(found["sentences"][one] for one in ELEMENTS) == statement(CLAIM)
+
+
+def test_the_json_has_every_value_of_the_claim_and_none_is_rounded() -> None:
+    found = statement_json(CLAIM)
+    values = json.dumps({k: v for k, v in found.items() if k != "sentences"})
+    flat = json.dumps([getattr(CLAIM, name) for name in ("noise_multiplier", "delta")])
+    for part in flat.strip("[]").split(", "):
+        assert part in values
+    assert found["unit"] == {"name": "example", "relation": "add or remove one"}
+    assert found["guarantee"] == {
+        "epsilon": 2.34101,
+        "epsilon_printed": "2.35",
+        "delta": 3e-06,
+        "kind": "upper bound",
+    }
+    assert found["composition"] == {"releases": 321, "accountant": CLAIM.accountant}
+    assert found["sampling"] == {"rate": 0.125, "kind": "Poisson"}
+    assert found["trust"] == {"trusted": EXAMPLE_TRUST}
+    assert found["simulated"] is True
+    assert len(found["not_covered"]) == len(CLAIM.not_covered) + 1  # type: ignore[arg-type]
+
+
+def test_the_sampling_assumption_is_stated_where_it_counts() -> None:
+    assert "stay unknown" in text(CLAIM)
+    everybody = replace(CLAIM, sampling_rate=1.0)
+    assert "stay unknown" not in text(everybody)
+    assert "without sampling" in text(everybody)
+    assert statement_json(everybody)["sampling"] == {"rate": 1.0, "kind": "none"}
+
+
+def test_a_statement_has_every_element_of_the_guidelines() -> None:
+    said = dict(zip(ELEMENTS, statement(CLAIM), strict=True))
+    assert "unit of privacy" in said["unit"] and "neighbours" in said["unit"]
+    assert "DP-SGD" in said["mechanism"]
+    assert "clip norm" in said["parameters"]
+    assert "epsilon at most" in said["guarantee"]
+    assert "composes" in said["composition"] and "PLD" in said["composition"]
+    assert "Poisson" in said["sampling"]
+    assert "trusted" in said["trust"]
+    assert said["not_covered"].startswith("Not covered: ")

@@ -1,0 +1,159 @@
+"""The ledgers on disk: what a run may have released, however it ended.
+
+The ledger in memory follows the run and is filled anew when it is gone on with; those
+on disk follow the world. Each round is reserved there before it is played and committed
+once its model is out, so that a kill at any moment loses nothing that was spent. A
+round that is played again has the noise it had and spends nothing more.
+
+Every run has ``ledger.db`` in its folder, with a book for each protection and seed.
+With ``privacy.ledger`` one more file keeps one budget over many runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dp
+from fl.config import Config
+from fl.errors import ConfigError, LedgerFileError
+from fl.protection import Protection
+
+LEDGER = "ledger.db"
+# The one book of a ledger over several runs.
+ALL_RUNS = "all runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFiles:
+    """Where a run's ledgers are; can be sent to a worker.
+
+    Attributes:
+        own: in the folder of the run.
+        shared: over several runs, or None.
+        run: the name of the run among all, the same for every sitting.
+    """
+
+    own: Path
+    shared: Path | None
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The open ledgers of one training; none, where nothing is to outlast it.
+
+    Attributes:
+        ledgers: all of which must admit; the strictest first.
+        run: the name of this training among all.
+    """
+
+    ledgers: tuple[dp.Ledger, ...] = ()
+    run: str = ""
+
+    def admit(
+        self, parties: tuple[str, ...], event: dp.DpEvent, count: int, index: int
+    ) -> tuple[str, ...]:
+        """Reserve a round on disk; return the parties whose budgets last."""
+        for ledger in self.ledgers:
+            # All of a round follows from its seed: played again it has the same bits.
+            parties = ledger.admit(
+                parties, event, count, run=self.run, round=index, same_bits=True
+            )
+        return parties
+
+    def commit(self, index: int) -> None:
+        """Note that a round that was paid for is out."""
+        for ledger in self.ledgers:
+            ledger.commit(run=self.run, round=index)
+
+
+NOWHERE = Standing()
+
+
+def pay(
+    books: dp.Ledger,
+    parties: tuple[str, ...],
+    event: dp.DpEvent,
+    count: int,
+    *,
+    index: int,
+    standing: Standing = NOWHERE,
+) -> tuple[str, ...]:
+    """Spend a round before it is played; return the parties that may take part.
+
+    Guarantee: whoever is returned has paid on disk and in memory; whoever is not has
+    paid neither in memory nor, but for a kill in between, on disk, and is counted as
+    refused.
+
+    Args:
+        books: of the run, in memory.
+        parties: about whom the round would tell.
+        event: one release.
+        count: of releases in the round, for each party.
+        index: of the round.
+        standing: the ledgers on disk.
+
+    Raises:
+        dp.LedgerError: a file cannot be written; nothing may be released.
+    """
+    lasting = tuple(one for one in parties if not books.would_exceed(one, event, count))
+    admitted = standing.admit(lasting, event, count, index) if lasting else ()
+    for party in parties:
+        if party not in admitted:
+            books.refuse(party)
+    return books.admit(admitted, event, count, run="this run", round=index)
+
+
+@contextmanager
+def standing(
+    files: LedgerFiles | None, protection: Protection, config: Config, seed: int
+) -> Iterator[Standing]:
+    """Open the ledgers of one training under one protection.
+
+    Raises:
+        LedgerFileError: a file is no ledger, or keeps another budget.
+    """
+    if files is None or protection.unit is None:
+        yield NOWHERE
+        return
+    wanted = config.privacy
+    budget = dp.Budget(epsilon=wanted.epsilon, delta=wanted.delta)
+    whole = dp.Budget(
+        epsilon=wanted.ledger_epsilon or budget.epsilon, delta=budget.delta
+    )
+    name = f"{protection.name}-seed{seed}"
+    with ExitStack() as stack:
+        ledgers = []
+        try:
+            if files.shared is not None:
+                ledgers.append(
+                    dp.Ledger(
+                        whole, unit=protection.unit, path=files.shared, book=ALL_RUNS
+                    )
+                )
+                stack.callback(ledgers[-1].close)
+            ledgers.append(
+                dp.Ledger(budget, unit=protection.unit, path=files.own, book=name)
+            )
+            stack.callback(ledgers[-1].close)
+        except dp.LedgerError as error:
+            raise LedgerFileError(str(error)) from error
+        yield Standing(ledgers=tuple(ledgers), run=f"{files.run}/{name}")
+
+
+def check_shared(config: Config, noised: int) -> None:
+    """Refuse a ledger over several runs where one run would spend from it many times.
+
+    Raises:
+        ConfigError: there is not exactly one training with noise.
+    """
+    if config.privacy.ledger and config.repeats * noised != 1:
+        raise ConfigError(
+            f"privacy.ledger = {config.privacy.ledger!r} keeps one budget for all that "
+            f"is released, and {config.repeats} seeds under {noised} protections with "
+            "noise would each release from it; set repeats = 1 and name exactly one "
+            "such protection in protections.names."
+        )
