@@ -51,7 +51,7 @@ def _check(found: dict[str, Any]) -> None:
 def test_a_ledger_killed_at_some_points_loses_and_doubles_nothing(
     tmp_path: Path,
 ) -> None:
-    points = [3, 12, 25, 33, 46]
+    points = [12, 33]
     found = _said("kills", tmp_path, *points)
     assert [one["point"] for one in found] == points
     assert all(one["killed"] for one in found)

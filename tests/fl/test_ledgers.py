@@ -280,6 +280,7 @@ def test_a_lost_commit_would_be_caught(
         all_is_committed(tmp_path, "central-dp")
 
 
+@pytest.mark.slow
 def test_a_sampling_rate_from_the_number_of_records_would_be_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

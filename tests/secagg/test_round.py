@@ -36,7 +36,7 @@ def assert_is_the_mean(out, updates, weights, survivors):
         assert error <= Fraction(out.max_error)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("n", [2, 3, 4, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_dropout_set_at_every_step_gives_the_sum_over_u3_or_an_abort(n):
     updates = make_updates(n, 3)
     weights = {name: 2 + i for i, name in enumerate(updates)}
@@ -93,7 +93,14 @@ def computed_once(monkeypatch):
 
 @pytest.mark.parametrize(
     ("n", "drop"),
-    [(5, 2), (6, 1), (6, 2), pytest.param(7, 1, marks=pytest.mark.slow), (7, 2)],
+    [
+        (5, 2),
+        (6, 1),
+        *(
+            pytest.param(n, drop, marks=pytest.mark.slow)
+            for n, drop in ((6, 2), (7, 1), (7, 2))
+        ),
+    ],
 )
 def test_every_single_and_double_dropout_with_four_neighbours(n, drop, computed_once):
     graph = "complete" if n == 5 else "k-regular"
