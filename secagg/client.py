@@ -85,8 +85,8 @@ class Client:
         key: Ed25519 identity; needed if ``policy.roster`` is given.
         store: A ``Store``, on which each step is recorded before its bytes leave: no
             session is entered twice under this name, over restarts too, and no sum is
-            helped that ``monitor.check_release`` refuses after those this client took
-            part in.  None: nothing is remembered, and neither is guaranteed.
+            helped that ``monitor.check_release`` refuses after those this client
+            helped.  None: nothing is remembered, and neither is guaranteed.
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
