@@ -17,7 +17,10 @@ read a single input; docs/protocol.md says how.
 from __future__ import annotations
 
 import os
-from typing import NoReturn, SupportsIndex
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, NoReturn, ParamSpec, SupportsIndex, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -30,7 +33,6 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
-    SecaggError,
     StoreError,
     without_frames,
 )
@@ -56,6 +58,22 @@ _EVENTS = {
     UnmaskRequest.TAG: Event.UNMASK_REQUEST,
 }
 
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def _one_at_a_time(
+    method: Callable[Concatenate[Client, _Given], _Answer],
+) -> Callable[Concatenate[Client, _Given], _Answer]:
+    """Let calls from other threads wait: two at once could both use the masks."""
+
+    @wraps(method)
+    def alone(self: Client, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Answer:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
 
 class Client:
     """One client in one round.
@@ -67,8 +85,8 @@ class Client:
         key: Ed25519 identity; needed if ``policy.roster`` is given.
         store: A ``Store``, on which each step is recorded before its bytes leave: no
             session is entered twice under this name, over restarts too, and no sum is
-            helped that ``monitor.check_release`` refuses after those this client took
-            part in.  None: nothing is remembered, and neither is guaranteed.
+            helped that ``monitor.check_release`` refuses after those this client
+            helped.  None: nothing is remembered, and neither is guaranteed.
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
@@ -102,6 +120,7 @@ class Client:
         self._key = key
         self._journal = NoJournal() if store is None else store
         self._rng = rng
+        self._lock = threading.RLock()
         self._state = State.NEW
         self._fault: RemoteProtocolError | AbortError | None = None
         self._limits = Limits(plan.clients)
@@ -137,6 +156,7 @@ class Client:
     def __repr__(self) -> str:
         return f"Client(me={self._me!r}, state={self._state.value!r})"
 
+    @_one_at_a_time
     def offer(
         self,
         vector: ArrayLike,
@@ -197,7 +217,7 @@ class Client:
         self._state = State.ABORTED  # unless all goes well
         try:
             replies = self._upload(self._member)
-        except SecaggError as error:
+        except BaseException as error:  # want of memory too: no secret outlives it
             if isinstance(error, AbortError | StoreError):
                 self._fault = _reason(error)
             self._forget()
@@ -205,13 +225,14 @@ class Client:
         self._state = following
         return replies
 
+    @_one_at_a_time
     def prepare(self, context: bytes) -> None:
         """Compute this client's masks while its vector is still being trained.
 
         May be called once, after the server's share delivery and before ``offer``,
         which then only encodes, adds the masks and packs; the bytes sent are the same.
-        Takes one ring word per parameter until then.  If it runs in a thread of its
-        own, other calls of this client must wait until it returns.
+        Takes one ring word per parameter until then.  It may run in a thread of its
+        own; other calls of this client wait until it returns.
 
         Args:
             context: The 32 bytes that ``offer`` will be given; it accepts no others.
@@ -234,6 +255,7 @@ class Client:
             self._member.prepare(context)
         self._state = following
 
+    @_one_at_a_time
     def receive(self, data: bytes) -> tuple[bytes, ...]:
         """Take one message of the server and answer it.
 

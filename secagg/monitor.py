@@ -1,8 +1,9 @@
 """What several sums reveal together, and which sum may not be released any more.
 
-Sums under one context are sums of the same vectors (as far as this module knows: a
-client that trains anew offers another one, which only helps it).  Two of them subtract
-to a sum over the clients in which their cohorts differ; three or more combine further.
+Sums under one context are taken for sums of the same vectors with the same weights.
+Two of them subtract to a sum over the clients in which their cohorts differ; three or
+more combine further.  A client that alone offers another vector or weight the second
+time gives away the difference, which this module cannot see.
 
 Pure: it is told of releases and keeps none (``store`` does).  It sees nothing that is
 specific to a vector, a weight or a key, and does not account for noise: see the rule's
@@ -87,12 +88,13 @@ class Participation:
 def check_release(new: Release, earlier: Iterable[Release], minimum: int) -> None:
     """Refuse a sum that, with earlier ones under its context, isolates too few clients.
 
-    Guarantee, if every earlier release passed: two cohorts are equal, or differ by at
-    least ``minimum`` clients on each side that is not empty; and no linear combination
-    of the sums whatever rests on fewer than ``minimum`` clients.  With ``minimum`` =
-    A + h, whoever knows the inputs of A clients gets nothing that involves fewer than h
-    others.  Pairs alone would not do: if A and B share one client and C is their union,
-    each two differ by many and A + B - C is that client.
+    Guarantee, if every earlier release passed and no client's vector or weight changed
+    in between: two cohorts are equal, or differ by at least ``minimum`` clients on each
+    side that is not empty; and no linear combination of the sums whatever rests on
+    fewer than ``minimum`` clients.  With ``minimum`` = A + h, whoever knows the inputs
+    of A clients gets nothing that involves fewer than h others.  Pairs alone would not
+    do: if A and B share one client and C is their union, each two differ by many and
+    A + B - C is that client.
 
     Equal cohorts pass: the same sum again, encoded afresh.  Averaging such sums removes
     what was drawn afresh for each: the rounding of the encoder, on which nothing

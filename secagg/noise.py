@@ -57,7 +57,7 @@ def add_noise(
         )
     drawn = noise(where.length, partial(draw, rng))
     if (
-        not isinstance(drawn, np.ndarray)
+        type(drawn) is not np.ndarray  # the bound of a masked array is not that of all
         or drawn.dtype != np.dtype(np.int64)
         or drawn.shape != (where.length,)
     ):

@@ -76,7 +76,8 @@ def run_round(
     """Run one round of secure aggregation in memory.
 
     The mean is within ``max_error`` per coordinate of the true weighted mean of the
-    survivors' vectors, or the call raises.
+    survivors' vectors, or the call raises; if the encoder rotates, but for the chance
+    that ``Precision.max_error`` states.
 
     Args:
         plan: What is agreed, from ``secagg.plan``.

@@ -257,11 +257,12 @@ class Server:
         self._state = State.ABORTED
         try:
             yield
-        except (AbortError, StoreError) as error:
-            if isinstance(error, StoreError):
-                self._failure = AbortError("the store failed, so no step may follow.")
-            else:
+        except BaseException as error:
+            if isinstance(error, AbortError):
                 self._failure = without_frames(error)
+            else:  # that the caller gets as it is
+                what = "store" if isinstance(error, StoreError) else "server"
+                self._failure = AbortError(f"the {what} failed, so no step may follow.")
             self._waiting = set()
             self._tally.forget()
             raise

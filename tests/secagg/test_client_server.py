@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg import boxes, member
+from secagg import boxes, masks, member
 from secagg.boxes import ShareKind
 from secagg.client import Client
 from secagg.dealing import SealedShares, ShareDelivery
@@ -600,6 +600,21 @@ def test_a_client_that_aborts_is_waited_for_no_more():
 
 
 # --- the caller's own mistakes -------------------------------------------------------
+
+
+def test_a_server_whose_own_work_fails_ends_the_round_with_a_typed_error(monkeypatch):
+    def full(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(masks, "add_streams", full)
+    network = Network(PLAN, UPDATES)
+    monkeypatch.setattr(masks, "add_masks", lambda *args, **kwargs: None)
+    with pytest.raises(MemoryError):
+        network.run()
+    assert network.server.finished
+    assert not network.server.waiting_for
+    with pytest.raises(AbortError, match="the server failed"):
+        network.server.result()
 
 
 def test_the_server_tells_its_caller_what_is_out_of_order():

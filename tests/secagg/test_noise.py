@@ -110,6 +110,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "narrow": (lambda length, rng: np.zeros(length, dtype=np.int32), "int64"),
     "short": (lambda length, rng: np.zeros(length - 1, dtype=np.int64), "int64"),
     "square": (lambda length, rng: np.zeros((length, 1), dtype=np.int64), "int64"),
+    "masked": (
+        lambda length, rng: np.ma.masked_greater(np.arange(length) + 250, 255),
+        "int64",
+    ),
     "list": (lambda length, rng: [0] * length, "int64"),
     "large": (_constant(256), "beyond"),
     "small": (_constant(-256), "beyond"),

@@ -1,5 +1,6 @@
 """Masks prepared while a client trains: the same bytes, one use, one context."""
 
+import threading
 import tracemalloc
 
 import numpy as np
@@ -180,3 +181,65 @@ def test_preparing_takes_one_word_a_parameter_and_spending_none():
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2.1 * model and held < 1.1 * model
+
+
+def in_thread(call, *args, **kwargs):
+    """Start a call; return its thread and where its answer or error will be."""
+    answers = []
+
+    def run():
+        try:
+            answers.append(call(*args, **kwargs))
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, answers
+
+
+@pytest.mark.parametrize("first", ["prepare", "offer"])
+def test_calls_from_two_threads_never_use_the_masks_twice(monkeypatch, first):
+    client = Crowd(secagg.plan(4, 1, 1)).clients[ONE]
+    reached, go_on = threading.Event(), threading.Event()
+    add_streams = masks.add_streams
+
+    def slow(*args, **kwargs):
+        if not reached.is_set():  # the first call alone
+            reached.set()
+            assert go_on.wait(10)
+        add_streams(*args, **kwargs)
+
+    monkeypatch.setattr(masks, "add_streams", slow)
+    calls = {
+        "prepare": lambda: client.prepare(CONTEXT),
+        "offer": lambda: client.offer(UPDATES[ONE], context=CONTEXT),
+    }
+    one, answered_one = in_thread(calls[first])
+    assert reached.wait(10)
+    other, answered_other = in_thread(calls["offer"])
+    other.join(0.1)
+    assert not answered_other  # it waits for the first call
+    go_on.set()
+    one.join(10)
+    other.join(10)
+    with pytest.raises(LocalProtocolError):
+        client.offer(2 * UPDATES[ONE], context=CONTEXT)
+    answers = answered_one + answered_other
+    assert len(answers) == 2
+    assert sum(isinstance(answer, tuple) for answer in answers) == 1
+
+
+def test_an_offer_that_finds_no_memory_keeps_no_secret(monkeypatch):
+    client = Crowd(secagg.plan(4, 1, 1)).clients[ONE]
+    member = client._member
+
+    def full(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(masks, "add_streams", full)
+    with pytest.raises(MemoryError):
+        client.offer(UPDATES[ONE], context=CONTEXT)
+    assert client.aborted
+    assert client._member is None
+    assert not len(member._seed)
