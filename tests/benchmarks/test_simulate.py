@@ -117,10 +117,10 @@ def test_a_peer_that_ends_elsewhere_stops_the_benchmark(
 def test_a_peer_that_is_not_known_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks", "round", "--peer", "flower"])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "faults", "--peer", "flower"])
     with pytest.raises(SystemExit):
         program.main()
-    assert "round has no peer flower" in capsys.readouterr().err
+    assert "faults has no peer flower" in capsys.readouterr().err
 
 
 def test_flower_without_its_parts_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
