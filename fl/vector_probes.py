@@ -13,7 +13,7 @@ import numpy as np
 
 import secagg
 from fl.probe import Probe
-from secagg import encode, encoder, masks
+from secagg import encode, masks, offered
 from secagg.cost import Operation
 from secagg.keys import Secret
 from secagg.prg import KEY_BYTES
@@ -35,7 +35,7 @@ def vector_probes(plan: secagg.Plan, length: int) -> Iterator[Probe]:
     vector *= 0.5 * agreed.clip_norm_l2 / max(1.0, float(np.linalg.norm(vector)))
 
     def encoded() -> object:
-        given = encoder.check_form(vector)
+        given = offered.check_form(vector)
         key = os.urandom(KEY_BYTES)
         made = encode.encode(agreed, where, given, 1, context=_ID, key=key)
         encode.seal(where, made, _ID, _ID)

@@ -24,7 +24,7 @@ from typing import Concatenate, NoReturn, ParamSpec, SupportsIndex, TypeVar
 
 from numpy.typing import ArrayLike
 
-from secagg import encode, encoder, usage
+from secagg import encode, offered, usage
 from secagg.dealing import ShareDelivery
 from secagg.errors import (
     AbortError,
@@ -193,8 +193,8 @@ class Client:
         following = self._call(Event.OFFER)
         agreed = self._plan.encoder
         length = self._member.invite.length if self._member else None
-        given = encoder.check_form(vector, length=length)
-        checked_weight = encoder.check_weight(agreed, weight)
+        given = offered.check_form(vector, length=length)
+        checked_weight = offered.check_weight(agreed, weight)
         _check_context(context)
         if self._member and self._member.prepared_context not in (None, context):
             raise ParameterError(

@@ -32,8 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.encoder import Encoder, NormCheck, check_integer
+from secagg.encoder import Encoder, check_integer
 from secagg.errors import IntegrityError
+from secagg.offered import NormCheck
 from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
@@ -189,11 +190,10 @@ def decode_sum(
         totals = where.ring.center(words[part])
         if max(int(totals.max()), -int(totals.min())) > bound:
             raise _impossible()
-        steps = totals / divisor
-        mean[part] = steps if numbers.rotated else steps / numbers.scale
+        mean[part] = totals / divisor / numbers.scale
     if numbers.rotated:
-        turned = mean.astype(np.float64, copy=False)
-        mean = in_units(encoder, turned, context).astype(dtype, copy=False)
+        rotation_of(encoder, where.length, context).undo(mean)
+        mean = mean.astype(dtype, copy=False)
     return Decoded(mean, weight, numbers.max_error)
 
 

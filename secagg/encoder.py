@@ -3,8 +3,8 @@
 A client's vector v with an L2 norm of at most C becomes integers q with |q| <= 2^(b-1)
 - 1 for b = ``value_bits``, multiplied by an integer weight.  From these numbers follow
 the error of a mean, and a ring so wide that no sum of n clients wraps (Bonawitz et al.,
-arXiv 1912.00131, section 3).  The checks of what a caller offers are here too, so that
-the bounds hold for whatever passes them.
+arXiv 1912.00131, section 3).  The bounds hold for whatever passes the checks in
+``offered``.
 
 This module computes no encoding (that is ``encode``), and it never clips.
 """
@@ -17,15 +17,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Self, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from secagg.errors import DecodeError, ParameterError
 from secagg.precision import Precision, precision
-from secagg.rounding import BLOCK
 
 NORM_TOLERANCE: Final = 2.0**-16
 """Relative excess of the norm that is let pass: a clip computed in float32 is off."""
-_DOT: Final = 8192  # OpenBLAS starts its threads, which spin, above ten thousand
 _CLIP_RANGE: Final = (2.0**-64, 2.0**64)
 _WIRE: Final = struct.Struct("<dBIB")
 ENCODER_BYTES: Final = _WIRE.size
@@ -274,120 +271,6 @@ def decode_encoder(data: bytes) -> Encoder:
     if encoder.encode() != data:
         raise DecodeError("received encoder is not in canonical encoding.")
     return encoder
-
-
-def check_weight(encoder: Encoder, weight: SupportsIndex) -> int:
-    """Return the weight as an int in 1..weight_max.
-
-    Raises:
-        ParameterError: It is not an integer or out of range (caller).
-    """
-    try:
-        return check_integer("weight", weight, 1, encoder.weight_max)
-    except ParameterError:
-        # The number of a client's records is its own: it is not repeated here.
-        raise ParameterError(
-            f"weight must be an integer in 1..{encoder.weight_max}.", argument="weight"
-        ) from None
-
-
-class NormCheck:
-    """The L2 norm of a vector, known block by block.
-
-    Args:
-        encoder: States the largest norm.
-    """
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._limit = encoder.norm_limit**2
-        self._squares = 0.0
-
-    def add(self, block: NDArray[np.float64]) -> None:
-        """Take one more block, shape (count,).
-
-        Raises:
-            ParameterError: A value is not finite, or the norm of all blocks so far is
-                above the largest (caller).
-        """
-        # Squares overflow only far above the limit, and vanish only far below it; a
-        # value that is not finite leaves a sum that is none.  numpy's warning of the
-        # overflow is for the caller to silence: here it would cost more than the sum.
-        for start in range(0, len(block), _DOT):
-            some = block[start : start + _DOT]
-            self._squares += float(np.dot(some, some))
-        if self._squares <= self._limit:
-            return
-        if not np.isfinite(block).all():
-            raise ParameterError(
-                "vector holds a value that is not finite; repair or skip this update.",
-                argument="vector",
-            )
-        raise ParameterError(  # the norm itself is not for a log
-            "vector has an L2 norm above clip_norm_l2="
-            f"{self._encoder.clip_norm_l2:.8g}; clip the update or raise clip_norm_l2.",
-            argument="vector",
-        )
-
-
-def check_form(vector: ArrayLike, *, length: int | None = None) -> NDArray[np.floating]:
-    """Return the vector as an array, uncopied, if it is one that could be offered.
-
-    Args:
-        vector: shape (length,), float16, float32 or float64, in any memory layout.
-        length: The agreed length, once known.
-
-    Raises:
-        ParameterError: Wrong type, shape or length (caller).
-    """
-    if isinstance(vector, np.ma.MaskedArray):
-        raise ParameterError(
-            "vector is a masked array, whose masked values would be sent; fill them "
-            "and pass a plain array.",
-            argument="vector",
-        )
-    given = np.asarray(vector)
-    if given.dtype.kind != "f" or given.dtype.itemsize not in (2, 4, 8):
-        raise ParameterError(
-            f"vector has dtype {given.dtype}; convert it to float16, float32 or "
-            "float64.",
-            argument="vector",
-        )
-    if given.ndim != 1 or given.size == 0:
-        raise ParameterError(
-            f"vector has shape {given.shape}; pass one non-empty flat vector, for "
-            "example from flatten().",
-            argument="vector",
-        )
-    if length is not None and given.size != length:
-        raise ParameterError(
-            f"vector has {given.size} values, but the round sums {length}; offer the "
-            "agreed tensors.",
-            argument="vector",
-        )
-    return given
-
-
-@np.errstate(over="ignore")  # of squares, which the check of the norm notices
-def check_vector(
-    encoder: Encoder, vector: ArrayLike, *, length: int | None = None
-) -> NDArray[np.floating]:
-    """Return the vector as an array, uncopied, if it may be offered.
-
-    Args:
-        encoder: States the largest norm.
-        vector: shape (length,), float16, float32 or float64, in any memory layout.
-        length: The agreed length, once known.
-
-    Raises:
-        ParameterError: Wrong type, shape or length, a value that is not finite, or an
-            L2 norm above ``clip_norm_l2`` (caller).
-    """
-    given = check_form(vector, length=length)
-    norm = NormCheck(encoder)
-    for start in range(0, given.size, BLOCK):
-        norm.add(given[start : start + BLOCK].astype(np.float64))
-    return given
 
 
 def check_integer(name: str, value: SupportsIndex, low: int, high: int) -> int:

@@ -50,13 +50,11 @@ class Harary:
     degree: int
     order: Permutation
 
-    def place(self, client: int) -> int:
-        """Return where in the ring a client stands."""
-        return self.order.images([client])[0]
-
     def neighbours(self, client: int) -> frozenset[int]:
         """Return the neighbours of one client, at the cost of k + 1 points."""
-        return frozenset(self.order.points(self._near(self.place(client))))
+        order = self.order.drawn()  # once, for both ways
+        (place,) = order.images([client])
+        return frozenset(order.points(self._near(place)))
 
     def tabulated(self) -> Tabulated:
         """Return the same graph with all neighbours computed, for a server."""

@@ -186,7 +186,8 @@ class Member:
 
     def prepare(self, context: bytes) -> None:
         """Between both halves of step 2: add up all masks, and drop their keys."""
-        summed = self.layout.ring.zeros(self.layout.words)
+        where = self.layout
+        summed = where.ring.zeros(where.words)
         self._mask(summed, context)
         self._prepared = masks.Prepared(context, summed)
 

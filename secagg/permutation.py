@@ -50,26 +50,60 @@ class Permutation:
 
     def images(self, points: Iterable[int]) -> list[int]:
         """Map points in 0..size-1 to their images, in the same order."""
-        return self._through(range(self.rounds), points)
+        return self.drawn().images(points)
 
     def points(self, images: Iterable[int]) -> list[int]:
         """Map images back to their points, in the same order."""
-        return self._through(range(self.rounds)[::-1], images)
+        return self.drawn().points(images)
 
-    def _through(self, rounds: range, points: Iterable[int]) -> list[int]:
-        moved, size = list(points), self.size
+    def drawn(self) -> Shuffle:
+        """Return the same with all K_i drawn, for who maps more than once."""
         key = usage.digest(usage.TAG_GRAPH_ORDER, self.seed)
         # ECB is the bare cipher here, at counters of which none occurs twice.
         cipher = Cipher(AES(key), ECB()).encryptor()
-        drawn = _encrypt(cipher, rounds, [_OFFSET])
-        tabled = size <= _TABLED
-        table = _bits(cipher, rounds, range(-(-size // _BLOCK))) if tabled else []
-        for number, at in enumerate(rounds):
-            # Off uniform by less than 2^-96 for any n that is allowed.
-            offset = int.from_bytes(drawn[16 * number : 16 * number + 16], "little")
-            offset %= size
-            if tabled:
-                bits = table[number]
+        rounds = range(self.rounds)
+        blocks = _encrypt(cipher, rounds, [_OFFSET])
+        # Off uniform by less than 2^-96 for any n that is allowed.
+        offsets = tuple(
+            int.from_bytes(blocks[start : start + 16], "little") % self.size
+            for start in range(0, len(blocks), 16)
+        )
+        table: list[bytes] = []
+        if self.size <= _TABLED:
+            table = _bits(cipher, rounds, range(-(-self.size // _BLOCK)))
+        return Shuffle(self.size, offsets, table, cipher)
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """A permutation with what its rounds take drawn beforehand.
+
+    Attributes:
+        size: n.
+        offsets: K_i of each round.
+        table: The bits of all points by round; empty where n is too large for that.
+        cipher: Draws the bits then.
+    """
+
+    size: int
+    offsets: tuple[int, ...] = field(repr=False)
+    table: Sequence[bytes] = field(repr=False)
+    cipher: CipherContext = field(repr=False)
+
+    def images(self, points: Iterable[int]) -> list[int]:
+        """Map points to their images, in the same order."""
+        return self._through(range(len(self.offsets)), points)
+
+    def points(self, images: Iterable[int]) -> list[int]:
+        """Map images back to their points, in the same order."""
+        return self._through(range(len(self.offsets))[::-1], images)
+
+    def _through(self, rounds: range, points: Iterable[int]) -> list[int]:
+        moved, size = list(points), self.size
+        for at in rounds:
+            offset = self.offsets[at]
+            if self.table:
+                bits = self.table[at]
                 moved = [
                     y if bits[x if x > (y := (offset - x) % size) else y] else x
                     for x in moved
@@ -78,7 +112,7 @@ class Permutation:
             partners = [(offset - x) % size for x in moved]
             larger = [max(x, y) for x, y in zip(moved, partners, strict=True)]
             blocks = sorted({z // _BLOCK for z in larger})
-            (found,) = _bits(cipher, [at], blocks)
+            (found,) = _bits(self.cipher, [at], blocks)
             start = {block: _BLOCK * i for i, block in enumerate(blocks)}
             moved = [
                 y if found[start[z // _BLOCK] + z % _BLOCK] else x

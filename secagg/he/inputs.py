@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from secagg import encode, usage
 from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
-from secagg.encoder import check_vector, check_weight
 from secagg.errors import DecodeError, ParameterError
 from secagg.he.parties import Encryptor, KeyHolder
 from secagg.he.summer import round_id
 from secagg.invite import SERVER, Step
 from secagg.keys import Secret
+from secagg.offered import check_vector, check_weight
 from secagg.prg import KEY_BYTES, Rng, draw, simulation_rng
 from secagg.transcript import Upload
 

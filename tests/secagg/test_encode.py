@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from secagg import encode
-from secagg.encoder import Encoder, check_form, check_vector, check_weight
+from secagg.encoder import Encoder
 from secagg.errors import IntegrityError, ParameterError
+from secagg.offered import check_form, check_vector, check_weight
 from secagg.prg import simulation_rng
 
 KEY = bytes(range(32))

@@ -239,7 +239,7 @@ def test_no_rounding_draw_takes_the_largest_value_over_the_bound(
     monkeypatch, value_bits, clip, draw
 ):
     from secagg import encode
-    from secagg.encoder import check_form
+    from secagg.offered import check_form
     from secagg.prg import Keystream
 
     # The two extremes of the rounding draw, in place of a keystream.

@@ -202,8 +202,9 @@ def test_a_client_finds_the_neighbours_that_the_server_tabulates(plan):
     for client in range(0, plan.clients, max(1, plan.clients // 7)):
         near = alone.neighbours(client)
         assert near == table.neighbours(client)
-        places = {alone.place(other) for other in near}
-        gaps = {(p - alone.place(client)) % plan.clients for p in places}
+        places = set(alone.order.images(near))
+        (own,) = alone.order.images([client])
+        gaps = {(p - own) % plan.clients for p in places}
         half = plan.k // 2
         assert gaps == {g % plan.clients for g in range(-half, half + 1) if g}
 

@@ -11,8 +11,9 @@ import pytest
 
 import secagg
 from secagg import encode, precision, usage
-from secagg.encoder import ENCODER_BYTES, Encoder, check_form, decode_encoder
+from secagg.encoder import ENCODER_BYTES, Encoder, decode_encoder
 from secagg.errors import DecodeError, ParameterError
+from secagg.offered import check_form
 from secagg.prg import simulation_rng
 from tests.secagg import encode_oracle
 

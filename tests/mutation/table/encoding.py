@@ -188,7 +188,7 @@ MUTANTS = (
         "weights-beyond-the-largest",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             'return check_integer("weight", weight, 1, encoder.weight_max)',
             'return check_integer("weight", weight, 1, 1 << 62)',
         ),
@@ -199,7 +199,7 @@ MUTANTS = (
         "weight-zero-accepted",
         Bug.OFF_BY_ONE,
         (
-            "encoder.py",
+            "offered.py",
             'return check_integer("weight", weight, 1, encoder.weight_max)',
             'return check_integer("weight", weight, 0, encoder.weight_max)',
         ),
@@ -210,7 +210,7 @@ MUTANTS = (
         "errors-show-the-weight",
         Bug.KEPT,
         (
-            "encoder.py",
+            "offered.py",
             'f"weight must be an integer in 1..{encoder.weight_max}."',
             'f"weight={weight} must lie in 1..{encoder.weight_max}."',
         ),
@@ -220,7 +220,7 @@ MUTANTS = (
     mutant(
         "errors-keep-the-weights-error",
         Bug.KEPT,
-        ("encoder.py", "        ) from None\n", "        )\n"),
+        ("offered.py", "        ) from None\n", "        )\n"),
         "fail_closed",
         "the number of a client's records in a traceback",
     ),
@@ -253,7 +253,7 @@ MUTANTS = (
         "vectors-of-integers",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             'if given.dtype.kind != "f" or given.dtype.itemsize not in (2, 4, 8):',
             'if given.dtype.kind not in "fiub" or given.dtype.itemsize > 8:',
         ),
@@ -264,7 +264,7 @@ MUTANTS = (
         "vectors-of-any-shape",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             "if given.ndim != 1 or given.size == 0:",
             "if given.size == 0:",
         ),
@@ -275,7 +275,7 @@ MUTANTS = (
         "vectors-of-any-length",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             "if length is not None and given.size != length:",
             "if False:",
         ),
@@ -474,7 +474,7 @@ MUTANTS = (
         "values-not-finite-accepted",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             "if self._squares <= self._limit:",
             "if not self._squares > self._limit:",
         ),
@@ -485,7 +485,7 @@ MUTANTS = (
         "norms-unchecked",
         Bug.CHECK,
         (
-            "encoder.py",
+            "offered.py",
             "if self._squares <= self._limit:",
             "if np.isfinite(self._squares):",
         ),
@@ -496,7 +496,7 @@ MUTANTS = (
         "norm-of-the-largest-value",
         Bug.SIGN,
         (
-            "encoder.py",
+            "offered.py",
             "self._squares += float(np.dot(some, some))",
             "self._squares += float(np.abs(block).max()) ** 2",
         ),

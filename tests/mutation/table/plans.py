@@ -471,8 +471,8 @@ MUTANTS = (
         Bug.SIGN,
         (
             "permutation.py",
-            "self._through(range(self.rounds)[::-1], images)",
-            "self._through(range(self.rounds), images)",
+            "self._through(range(len(self.offsets))[::-1], images)",
+            "self._through(range(len(self.offsets)), images)",
         ),
         "graph",
         "a client and its server know different neighbours",
