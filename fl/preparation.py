@@ -19,7 +19,8 @@ from fl.federation import federate
 from fl.folder import RunFolder
 from fl.ledgers import LedgerFiles, check_shared
 from fl.progress import Reporter
-from fl.protection import Protection, UnavailableError, build, counter_for
+from fl.protection import Protection, UnavailableError, counter_for
+from fl.protections import build
 from fl.report import Refusal
 from fl.round_log import Listener
 from fl.shelf import Shelf

@@ -15,14 +15,15 @@ import pytest
 from numpy.typing import NDArray
 
 import fl.audit as audits
-import fl.protection
+import fl.protections
 import secagg
 from attacks import LinearInversion
 from fl import preparation
 from fl.audit import AuditResult
 from fl.config import Config, load_config
 from fl.progress import Silent, Task
-from fl.protection import NAMES, Protection
+from fl.protection import Protection
+from fl.protections import NAMES
 from fl.report import LeakageRow, Report, Scenario, Verdict, from_json
 from fl.report.schema import SCHEMA_ID
 from secagg.aggregator import Aggregate
@@ -269,7 +270,7 @@ class _Unmasked:
 def test_a_protection_that_forgets_its_masks_fails_its_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fl.protection.build
+    real = fl.protections.build
 
     def planted(name: str, config: Config, clients: int) -> Protection:
         unmasked = _Unmasked()

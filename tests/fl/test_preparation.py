@@ -10,13 +10,15 @@ import pytest
 import torch
 
 import fl.protection
+import fl.protections.hiding
 import secagg
 from fl.cli import BAD_INPUT, run
 from fl.config import Config, load_config
 from fl.errors import ConfigError, DataError
 from fl.federation import federate
 from fl.preparation import prepare
-from fl.protection import NAMES, UnavailableError, build, counter_for
+from fl.protection import UnavailableError, counter_for
+from fl.protections import NAMES, build
 from tests.fl import tiny
 
 CLIENT_LEVEL = {"central-dp", "secagg+central-dp"}
@@ -32,7 +34,7 @@ def _no_tenseal(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise secagg.ParameterError("TenSEAL is not installed; install it.")
 
-    monkeypatch.setattr(fl.protection, "require_tenseal", missing)
+    monkeypatch.setattr(fl.protections.hiding, "require_tenseal", missing)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 import secagg
 from fl.doctor import examine
 from fl.plans import plan
-from fl.protection import NAMES, in_the_clear
+from fl.protection import in_the_clear
+from fl.protections import NAMES
 from fl.report.records import refused_word
 from tests.fl import tiny
 

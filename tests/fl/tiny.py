@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-import fl.protection
+import fl.protections
 from fl.config import Config, load_config
 from fl.data import Dataset, Learnt, load
 from fl.federation import Federation, federate
@@ -65,7 +65,7 @@ def dataset(
 
 def protection(name: str, settings: Config) -> Protection:
     """Return the protection for the configured number of clients."""
-    return fl.protection.build(name, settings, settings.federation.clients)
+    return fl.protections.build(name, settings, settings.federation.clients)
 
 
 def federation(

@@ -1,0 +1,35 @@
+"""From the name of a protection in the configuration to what runs it.
+
+One table. What each protection proves, and under which assumption, stands beside it, so
+that the page never says more than the protocol does. A protection that this federation
+cannot have is refused with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fl.config import Config
+from fl.protection import Protection
+from fl.protections.hiding import he, masks, none
+from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
+
+_TABLE: dict[str, Callable[[Config, int], Protection]] = {
+    "none": none,
+    "secagg": masks,
+    "he": he,
+    "dp-sgd": dp_sgd,
+    "central-dp": central_dp,
+    "secagg+central-dp": masked_central_dp,
+}
+NAMES = tuple(_TABLE)
+
+
+def build(name: str, config: Config, clients: int) -> Protection:
+    """Return the protection called ``name`` for ``clients`` clients.
+
+    Raises:
+        UnavailableError: this federation or machine cannot have it.
+        secagg.ParameterError: the caller's numbers admit no such protection.
+    """
+    return _TABLE[name](config, clients)
