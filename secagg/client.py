@@ -84,9 +84,10 @@ class Client:
         me: Own name, as in the server's roster.
         key: Ed25519 identity; needed if ``policy.roster`` is given.
         store: A ``Store``, on which each step is recorded before its bytes leave: no
-            session is entered twice under this name, over restarts too, and no sum is
-            helped that ``monitor.check_release`` refuses after those this client
-            helped.  None: nothing is remembered, and neither is guaranteed.
+            session is entered twice under this name, over restarts too, no second
+            vector or weight leaves under one context, and no sum is helped that
+            ``monitor.check_release`` refuses after those this client helped.  None:
+            nothing is remembered, and none of these is guaranteed.
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
@@ -187,7 +188,8 @@ class Client:
             ParameterError: An argument is outside its range (caller).
             LocalProtocolError: A vector was offered before, or the round is over for
                 this client (caller).
-            AbortError: The store knows of a later step of this session.
+            AbortError: The store knows of a later step of this session, or of another
+                vector or weight that left under this context.
             StoreError: The store cannot be used; the round is over for this client.
         """
         following = self._call(Event.OFFER)
@@ -209,7 +211,10 @@ class Client:
             agreed, where, given, checked_weight, context=context, key=key
         )
         add_noise(agreed, where, words, noise, self._rng)
-        self._offer = Offer(length, words, context)
+        mark = b""
+        if self._journal.remembers:
+            mark = offered.fingerprint(given, checked_weight)
+        self._offer = Offer(length, words, context, mark)
         self._context = context
         if self._member is None or following is not State.UPLOADED:
             self._state = following
@@ -373,9 +378,11 @@ class Client:
         if offer is None:
             return ()
         message = member.upload(offer)
+        mark = offer.fingerprint
         del offer  # its words, which are as large as the message
         replies = (message.encode(),)
-        self._record(member.invite.session, Step.MASKED_INPUT)
+        session = member.invite.session
+        self._journal.upload(self._me, session, self._context, mark)
         return replies
 
     def _record(self, session: bytes, step: Step) -> None:

@@ -41,6 +41,7 @@ class Offer:
     length: int
     words: RingVector = field(repr=False)
     context: bytes = field(repr=False)
+    fingerprint: bytes = field(default=b"", repr=False)
 
 
 class Member:

@@ -3,7 +3,7 @@
 Sums under one context are taken for sums of the same vectors with the same weights.
 Two of them subtract to a sum over the clients in which their cohorts differ; three or
 more combine further.  A client that alone offers another vector or weight the second
-time gives away the difference, which this module cannot see.
+time would give away the difference; its own store refuses that (``Store.upload``).
 
 Pure: it is told of releases and keeps none (``store`` does).  It sees nothing that is
 specific to a vector, a weight or a key, and does not account for noise: see the rule's

@@ -3,15 +3,18 @@
 Type, shape and length are checked before any work, finite values and the L2 norm block
 by block on the way.  No error repeats a value, a norm or a weight: they are the
 client's own.  This module changes nothing and never clips.
+A fingerprint tells a client's store whether two offers are the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secagg import usage
 from secagg.encoder import Encoder, check_integer
 from secagg.errors import ParameterError
 from secagg.rounding import BLOCK
@@ -109,6 +112,25 @@ def check_form(vector: ArrayLike, *, length: int | None = None) -> NDArray[np.fl
             argument="vector",
         )
     return given
+
+
+def fingerprint(vector: NDArray[np.floating], weight: int) -> bytes:
+    """Return 32 bytes that are equal for equal vectors of one type and equal weights.
+
+    It is as secret as they are: who guesses both can check the guess.
+
+    Args:
+        vector: shape (length,), as ``check_form`` returns it.
+        weight: As ``check_weight`` returns it.
+    """
+    digest = hashlib.sha256(usage.TAG_FINGERPRINT)
+    digest.update(vector.dtype.kind.encode() + bytes([vector.dtype.itemsize]))
+    digest.update(weight.to_bytes(8, "little"))
+    little = vector.dtype.newbyteorder("<")
+    for start in range(0, vector.size, BLOCK):
+        block = vector[start : start + BLOCK]
+        digest.update(np.ascontiguousarray(block, dtype=little).data)
+    return digest.digest()
 
 
 @np.errstate(over="ignore")  # of squares, which the check of the norm notices

@@ -3,12 +3,15 @@
 A mask is used once.  A client that crashed and forgot would enter the same session
 again, with new secrets beside the old shares that are still out; and nobody who forgets
 the earlier sums under a context can tell that the next one isolates a client.  So each
-step is on disk before its bytes leave: owner, session and step, and for a sum that is
-about to be released its context and its cohort.  A client that comes back is refused
-for that session and may join the next; a round is never resumed.
+step is on disk before its bytes leave: owner, session and step, for an upload its
+context, and for a sum that is about to be released its context and its cohort.  A
+client that comes back is refused for that session and may join the next; a round is
+never resumed.
 
-Nothing secret is stored: no vector, key, share or weight.  The file says who took part
-in what, and is made readable by its owner only (mode 0600).
+No vector, share, weight or key of the protocol is stored.  The file says who took part
+in what, and whoever has it can check a guess of a vector together with its weight (a
+mark of each is kept, keyed with a secret of the file); it is made readable by its owner
+only (mode 0600).
 
 One SQLite file, one transaction per step, synchronised with the disk before it returns
 (rollback journal, ``synchronous=EXTRA``); several processes of one machine may share
@@ -20,6 +23,7 @@ without locks.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import sqlite3
@@ -29,24 +33,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
+from secagg import store_file
 from secagg.errors import AbortError, LocalProtocolError, StoreError
 from secagg.invite import Step
 from secagg.monitor import Release, check_release
 
-APPLICATION_ID: Final = 0x62737361  # "bssa" in the file's header
-SCHEMA_VERSION: Final = 1
-BUSY_TIMEOUT_S: Final = 30.0
-_MEMORY: Final = ":memory:"
 _ORDER: Final = tuple(Step)
-_TABLES: Final = (
-    "CREATE TABLE steps (owner TEXT, session BLOB, step TEXT NOT NULL,"
-    " PRIMARY KEY (owner, session)) WITHOUT ROWID",
-    "CREATE TABLE cohorts (digest BLOB PRIMARY KEY, names TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE releases (owner TEXT, session BLOB, context BLOB NOT NULL,"
-    " cohort BLOB NOT NULL, PRIMARY KEY (owner, session))"
-    " WITHOUT ROWID",
-    "CREATE INDEX by_context ON releases (context, owner)",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +71,17 @@ class Store:
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, must_exist: bool = False
     ) -> None:
-        self._path = _MEMORY if path is None else os.fspath(path)
+        self._path = store_file.MEMORY if path is None else os.fspath(path)
         self._pid = os.getpid()
         self._open: sqlite3.Connection | None = None
         try:
             if must_exist:
                 os.stat(self._path)
             elif path is not None:
-                _make_private(self._path)
-            self._open = _connect(self._path)
+                store_file.make_private(self._path)
+            self._open = store_file.connect(self._path)
             with self._transaction() as database:
-                _prepare(database, self._path, may_make=not must_exist)
+                store_file.prepare(database, self._path, may_make=not must_exist)
         except OSError as error:
             raise StoreError(
                 f"the store {self._path} cannot be opened: {error.strerror}; name a "
@@ -100,6 +92,8 @@ class Store:
             self.close()
             raise
 
+    remembers = True
+
     def record(self, owner: str, session: bytes, step: Step) -> None:
         """Record that ``owner`` is about to send its bytes of a step of a session.
 
@@ -109,6 +103,37 @@ class Store:
         """
         with self._transaction() as database:
             _go_forward(database, self._path, owner, session, step)
+
+    def upload(
+        self, owner: str, session: bytes, context: bytes, fingerprint: bytes
+    ) -> None:
+        """Check what a client is about to upload; record it and the step.
+
+        A sum of the same clients in which one of them changed its vector gives away the
+        change, and the vector itself if only its weight changed.
+
+        Raises:
+            AbortError: It uploaded another vector or weight under this context, or has
+                sent bytes of this step or of a later one before.
+            StoreError: The step cannot be recorded; nothing must be sent.
+        """
+        with self._transaction() as database:
+            _go_forward(database, self._path, owner, session, Step.MASKED_INPUT)
+            (secret,) = database.execute("SELECT secret FROM key").fetchone()
+            mark = hmac.digest(secret, fingerprint, "sha256")
+            database.execute(
+                "INSERT OR IGNORE INTO uploads VALUES (?, ?, ?)", (owner, context, mark)
+            )
+            (first,) = database.execute(
+                "SELECT mark FROM uploads WHERE owner = ? AND context = ?",
+                (owner, context),
+            ).fetchone()
+            if not hmac.compare_digest(first, mark):
+                raise AbortError(
+                    f"{owner!r} uploaded another vector or weight under this context "
+                    "before; offer the very same again, or train under a new context.",
+                    step=Step.MASKED_INPUT,
+                )
 
     def release(
         self, owner: str, session: bytes, release: Release, minimum: int
@@ -186,55 +211,8 @@ class Store:
             with suppress(sqlite3.Error):
                 database.rollback()
             if isinstance(error, sqlite3.Error):
-                raise _unusable(self._path, str(error)) from error
+                raise store_file.unusable(self._path, str(error)) from error
             raise
-
-
-def _make_private(path: str) -> None:
-    """Make the file, for its owner only, unless it is there."""
-    # Never open a file that is there: closing it again would lift the locks that
-    # another store of this process holds on it.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    """Open a file so that a commit is on disk, its directory entry included."""
-    # An absolute path: SQLite gives ":memory:" and "" a meaning of their own.
-    place = path if path is _MEMORY else os.path.abspath(path)
-    try:
-        database = sqlite3.connect(place, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        for setting in ("journal_mode=DELETE", "synchronous=EXTRA"):
-            database.execute(f"PRAGMA {setting}")
-    except sqlite3.Error as error:
-        raise _unusable(path, str(error)) from error
-    return database
-
-
-def _prepare(database: sqlite3.Connection, path: str, *, may_make: bool) -> None:
-    """Make the tables of a new file; refuse a file that is not a whole store."""
-    ours = (APPLICATION_ID, SCHEMA_VERSION)
-    (found,) = database.execute(
-        "SELECT * FROM pragma_application_id, pragma_user_version"
-    )
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if found == (0, 0) and not tables and may_make:
-        for statement in _TABLES:
-            database.execute(statement)
-        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif found != ours:
-        raise _unusable(path, "it was not written by this version of blindsum")
-    elif (health := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise _unusable(path, health)
-
-
-def _unusable(path: str, why: str) -> StoreError:
-    return StoreError(
-        f"the store {path} cannot be used ({why}); nothing was recorded: put it right, "
-        "or name a new file and use only sessions and contexts that were never used.",
-        path=path,
-    )
 
 
 def _go_forward(
@@ -249,7 +227,7 @@ def _go_forward(
         database.execute("INSERT INTO steps VALUES (?, ?, ?)", (*key, step.value))
         return
     if row is None or row[0] not in _ORDER:
-        raise _unusable(path, "it was replaced while a round ran")
+        raise store_file.unusable(path, "it was replaced while a round ran")
     last = Step(row[0])
     if _ORDER.index(step) <= _ORDER.index(last):
         raise AbortError(
@@ -281,5 +259,5 @@ def _select(
                 cohorts[names] = frozenset(json.loads(names))
             found.append(Recorded(owner, session, Release(context, cohorts[names])))
     except (ValueError, TypeError) as error:
-        raise _unusable(path, "a release in it is damaged") from error
+        raise store_file.unusable(path, "a release in it is damaged") from error
     return tuple(found)

@@ -66,6 +66,7 @@ TAG_SELF_MASK: Final = _PREFIX + b"self-mask"
 TAG_INTEGRITY: Final = _PREFIX + b"integrity-coefficients"
 TAG_ROTATION: Final = _PREFIX + b"rotation"
 TAG_ROTATION_SIGNS: Final = _PREFIX + b"rotation-signs"
+TAG_FINGERPRINT: Final = _PREFIX + b"offer-fingerprint"
 TAG_SIMULATION: Final = _PREFIX + b"simulation"
 
 _LENGTHS: Final = tuple(size.to_bytes(8, "little") for size in range(256))

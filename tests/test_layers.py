@@ -26,7 +26,7 @@ SECAGG_ORDER = (
     "monitor wire invite journal keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "
     "faults gate server transcript round aggregator turnout traffic cost footprint "
-    "testing he store stream"
+    "testing he store_file store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}

@@ -47,11 +47,17 @@ def plan(request):
 class Diary:
     """A journal that keeps the order of what it is told and what leaves."""
 
+    remembers = True
+
     def __init__(self):
         self.entries = []
 
     def record(self, owner, session, step):
         self.entries.append(("recorded", owner, session, str(step)))
+
+    def upload(self, owner, session, context, fingerprint):
+        assert len(context) == len(fingerprint) == 32
+        self.record(owner, session, Step.MASKED_INPUT)
 
     def release(self, owner, session, release, minimum):
         self.entries.append(("recorded", owner, session, "unmask"))
@@ -323,6 +329,12 @@ class Killed(Store):
         if self.doomed:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def upload(self, *more):
+        self.doomed = self.step == Step.MASKED_INPUT
+        super().upload(*more)
+        if self.doomed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def release(self, *more):
         self.doomed = self.step == Step.UNMASK
         super().release(*more)
@@ -477,6 +489,69 @@ def test_clients_refuse_what_a_forgetful_server_asks():
         assert network.clients["c0"].fault.step == Step.UNMASK
 
 
+def offer_again(store, session, weight=3, vector=(1.0, 2.0, 3.0), dtype=np.float64):
+    """Play a round in which only c0's offer may differ; return what c0 says of it."""
+    client = Client(PLAN, open_policy(PLAN), me="c0", store=store)
+    updates = {**UPDATES, "c0": np.array(vector, dtype)}
+    Network(
+        PLAN, updates, weights={"c0": weight}, clients={"c0": client}, session=session
+    ).run()
+    return client.fault
+
+
+def test_the_same_offer_leaves_again_under_one_context(path):
+    with Store(path) as store:
+        assert offer_again(store, b"1") is None
+    with Store(path) as store:  # over a restart
+        assert offer_again(store, b"2") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"weight": 4}, {"vector": (1.0, 2.0, 3.5)}, {"dtype": np.float32}],
+    ids=["weight", "vector", "type"],
+)
+def test_another_offer_under_one_context_never_leaves(path, change):
+    with Store(path) as store:
+        assert offer_again(store, b"1") is None
+    with Store(path) as store:
+        fault = offer_again(store, b"2", **change)
+        assert isinstance(fault, AbortError) and fault.step == Step.MASKED_INPUT
+        assert "another vector or weight" in str(fault)
+        assert "3" not in str(fault) and "4" not in str(fault)  # says no weight
+        assert len(store.releases()) == 1
+
+
+def test_a_late_offer_of_another_vector_is_refused_to_the_caller(path):
+    with Store(path) as store:
+        offer_again(store, b"1")
+        network, _ = network_of(PLAN, session=b"2", journals={"c0": store}, late=["c0"])
+        network.run()
+        client = network.clients["c0"]
+        with pytest.raises(AbortError, match="another vector or weight"):
+            client.offer(np.zeros(3), weight=3, context=CONTEXT)
+        assert client.aborted
+
+
+def test_another_client_and_another_context_are_free_to_differ(path):
+    with Store(path) as store:
+        sessions = (b"1", b"2", b"3")
+        others = (("c0", CONTEXT), ("c1", CONTEXT), ("c0", secagg.context(b"next")))
+        for (owner, under), session, mark in zip(others, sessions, b"abc", strict=True):
+            store.record(owner, session, STEPS[0])
+            store.upload(owner, session, under, bytes([mark]) * 32)
+
+
+def test_a_mark_tells_nothing_without_the_file_it_is_in(tmp_path):
+    marks = []
+    for name in ("one", "two"):
+        with Store(tmp_path / name) as store:
+            store.record("c0", b"s", STEPS[0])
+            store.upload("c0", b"s", CONTEXT, bytes(32))
+            marks += store._open.execute("SELECT mark FROM uploads").fetchone()
+    assert marks[0] != marks[1] and bytes(32) not in marks
+
+
 # --- the file -------------------------------------------------------------------------
 
 
@@ -524,7 +599,7 @@ def make_foreign(path):
 def make_later(path):
     Store(path).close()
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
 
 
