@@ -10,6 +10,7 @@ refuse from others is not tested here.
 import functools
 import hashlib
 import hmac
+import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class Plan:
     clip_norm: float
     value_bits: int
     weight_max: int
+    flags: int
     raw: bytes
 
     @classmethod
@@ -124,12 +126,24 @@ class Plan:
         else:
             n, a, d, *rest = struct.unpack("<IIIHHBBBdBIB", raw[2:])
             graph, frame = tuple(rest[:5]), rest[5:]
-        *frame, flags = frame
-        assert flags == 0  # what the flags change is not written a second time here
         return cls(raw[1], n, a, d, *graph, *frame, raw)
 
     @property
+    def prescale(self) -> bool:
+        return bool(self.flags & 2)
+
+    @property
+    def noise_bits(self) -> int:
+        return self.flags // 4
+
+    @property
     def ring_bits(self) -> int:
+        if self.noise_bits:
+            most = 2 ** (self.value_bits - 1) + 2 ** (self.noise_bits - 1) - 2
+            return (self.clients * most).bit_length() + 1
+        if self.prescale:
+            weights = (self.clients * self.weight_max).bit_length()
+            return max(self.value_bits + (self.clients - 1).bit_length(), weights)
         return self.value_bits + (self.clients * self.weight_max - 1).bit_length()
 
     def mask(self, key: bytes, count: int) -> Words:
@@ -139,9 +153,24 @@ class Plan:
     def checksums(self) -> int:
         return -(-64 // self.ring_bits)
 
-    @property
-    def scale(self) -> float:
-        return (2 ** (self.value_bits - 1) - 1.5) / (self.clip_norm * (1 + 2.0**-16))
+    def rotates(self, m: int) -> bool:
+        return bool(self.flags & 1) and m >= 64
+
+    def scale(self, m: int) -> float:
+        reach = self.clip_norm * (1 + 2.0**-16)
+        if self.rotates(m):
+            reach *= min(1.0, spread(m) + 6 / 2**24)
+        return (2 ** (self.value_bits - 1) - 1.5) / reach
+
+    def rotation(self, context: bytes, m: int) -> "list[tuple[int, list[int]]]":
+        """Return where each step begins, and its signs."""
+        width = 2 ** (m.bit_length() - 1)
+        seed = H("rotation", context, self.raw[-14:], number(m, 8))
+        starts = [0] if width == m else [0, m - width]
+        return [
+            (start, signs(H("rotation-signs", seed, number(step, 1)), width))
+            for step, start in enumerate(starts)
+        ]
 
 
 @functools.cache
@@ -284,14 +313,65 @@ def added(words: Words, more: Words, factor: int, bits: int) -> Words:
     return [(a + factor * b) % (1 << bits) for a, b in zip(words, more, strict=True)]
 
 
-def rounded(values: Sequence[float], plan: Plan, key: bytes) -> list[int]:
+def spread(m: int) -> float:
+    """Return t / sqrt(W): what rotated values exceed with probability 2^-20 only."""
+    low, high = 0.0, 40.0
+    for _ in range(60):
+        t = (low + high) / 2
+        chance = 2 * 3.179 * m * math.erfc(t / math.sqrt(2)) / 2
+        low, high = (low, t) if chance <= 2.0**-20 else (t, high)
+    return high / math.sqrt(2 ** (m.bit_length() - 1))
+
+
+def signs(key: bytes, count: int) -> list[int]:
+    octets = stream(key, count // 16, 16)
+    return [-1 if octets[i // 16] >> i % 16 & 1 else 1 for i in range(count)]
+
+
+def hadamard(values: list[float]) -> list[float]:
+    """Return H x, with H = [[1, 1], [1, -1]] in each bit of the index."""
+    half = len(values) // 2
+    if not half:
+        return values
+    left, right = hadamard(values[:half]), hadamard(values[half:])
+    both = list(zip(left, right, strict=True))
+    return [a + b for a, b in both] + [a - b for a, b in both]
+
+
+def rotated(values: Sequence[float], plan: Plan, context: bytes) -> list[float]:
+    turned = list(values)
+    for start, row in plan.rotation(context, len(turned)):
+        part = [x * sign_ for x, sign_ in zip(turned[start:], row, strict=False)]
+        part = [x / math.sqrt(len(row)) for x in hadamard(part)]
+        turned[start : start + len(row)] = part
+    return turned
+
+
+def unrotated(values: Sequence[float], plan: Plan, context: bytes) -> list[float]:
+    turned = list(values)
+    for start, row in reversed(plan.rotation(context, len(turned))):
+        part = hadamard(turned[start : start + len(row)])
+        part = [x * s / math.sqrt(len(row)) for x, s in zip(part, row, strict=True)]
+        turned[start : start + len(row)] = part
+    return turned
+
+
+def rounded(
+    values: Sequence[float], plan: Plan, key: bytes, weight: int, context: bytes
+) -> list[int]:
     """Round each value up or down, up with the probability of its fraction."""
     bits = 32 if plan.value_bits <= 20 else 52 - plan.value_bits
+    scale, most = plan.scale(len(values)), 2 ** (plan.value_bits - 1) - 1.5
+    if plan.prescale:
+        scale *= weight / plan.weight_max
+    if plan.rotates(len(values)):
+        values = rotated(values, plan, context)
+        values = [min(max(value, -most / scale), most / scale) for value in values]
     integers = []
     for value, word in zip(values, stream(key, len(values), 32), strict=True):
-        fixed = round(value * plan.scale * 2.0**bits)
+        fixed = round(value * scale * 2.0**bits)
         integers.append((fixed + (word >> (32 - bits))) // 2**bits)
-    return integers
+    return integers if plan.prescale else [weight * one for one in integers]
 
 
 def checksums(words: Words, plan: Plan, round_id: bytes, context: bytes) -> Words:
@@ -413,11 +493,13 @@ class Client:
         context: bytes,
         draw: Draw,
         identity: bytes | None = None,
+        noise: Sequence[int] | None = None,
     ) -> None:
         self.plan, self.name, self.context = Plan.read(plan), name, context
         self.draw, self.identity = draw, identity
-        integers = rounded(values, self.plan, draw(32))
-        self.values = [value * weight for value in integers] + [weight]
+        integers = rounded(values, self.plan, draw(32), weight, context)
+        added_ = noise or [0] * len(integers)
+        self.values = [a + b for a, b in zip(integers, added_, strict=True)] + [weight]
 
     def answer(self, request: bytes) -> bytes:
         steps = {
@@ -641,8 +723,15 @@ class Server:
 
     def mean(self, revealed: Mapping[int, bytes]) -> list[float]:
         """Return the weighted mean in float32."""
-        vector, weight = self.total(revealed)
-        means = [value / (self.plan.scale * weight) for value in vector]
+        return self.mean_of(*self.total(revealed))
+
+    def mean_of(self, vector: Words, weight: float) -> list[float]:
+        if self.plan.prescale:
+            weight /= self.plan.weight_max
+        means = [value / (self.plan.scale(self.length) * weight) for value in vector]
+        if self.plan.rotates(self.length):
+            context = next(iter(self.contexts.values()))
+            means = unrotated(means, self.plan, context)
         return list(
             struct.unpack(f"<{self.length}f", struct.pack(f"<{self.length}f", *means))
         )

@@ -151,7 +151,7 @@ TAMPERED = [
     ("size in (2, 4, 8) if", "size in (4, 8) if"),
     ("route(min(pair), max(pair))", "route(max(pair), min(pair))"),
     ("return 1 if u > v else -1", "return 1 if u < v else -1"),
-    ("- 1.5) / (self.clip_norm", "- 1) / (self.clip_norm"),
+    ("- 1.5) / reach", "- 1) / reach"),
     ("(1 + 2.0**-16)", "(1 + 2.0**-15)"),
     ("fixed + (word >>", "fixed - (word >>"),
     ("-(-64 // self.ring_bits)", "-(-80 // self.ring_bits)"),
@@ -240,7 +240,7 @@ def test_the_oracle_shares_no_code_with_this_package():
             named.add(node.module.partition(".")[0])
         elif isinstance(node, ast.Import):
             named |= {alias.name.partition(".")[0] for alias in node.names}
-    own = {"functools", "hashlib", "hmac", "struct", "collections"}
+    own = {"functools", "hashlib", "hmac", "math", "struct", "collections"}
     assert named == own | {"dataclasses", "Crypto"}
 
 
@@ -261,6 +261,7 @@ class Round:
         page=page_oracle,
         length=7,
         ones=(),
+        noise=False,
     ):
         chance = random.Random(seed)
         self.plan, self.silent, self.length = plan, silent or {}, length
@@ -271,7 +272,7 @@ class Round:
         self.policy = open_policy(
             plan, roster={name: key.public for name, key in self.identities.items()}
         )
-        self.rounded, self.weights, self.answers = {}, {}, {}
+        self.vectors, self.rounded, self.weights, self.answers = {}, {}, {}, {}
         read = page_oracle.Plan.read(plan.encode())
         for name in self.names:
             vector = [chance.uniform(-6, 6) for _ in range(length)]
@@ -279,15 +280,21 @@ class Round:
             drawn = bytearray(chance.randbytes(8192))
             for at in ones:
                 drawn[at : at + 4] = b"\xff" * 4
-            self.rounded[name] = page_oracle.rounded(vector, read, bytes(drawn[:32]))
+            self.rounded[name] = page_oracle.rounded(
+                vector, read, bytes(drawn[:32]), weight, CONTEXT
+            )
             self.weights[name] = weight
+            self.vectors[name] = np.array(vector)
+            more = [chance.randint(-31, 31) for _ in range(length)] if noise else None
             join = self.join_ours if name in ours else self.join_oracle
-            self.answers[name] = join(page, name, vector, weight, drawn_from(drawn))
+            draw = drawn_from(drawn)
+            self.answers[name] = join(page, name, vector, weight, draw, more)
 
-    def join_ours(self, page, name, vector, weight, draw):
+    def join_ours(self, page, name, vector, weight, draw, noise):
         key = self.identities[name]
         client = secagg.Client(self.plan, self.policy, me=name, key=key, rng=draw)
-        client.offer(np.array(vector), weight=weight, context=CONTEXT)
+        share = None if noise is None else lambda length, rng: np.array(noise)
+        client.offer(np.array(vector), weight=weight, context=CONTEXT, noise=share)
 
         def answer(request):
             (reply,) = client.receive(request)
@@ -296,7 +303,7 @@ class Round:
 
         return answer
 
-    def join_oracle(self, page, name, vector, weight, draw):
+    def join_oracle(self, page, name, vector, weight, draw, noise):
         identity = self.identities[name].secret().expose()
         client = page.Client(
             self.plan.encode(),
@@ -306,6 +313,7 @@ class Round:
             context=CONTEXT,
             draw=draw,
             identity=identity,
+            noise=noise,
         )
         return client.answer
 
@@ -315,12 +323,16 @@ class Round:
         left = [name for name in self.names if self.silent.get(name) not in late]
         weight = sum(self.weights[name] for name in left)
         totals = [
-            sum(self.rounded[name][i] * self.weights[name] for name in left)
-            for i in range(self.length)
+            sum(self.rounded[name][i] for name in left) for i in range(self.length)
         ]
-        scale = page_oracle.Plan.read(self.plan.encode()).scale
+        scale = page_oracle.Plan.read(self.plan.encode()).scale(self.length)
         mean = [np.float32(total / (scale * weight)) for total in totals]
         return mean, weight, frozenset(left)
+
+    def true_mean(self):
+        """Return the weighted mean of all vectors, unrounded and without noise."""
+        weighted = [self.weights[name] * self.vectors[name] for name in self.names]
+        return sum(weighted) / sum(self.weights.values())
 
     def on_our_server(self):
         roster = {name: key.public for name, key in self.identities.items()}
@@ -356,7 +368,7 @@ class Round:
                     answers[index] = self.answers[self.names[index]](request)
             requests = close(answers)
         totals, weight = requests
-        mean = [np.float32(total / (server.plan.scale * weight)) for total in totals]
+        mean = [np.float32(one) for one in server.mean_of(totals, weight)]
         return mean, weight, frozenset(self.names[i] for i in server.uploads)
 
 
@@ -386,6 +398,76 @@ def test_a_round_of_both_implementations_sums_exactly(graph, server, step):
     silent = {"client-1": step, last: step} if step else {}
     ours = {"client-0", "client-1", "client-2"}  # one of each kind vanishes
     check_a_mixed_round(plan, server, seed=graph, ours=ours, silent=silent)
+
+
+# What the flags of an encoder change.
+
+
+def flagged(**flags):
+    encoder = secagg.Encoder(clip_norm_l2=64.0, value_bits=16, **flags)
+    return secagg.plan(4, 1, 1, graph="complete", encoder=encoder)
+
+
+FLAGGED = {
+    "rotated": flagged(weight_max=10, rotate=True),
+    "prescaled": flagged(weight_max=500, prescale=True),
+    "rotated and prescaled": flagged(weight_max=500, prescale=True, rotate=True),
+    "noised": flagged(weight_max=1, noise_bits=18),
+    "rotated and noised": flagged(weight_max=1, noise_bits=18, rotate=True),
+}
+
+
+def means_of(which, length, page=page_oracle):
+    """Return what rounds of ours, of both and of the page give, and the true mean."""
+    found = []
+    for ours in ([f"client-{i}" for i in range(4)], ["client-0", "client-2"], []):
+        more = {"seed": which, "ours": ours, "length": length, "page": page}
+        for ask in (Round.on_our_server, Round.on_the_oracles_server):
+            party = Round(FLAGGED[which], noise="noised" in which, **more)
+            found.append(np.array(ask(party)[0]))
+    return found, party.true_mean()
+
+
+@pytest.mark.parametrize("length", [7, 64, 100])
+@pytest.mark.parametrize("which", FLAGGED)
+def test_both_implementations_agree_on_what_flags_change(which, length):
+    means, true = means_of(which, length)
+    numbers = FLAGGED[which].encoder.at(length)
+    for mean in means:
+        # A rotated value that falls between two integers may be rounded otherwise.
+        np.testing.assert_allclose(mean, means[0], atol=2 / numbers.scale, rtol=0)
+        np.testing.assert_allclose(mean, true, atol=numbers.max_error, rtol=0)
+        if which == "noised":  # up to 31 of each client, and the rounding
+            np.testing.assert_allclose(mean, true, atol=32 / numbers.scale, rtol=0)
+
+
+TAMPERED_FLAGS = [
+    ("rotated", "m >= 64", "m >= 128"),
+    ("rotated", 'H("rotation", context', 'H("rotations", context'),
+    ("rotated", "self.raw[-14:]", "self.raw[-15:]"),
+    ("rotated", "number(m, 8)", "number(m, 4)"),
+    ("rotated", '"rotation-signs"', '"rotation-sign"'),
+    ("rotated", "number(step, 1)", "number(step + 1, 1)"),
+    ("rotated", "-1 if octets", "1 if not octets"),
+    ("rotated", "[0, m - width]", "[m - width, 0]"),
+    ("rotated", "3.179", "6.358"),
+    ("rotated", "self.flags & 1", "self.flags & 2"),
+    ("prescaled", "self.flags & 2", "self.flags & 1"),
+    ("prescaled", "scale *= weight / plan.weight_max", "pass"),
+    ("noised", "self.flags // 4", "self.flags // 8"),
+    ("noised", "** (self.noise_bits - 1) - 2", "** (self.noise_bits + 1)"),
+]
+
+
+@pytest.mark.parametrize(("which", "old", "new"), TAMPERED_FLAGS)
+def test_an_oracle_with_another_flag_or_rotation_disagrees(tmp_path, which, old, new):
+    page = oracle_with(tmp_path, old, new)
+    numbers = FLAGGED[which].encoder.at(100)
+    try:
+        means, _ = means_of(which, 100, page)
+    except (AssertionError, IndexError, secagg.IntegrityError, secagg.AbortError):
+        return
+    assert np.abs(means[-1] - means[0]).max() > 2 / numbers.scale
 
 
 # What the published vectors do not reach: whole rounds of our clients, to compare with.
