@@ -99,6 +99,7 @@ def test_a_failure_in_a_piece_reaches_the_caller(
         list(each(_fails_at_three, range(WORTH_STARTING), count=WORTH_STARTING))
 
 
+@pytest.mark.slow  # whole audits are compared in test_audit
 def test_attacks_find_the_same_on_one_core_and_on_two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

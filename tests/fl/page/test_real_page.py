@@ -18,6 +18,8 @@ pytestmark = pytest.mark.page
 SMALL = (
     "training.rounds=3",
     "repeats=1",
+    'protections.names=["none", "secagg", "secagg+central-dp"]',
+    "attacks.canaries=60",
     "attacks.victims=4",
     "attacks.iterations=10",
     "attacks.batches=[1, 4]",
@@ -78,6 +80,7 @@ def test_the_page_of_somebodys_own_records_holds_no_picture(tmp_path: Path) -> N
             None,
             [
                 *SMALL,
+                'protections.names=["none"]',
                 f"data.folder={folder}",
                 "data.path=mnist.npz",
                 "attacks.victims=2",
