@@ -6,9 +6,12 @@
     ledger.spend("site-3", step, count=200)      # raises before the budget breaks
 
 The step of example-level training is in `dp.sgd`, which needs torch, and Opacus' hooks
-in `dp.gradients`; their users import them, nothing here does. Every epsilon is under
+in `dp.gradients`; their users import them. `dp.make_private` (Opacus' objects, made
+right) is imported when it is first asked for, and torch with it. Every epsilon is under
 "add or remove one unit" and an upper bound (PLD) for real-valued noise.
 """
+
+from typing import TYPE_CHECKING
 
 from dp_accounting import DpEvent
 
@@ -38,6 +41,9 @@ from dp.statement import (
     statement_json,
 )
 
+if TYPE_CHECKING:
+    from dp.private import make_private
+
 __all__ = [
     "ACCOUNTANT",
     "CLIENT_MECHANISM",
@@ -62,9 +68,19 @@ __all__ = [
     "composed_epsilon",
     "epsilon",
     "gaussian",
+    "make_private",
     "noise_multiplier_for",
     "round_up",
     "sampled_gaussian",
     "statement",
     "statement_json",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs torch when it is asked for, and not before."""
+    if name == "make_private":
+        from dp.private import make_private
+
+        return make_private
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,6 +35,17 @@ def check_independent(model: nn.Module, input_shape: tuple[int, ...]) -> None:
         ParameterError: the caller's: a layer with running statistics or over the
             batch, or outputs that change with the other record of the batch.
     """
+    check_layers(model)
+    _try(model, input_shape)
+
+
+def check_layers(model: nn.Module) -> None:
+    """Refuse what a list of layers shows; a forward pass of its own may hide more.
+
+    Raises:
+        ParameterError: the caller's: a layer with running statistics or over the
+            batch, or any buffer.
+    """
     for name, layer in model.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (
             isinstance(layer, nn.modules.batchnorm._NormBase)
@@ -50,7 +61,6 @@ def check_independent(model: nn.Module, input_shape: tuple[int, ...]) -> None:
             f"Buffer {name!r} of shape {tuple(buffer.shape)} would carry the records "
             "out without noise; use layers without running state, such as GroupNorm."
         )
-    _try(model, input_shape)
 
 
 @torch.no_grad()

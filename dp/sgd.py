@@ -14,7 +14,7 @@ that fills `PerExampleGradients` serves, for one client or for a stack of them.
 
 The sampling rate and the normaliser are public constants. Opacus' PrivacyEngine takes
 both from the number of records, which is itself private (Opacus issues 571 and 819), so
-that one record more can halve the step. Noise is `dp.noise.gaussian`.
+that one record more can halve the step. Noise is `dp.noise32.gaussian32`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch import Tensor
 from dp.accounting import sampled_gaussian
 from dp.clipping import BOUND_MAX
 from dp.errors import ParameterError
-from dp.noise import gaussian
+from dp.noise32 import gaussian32
 
 # With a smaller clip norm, large gradients scaled down to it leave float32's range.
 CLIP_MIN = 2.0**-60
@@ -107,7 +107,7 @@ class DpSgd:
 
     def noise(
         self, length: int, seeds: Sequence[bytes | None], step: int
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.float32]:
         """Draw one step's noise for each client.
 
         Args:
@@ -117,14 +117,16 @@ class DpSgd:
             step: number of the step, from 0.
 
         Returns:
-            (clients, length) float64.
+            (clients, length) float32.
 
         Raises:
             ParameterError: a seed is empty.
         """
         std = self.noise_multiplier * self.clip_norm_l2
-        drawn = [gaussian(length, std, seed=_at(seed, step)) for seed in seeds]
-        return np.stack(drawn)
+        drawn = np.empty((len(seeds), length), dtype=np.float32)
+        for own, seed in zip(drawn, seeds, strict=True):
+            own[:] = gaussian32(length, std, seed=_at(seed, step))
+        return drawn
 
     def clipped_sums(self, found: PerExampleGradients, sampled: Tensor) -> Tensor:
         """Return each client's sum of clipped gradients; not to be released.

@@ -7,9 +7,11 @@ set but computed from the budget (`fl.privacy`).
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
-from fl.section import Section
+from pydantic import Field, field_validator
+
+from fl.section import Section, momentum_is_of_sgd
 
 
 class ExamplePrivacy(Section):
@@ -35,12 +37,20 @@ class ExamplePrivacy(Section):
         default=1, ge=1, le=1000, description="noisy steps of a client per round"
     )
     learning_rate: float = Field(default=0.5, gt=0.0)
+    optimizer: Literal["sgd", "adam"] = Field(
+        default="sgd",
+        description="of the noisy steps; starts afresh every round, and sees noisy "
+        "gradients only, so that it spends nothing",
+    )
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="of sgd")
     rounds: int = Field(
         default=0,
         ge=0,
         description="rounds that a client's budget is to last for; then its ledger "
         "refuses further ones. 0: every round of the training",
     )
+
+    _momentum_is_of_sgd = field_validator("momentum")(momentum_is_of_sgd)
 
 
 class ClientPrivacy(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 
 def _as_token(cell: object) -> object:
@@ -24,6 +24,17 @@ Tokens = Annotated[tuple[Token, ...], Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Size = Annotated[int, Field(ge=1, le=65536)]
+
+
+def momentum_is_of_sgd(momentum: float, info: ValidationInfo) -> float:
+    """Refuse momentum under adam; a validator of a section that has both keys.
+
+    Raises:
+        ValueError: which pydantic turns into a line about the key.
+    """
+    if momentum and info.data.get("optimizer") == "adam":
+        raise ValueError('is of sgd; remove it, or set optimizer = "sgd".')
+    return momentum
 
 
 class Section(BaseModel):

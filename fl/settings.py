@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from fl.data.settings import DataConfig
 from fl.log_settings import LogConfig
 from fl.privacy_settings import PrivacyConfig
-from fl.section import Section, Size
+from fl.section import Section, Size, momentum_is_of_sgd
 from fl.usercode import USER_CODE
 
 Partition = Literal["iid", "dirichlet", "site"]
@@ -140,12 +140,7 @@ class TrainingConfig(Section):
         description="largest weight (number of records) a client may claim",
     )
 
-    @field_validator("momentum")
-    @classmethod
-    def _momentum_is_of_sgd(cls, momentum: float, info: ValidationInfo) -> float:
-        if momentum and info.data.get("optimizer") == "adam":
-            raise ValueError('is of sgd; remove it, or set optimizer = "sgd".')
-        return momentum
+    _momentum_is_of_sgd = field_validator("momentum")(momentum_is_of_sgd)
 
     @field_validator("warmup")
     @classmethod

@@ -123,5 +123,9 @@ def private_recipe(noise: ExampleNoise) -> PrivateRecipe:
             clip_norm_l2=own.clip_norm_l2,
             noise_multiplier=noise.noise_multiplier,
         ),
-        rule=Rule(learning_rate=own.learning_rate),
+        rule=Rule(
+            optimizer=own.optimizer,
+            learning_rate=own.learning_rate,
+            momentum=own.momentum,
+        ),
     )

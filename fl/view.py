@@ -73,12 +73,14 @@ class Scene:
 
         Under Adam a change is no multiple of a gradient; the server reads it as one.
         """
-        if self.protection.example is not None:
-            return self.protection.example.settings.learning_rate
+        if self.protection.example is None:
+            full, kept = learning_rate_at(self.training, index), self.training.momentum
+        else:
+            own = self.protection.example.settings
+            full, kept = own.learning_rate, own.momentum
         # Heavy-ball momentum carries a gradient on through the steps that follow it.
-        kept = self.training.momentum
         carried = [(1 - kept**j) / (1 - kept) for j in range(1, steps + 1)]
-        return learning_rate_at(self.training, index) * sum(carried) / steps
+        return full * sum(carried) / steps
 
 
 def of_one_upload(

@@ -127,7 +127,13 @@ def _for_one_step(protection: Protection, batch: int) -> Protection:
     if protection.example is None:
         return protection
     settings = protection.example.settings.model_copy(
-        update={"steps": 1, "sampling_rate": 1.0, "batch_size": float(batch)}
+        update={
+            "steps": 1,
+            "sampling_rate": 1.0,
+            "batch_size": float(batch),
+            "optimizer": "sgd",
+            "momentum": 0.0,
+        }
     )
     return replace(protection, example=replace(protection.example, settings=settings))
 

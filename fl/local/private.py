@@ -150,9 +150,7 @@ def _descend(
     device = stack.x.device
     for step in range(recipe.steps):
         rows, sampled = _sample(coins, sizes, step)
-        noise = torch.from_numpy(
-            mechanism.noise(length, seeds, step).astype(np.float32)
-        )
+        noise = torch.from_numpy(mechanism.noise(length, seeds, step))
         sums = torch.zeros((len(members), length), device=device)
         for start in range(0, sampled.shape[1], at_once):
             part = sampled[:, start : start + at_once]

@@ -15,9 +15,10 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dp import ParameterError, gaussian, sampled_gaussian
+from dp import ParameterError, sampled_gaussian
 from dp.gradients import per_example
 from dp.independence import check_independent
+from dp.noise32 import gaussian32
 from dp.sgd import DpSgd
 
 STEP = DpSgd(sampling_rate=0.5, batch_size=4.0, clip_norm_l2=0.5, noise_multiplier=1.3)
@@ -101,7 +102,7 @@ def test_noise_has_the_stated_standard_deviation_and_is_each_ones_own() -> None:
     assert np.array_equal(STEP.noise(400, [b"two"], 3)[0], draws[3][1])
     fresh = STEP.noise(400, [None, None], 0)
     assert not np.isclose(fresh[0], fresh[1]).all()
-    wanted = gaussian(5, 1.3 * 0.5, seed=b"one/step/" + (7).to_bytes(8, "little"))
+    wanted = gaussian32(5, 1.3 * 0.5, seed=b"one/step/" + (7).to_bytes(8, "little"))
     assert np.array_equal(STEP.noise(5, [b"one"], 7)[0], wanted)
 
 

@@ -295,6 +295,7 @@ def test_a_misspelt_key_of_an_inner_section_names_its_neighbours(
     ("sets", "says"),
     [
         (["training.optimizer='adam'", "training.momentum=0.9"], "is of sgd"),
+        (["privacy.example.optimizer='adam'", "privacy.example.momentum=0.9"], "is of"),
         (["training.rounds=5", "training.warmup=5"], "none of the 5 rounds"),
         (["training.optimizer='lion'"], "optimizer"),
         (["training.proximal=-1.0"], "proximal"),

@@ -19,6 +19,7 @@ from fl.federation import Client, Federation
 from fl.models import build, load_vector
 from fl.round import draw_cohort, local_updates
 from fl.run import Account, RunRecord
+from fl.updates import private_recipe
 from tests.fl import tiny
 
 CENTRAL = ("central-dp", "secagg+central-dp")
@@ -200,6 +201,26 @@ def test_a_clients_noise_has_the_deviation_that_its_ledger_counts() -> None:
         assert noises[-1].std() == pytest.approx(wanted, rel=0.05)
         assert np.linalg.norm(update) < settings.training.clip_norm_l2
     assert abs(np.corrcoef(*noises)[0, 1]) < 5 / math.sqrt(len(noises[0]))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_noisy_steps_take_the_optimiser_of_their_own_section(optimizer: str) -> None:
+    own = tiny.config(
+        f"privacy.example.optimizer={optimizer!r}",
+        "privacy.example.learning_rate=0.01",
+        "training.optimizer='adam'",
+    )
+    fed, protection = tiny.federation(own), tiny.protection("dp-sgd", own)
+    model = build(own.model, fed.input_shape, fed.classes, 3)
+    before = tiny.trained(own, "none")[0].snapshots[0].before
+    one = fed.clients[0]
+    found = local_updates(model, before, [one], protection, own, seed=0, index=0)
+    # The first step of Adam is as long as its rate in every coordinate.
+    is_adam = np.allclose(np.abs(found[one.name]), 0.01, rtol=1e-3)
+    assert is_adam == (optimizer == "adam")
+    assert private_recipe(protection.example).rule.momentum == 0.0
+    fast = tiny.protection("dp-sgd", tiny.config("privacy.example.momentum=0.9"))
+    assert private_recipe(fast.example).rule.momentum == 0.9
 
 
 @pytest.mark.parametrize("name", CENTRAL)

@@ -234,3 +234,17 @@ def test_the_rate_undoes_what_momentum_carried_on(momentum: float, steps: int) -
             speed = momentum * speed + 1.0
             moved += learning_rate_at(settings.training, index) * speed
         assert scene.rate(index, steps) * steps == pytest.approx(moved)
+
+
+def test_the_rate_of_noisy_steps_is_that_of_their_own_section() -> None:
+    settings = tiny.config(
+        "training.momentum=0.5",
+        "privacy.example.momentum=0.9",
+        "privacy.example.learning_rate=0.25",
+    )
+    noisy = replace(
+        _scene(tiny.federation(settings), settings),
+        protection=tiny.protection("dp-sgd", settings),
+    )
+    # Two steps along a gradient of one: 1, then 1.9.
+    assert noisy.rate(0, 2) * 2 == pytest.approx(0.25 * 2.9)

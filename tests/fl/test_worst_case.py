@@ -171,6 +171,7 @@ def test_one_noised_step_has_the_noise_of_the_run_on_just_this_batch(
         "privacy.example.steps=3",
         "privacy.example.clip_norm_l2=0.01",
         "privacy.example.learning_rate=0.7",
+        "privacy.example.optimizer='adam'",  # of the run, not of the one step
     )
     fed = tiny.federation(settings)
     run = tiny.protection("dp-sgd", settings)

@@ -53,11 +53,15 @@ def recipe(steps: int = 3, rule: Rule | None = None, **keys: float) -> PrivateRe
     )
 
 
+def nothing(clients: int, length: int) -> np.ndarray:
+    return np.zeros((clients, length), dtype=np.float32)
+
+
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise, which no public call allows."""
     monkeypatch.setattr(
-        DpSgd, "noise", lambda _, length, seeds, step: np.zeros((len(seeds), length))
+        DpSgd, "noise", lambda _, length, seeds, step: nothing(len(seeds), length)
     )
 
 
@@ -223,7 +227,7 @@ def test_every_client_and_step_has_noise_of_its_own(
     once = run(model, clients, steps=1, sampling_rate=1e-12)
     with monkeypatch.context() as patch:
         patch.setattr(
-            DpSgd, "noise", lambda _, length, seeds, step: np.zeros((40, length))
+            DpSgd, "noise", lambda _, length, seeds, step: nothing(40, length)
         )
         still = run(model, clients, steps=1)
     std = 0.3 * SIGMA * CLIP / SIZE

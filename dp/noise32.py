@@ -1,0 +1,108 @@
+"""Gaussian noise in float32 from cryptographic bytes, for steps that draw much of it.
+
+    noise = gaussian32(4810, 1.1, seed=None)    # from the operating system
+
+As `dp.noise.gaussian`, some ten times faster: pairs of independent normals from pairs
+of uniforms (Box and Muller, "A note on the generation of random normal deviates",
+1958), whose bytes are an AES-256-CTR keystream. The length of a pair comes from 53 bits
+in float64, its angle from 32 bits in float32. Meant for sums that are float32 anyway.
+
+What this does not promise is what `dp.noise` does not: the values are a finite grid,
+their tails are cut (here at 8.6 standard deviations), and an epsilon computed for
+real-valued noise holds but for floating point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from numpy.typing import NDArray
+
+from dp.errors import ParameterError
+
+TAG: Final = b"blindsum/dp/1/gaussian-noise-32/"
+"""Before every seed, so that no seed serves two purposes; ends the fixed prefix."""
+
+# Far from the ends of float32's exponents.
+STD_MIN, STD_MAX = 2.0**-100, 2.0**100
+PAIR_BYTES: Final = 12
+# Pairs at a time: what is worked on stays in the processor's cache.
+PAIRS: Final = 1 << 13
+# `update_into` wants room for one unfinished block.
+_SLACK: Final = 15
+_ZEROS: Final = memoryview(bytes(PAIRS * PAIR_BYTES))
+
+
+def gaussian32(length: int, std: float, *, seed: bytes | None) -> NDArray[np.float32]:
+    """Draw independent normal variates of mean zero.
+
+    Guarantee: the same seed and length give the same vector on the same kind of
+    machine. Without a seed, each call is fresh.
+
+    Args:
+        length: how many, >= 1.
+        std: standard deviation, in [2^-100, 2^100].
+        seed: None in deployment: a key of the operating system's bytes. In a
+            simulation, bytes used for this one release and no other; whoever knows
+            them can subtract the noise.
+
+    Returns:
+        (length,) float32.
+
+    Raises:
+        ParameterError: the caller's: a length below 1, a standard deviation out of
+            range, or an empty seed.
+    """
+    if length < 1:
+        raise ParameterError(f"length={length} of the noise must be at least 1.")
+    if not STD_MIN <= std <= STD_MAX:
+        raise ParameterError(
+            f"std={std} of the noise must be in [2^-100, 2^100]; without noise there "
+            "is no epsilon."
+        )
+    if seed is None:
+        key = os.urandom(32)
+    elif not seed:
+        raise ParameterError(
+            "The seed of the noise is empty; give bytes, or None for the operating "
+            "system's."
+        )
+    else:
+        key = hashlib.shake_256(TAG + seed).digest(32)
+    # The key is of this one call, so that its counter may begin at zero.
+    stream = Cipher(AES256(key), CTR(bytes(16))).encryptor()
+    found = np.empty(length + length % 2, dtype=np.float32)
+    held = np.empty(len(_ZEROS) + _SLACK, dtype=np.uint8)
+    for start in range(0, len(found), 2 * PAIRS):
+        part = found[start : start + 2 * PAIRS]
+        size = len(part) // 2 * PAIR_BYTES
+        stream.update_into(_ZEROS[:size], held.data)
+        _fill(part, held[:size], std)
+    return found[:length]
+
+
+def _fill(part: NDArray[np.float32], held: NDArray[np.uint8], std: float) -> None:
+    """Turn 12 bytes into each two normals: all lengths come first, then all angles."""
+    pairs = len(part) // 2
+    words = held[: 8 * pairs].view("<u8") >> np.uint64(11)
+    # Minus twice the logarithm of a uniform is the square of a pair's length. In
+    # float64, since near 1 a float32 uniform is coarse, and so are small lengths.
+    squares = words.astype(np.float64)
+    squares += 0.5
+    squares *= 2.0**-53
+    np.log(squares, out=squares)
+    squares *= -2.0 * std * std
+    lengths = np.sqrt(squares, out=squares).astype(np.float32)
+    angles = held[8 * pairs :].view("<i4").astype(np.float32)
+    angles *= np.float32(math.pi * 2.0**-31)
+    np.cos(angles, out=part[:pairs])
+    np.sin(angles, out=part[pairs:])
+    part[:pairs] *= lengths
+    part[pairs:] *= lengths

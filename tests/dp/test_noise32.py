@@ -1,0 +1,82 @@
+"""Float32 noise: its distribution, its seeds, and the same numbers the slow way."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from Crypto.Cipher import AES
+from scipy import stats
+
+from dp import ParameterError
+from dp.noise32 import PAIRS, TAG, gaussian32
+
+MANY = 200_001
+
+
+def test_moments_and_shape_are_those_of_the_normal_distribution() -> None:
+    draws = gaussian32(MANY, 3.0, seed=b"moments").astype(np.float64) / 3.0
+    assert stats.kstest(draws, "norm").pvalue > 0.01
+    assert abs(draws.mean()) < 4 / math.sqrt(MANY)
+    assert abs(draws.var() - 1) < 4 * math.sqrt(2 / MANY)
+    assert abs(stats.kurtosis(draws)) < 4 * math.sqrt(24 / MANY)
+    for cut in (1e-3, 3.0, 3.7):
+        inside = stats.norm.cdf(cut) - stats.norm.cdf(-cut)
+        count = int((np.abs(draws) < cut).sum())
+        assert 0.001 < stats.binom.cdf(count, MANY, inside) < 0.999
+    assert stats.kstest(draws * 1.02, "norm").pvalue < 0.01
+
+
+def test_pairs_are_independent_in_value_and_in_size() -> None:
+    draws = gaussian32(2 * PAIRS, 1.0, seed=b"pairs").astype(np.float64)
+    first, second = draws[:PAIRS], draws[PAIRS:]
+    for one, other in (
+        (first, second),
+        (np.square(first), np.square(second)),
+        (np.abs(first[1:]), np.abs(first[:-1])),
+    ):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / math.sqrt(PAIRS)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 2 * PAIRS + 3])
+def test_equals_the_definition_one_pair_at_a_time(length: int) -> None:
+    key = hashlib.shake_256(TAG + b"golden").digest(32)
+    found = gaussian32(length, 2.0, seed=b"golden")
+    assert found.shape == (length,) and found.dtype == np.float32
+    pairs = min(length + 1, 2 * PAIRS) // 2
+    stream = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=0).encrypt(
+        bytes(12 * pairs)
+    )
+    for pair in {0, pairs - 1}:
+        word = int.from_bytes(stream[8 * pair : 8 * pair + 8], "little") >> 11
+        turn = stream[8 * pairs + 4 * pair : 8 * pairs + 4 * pair + 4]
+        angle = int.from_bytes(turn, "little", signed=True) * math.pi / 2**31
+        size = 2.0 * math.sqrt(-2 * math.log((word + 0.5) / 2**53))
+        assert found[pair] == pytest.approx(size * math.cos(angle), abs=1e-5)
+        if pairs + pair < length:
+            assert found[pairs + pair] == pytest.approx(
+                size * math.sin(angle), abs=1e-5
+            )
+
+
+def test_seeds_repeat_and_differ_and_none_is_fresh() -> None:
+    one = gaussian32(50, 1.0, seed=b"one")
+    assert np.array_equal(one, gaussian32(50, 1.0, seed=b"one"))
+    assert not np.isclose(one, gaussian32(50, 1.0, seed=b"two")).any()
+    fresh = [gaussian32(50, 1.0, seed=None) for _ in range(2)]
+    assert not np.isclose(*fresh).any()
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf, 1e-31, 1e31])
+def test_bad_standard_deviations_are_refused(std: float) -> None:
+    with pytest.raises(ParameterError, match="std"):
+        gaussian32(1, std, seed=None)
+
+
+def test_bad_lengths_and_empty_seeds_are_refused() -> None:
+    with pytest.raises(ParameterError, match="length"):
+        gaussian32(0, 1.0, seed=None)
+    with pytest.raises(ParameterError, match="empty"):
+        gaussian32(1, 1.0, seed=b"")
