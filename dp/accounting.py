@@ -33,13 +33,14 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
 from dp.errors import ParameterError
+from dp.relation import ADD_OR_REMOVE, REPLACE
 
 AccountantName: TypeAlias = Literal["pld", "rdp"]
 Multiset: TypeAlias = tuple[tuple[DpEvent, int], ...]
 """Simple events with how often each was released, in one canonical order."""
 
 ACCOUNTANT: Final = f"PLD (dp-accounting {version('dp-accounting')})"
-RELATION: Final = "add or remove one"
+RELATION: Final = ADD_OR_REMOVE
 
 # Width of the cells into which privacy losses are rounded up. Any width gives an upper
 # bound; the coarse one costs a tenth of the time and is good enough to say "fits".
@@ -142,6 +143,20 @@ def multiset(events: Iterable[tuple[DpEvent, int]]) -> Multiset:
             raise ParameterError(f"count={count} of releases must be at least 1.")
         _collect(event, int(count), counts)
     return tuple(sorted(counts.items(), key=repr))
+
+
+def check_event(event: DpEvent, relation: str) -> None:
+    """Refuse an event whose accounting does not hold under a relation.
+
+    Raises:
+        ParameterError: the caller's: sampled units that are replaced and not removed.
+    """
+    for one, _ in multiset([(event, 1)]):
+        if relation == REPLACE and isinstance(one, PoissonSampledDpEvent):
+            raise ParameterError(
+                f"{describe(one)} is not accounted for under {relation!r}; state the "
+                "release without its sampling."
+            )
 
 
 def describe(event: DpEvent) -> str:

@@ -42,8 +42,9 @@ from dp.discrete import (
 )
 from dp.errors import ParameterError
 from dp.integers import Integers
+from dp.relation import ZERO_OUT
 
-RELATION: Final = "zero out one"
+RELATION: Final = ZERO_OUT
 ORDERS: Final = (*range(2, 64), *range(64, 256, 8), *(1 << k for k in range(8, 13)))
 # The part of delta that is set aside for cut tails and long roundings.
 _SET_ASIDE: Final = 2.0**-10

@@ -19,6 +19,7 @@ from typing import Final
 from dp.accounting import RELATION
 from dp.errors import ParameterError
 from dp.ledger import UNITS
+from dp.relation import check_relation, neighbours
 
 EXAMPLE_MECHANISM: Final = (
     "DP-SGD on each client: gradients of single examples are clipped, summed, noised "
@@ -109,10 +110,7 @@ class Claim:
             raise ParameterError(
                 f"unit={self.unit!r} must be one of {', '.join(UNITS)}."
             )
-        if self.relation != RELATION:
-            raise ParameterError(
-                f"relation={self.relation!r} is not accounted for; use {RELATION!r}."
-            )
+        check_relation(self.relation)
         positive = (self.noise_multiplier, self.clip_norm_l2, self.sampling_rate)
         if not all(0 < value < math.inf for value in (*positive, self.releases)):
             raise ParameterError(
@@ -175,8 +173,8 @@ def _said(claim: Claim) -> dict[str, str]:
     """Return the sentences by element."""
     return {
         "unit": f"The unit of privacy is one {claim.unit}, under the relation "
-        f"{claim.relation!r}: two data sets are neighbours if adding or removing one "
-        f"{claim.unit} turns one into the other. {_SPREAD[claim.unit]}",
+        f"{claim.relation!r}: two data sets are neighbours "
+        f"{neighbours(claim.relation, claim.unit)}. {_SPREAD[claim.unit]}",
         "mechanism": f"The mechanism is {claim.mechanism}.",
         "parameters": f"The clip norm is {claim.clip_norm_l2!r} in L2, and the noise "
         f"multiplier {claim.noise_multiplier!r}: the standard deviation of the noise "

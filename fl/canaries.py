@@ -183,7 +183,7 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
         federation.classes,
         seed_for(seed, "canary model"),
     )
-    books = privacy.ledger(privacy.EXAMPLE, config)
+    books = privacy.ledger(privacy.EXAMPLE, protection.relation, config)
     names = [client.name for client in federation.clients]
     scores = np.zeros(len(planted.owner))
     for index in range(config.training.rounds):

@@ -215,7 +215,7 @@ def open_books(protection: Protection, config: Config) -> dp.Ledger | None:
     """Return a run's empty ledger; None without differential privacy."""
     if protection.unit is None:
         return None
-    return privacy.ledger(protection.unit, config)
+    return privacy.ledger(protection.unit, protection.relation, config)
 
 
 def _release_noise_alone(

@@ -40,7 +40,7 @@ def _bound(protection: Protection, evidence: Evidence, config: Config) -> Privac
     return PrivacyRow(
         protection=protection.name,
         unit=protection.unit or privacy.EXAMPLE,
-        relation=privacy.RELATION,
+        relation=protection.relation,
         delta=config.privacy.delta if accounts else None,
         epsilon_upper=max((one.epsilon for one in accounts), default=None),
         accountant=dp.ACCOUNTANT if accounts else None,
@@ -60,6 +60,7 @@ def ledger(
             protection=protection.name,
             party=account.party,
             unit=account.unit,
+            relation=protection.relation,
             releases=account.releases,
             refused=account.refused,
             epsilon_spent=account.epsilon,
@@ -134,6 +135,7 @@ def _sentences(
     common = partial(
         Claim,
         unit=most.unit,
+        relation=protection.relation,
         releases=most.releases,
         epsilon=most.epsilon,
         delta=config.privacy.delta,

@@ -61,6 +61,11 @@ class Protection:
         return privacy.EXAMPLE if self.example is not None else None
 
     @property
+    def relation(self) -> str:
+        """Return which data sets are neighbours under `unit`."""
+        return privacy.RELATION
+
+    @property
     def event(self) -> dp.DpEvent | None:
         """Return what one noisy release spends, or None without noise."""
         if self.central is not None:
