@@ -188,8 +188,8 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
     scores = np.zeros(len(planted.owner))
     for index in range(config.training.rounds):
         cohort = draw_cohort(federation, config, seed=seed, index=index)
-        admitted = admit(books, cohort, protection, index=index)
         before = to_vector(model)
+        admitted = admit(books, cohort, protection, index=index, length=len(before))
         try:
             sent = run_one(model, admitted, protection, config, seed=seed, index=index)
         except secagg.AbortError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import dp
 from dp.statement import (
     CLIENT_MECHANISM,
     CLIENT_TRUST,
@@ -43,7 +42,7 @@ def _bound(protection: Protection, evidence: Evidence, config: Config) -> Privac
         relation=protection.relation,
         delta=config.privacy.delta if accounts else None,
         epsilon_upper=max((one.epsilon for one in accounts), default=None),
-        accountant=dp.ACCOUNTANT if accounts else None,
+        accountant=protection.accountant if accounts else None,
         epsilon_lower=None if lower is None else lower.value,
         ceiling=None if lower is None else lower.ceiling,
         confidence=None if lower is None else lower.confidence,
@@ -139,7 +138,7 @@ def _sentences(
         releases=most.releases,
         epsilon=most.epsilon,
         delta=config.privacy.delta,
-        accountant=dp.ACCOUNTANT,
+        accountant=protection.accountant,
         simulated=True,
     )
     if central is not None:

@@ -7,6 +7,8 @@ set but computed from the budget (`fl.privacy`).
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from fl.section import Section
@@ -51,6 +53,18 @@ class ClientPrivacy(Section):
     )
 
 
+class DistributedPrivacy(Section):
+    """Noise in shares, by every client; clipped as [privacy.client] says."""
+
+    value_bits: int = Field(
+        default=16, ge=4, le=24, description="of one rounded value, before the noise"
+    )
+    noise: Literal["discrete-gaussian", "skellam"] = Field(
+        default="discrete-gaussian",
+        description="what each client adds to its integers",
+    )
+
+
 class PrivacyConfig(Section):
     """What differential privacy is to guarantee, over all rounds together."""
 
@@ -78,6 +92,7 @@ class PrivacyConfig(Section):
     )
     example: ExamplePrivacy = ExamplePrivacy()
     client: ClientPrivacy = ClientPrivacy()
+    distributed: DistributedPrivacy = DistributedPrivacy()
     allow_useless: bool = Field(
         default=False,
         description="run client-level noise for fewer than 50 clients, where it "

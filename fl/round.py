@@ -63,8 +63,11 @@ def run_one(
     seed: int,
     index: int,
     look: bool = True,
+    absent: Sequence[Client] = (),
 ) -> Snapshot:
     """Train the cohort from ``model``, aggregate, and leave the new model in it.
+
+    ``absent`` upload zeros: `absent_from` says who they are.
 
     Raises:
         secagg.AbortError: too few clients joined, or were left to finish the round;
@@ -83,6 +86,7 @@ def run_one(
         seed=seed,
         index=index,
         look=look,
+        absent=absent,
     )
     load_vector(model, before + snapshot.released)
     return snapshot
@@ -98,19 +102,23 @@ def sum_up(
     seed: int,
     index: int,
     look: bool,
+    absent: Sequence[Client] = (),
 ) -> Snapshot:
     """Send a cohort's updates, with its own weights and drop-outs, as `aggregate` does.
+
+    ``absent`` upload zeros: `absent_from` says who they are.
 
     Raises:
         secagg.AbortError: as `run_one`.
     """
+    everybody = (*cohort, *absent)
     return aggregate(
-        updates,
-        {client.name: protection.weight(client.records) for client in cohort},
+        with_zeros(updates, absent, len(before)),
+        {client.name: protection.weight(client.records) for client in everybody},
         before,
         protection,
         config,
-        vanish=draw_vanishing(cohort, config, seed=seed, index=index),
+        vanish=draw_vanishing(everybody, config, seed=seed, index=index),
         seed=seed,
         name=("round", index),
         look=look,
@@ -180,7 +188,8 @@ def released(
 
     Args:
         protection: with its noise, if the server adds any.
-        found: the round's sum; None if the round was aborted.
+        found: the round's sum; None if the round was aborted, which releases nothing
+            but the noise of the server.
         length: number of parameters.
         seed: of the repetition.
         name: of the round.
@@ -188,7 +197,11 @@ def released(
     if protection.central is None:
         if found is None:
             return np.zeros(length, dtype=np.float32)
-        return found.mean
+        if protection.shares is None:
+            return found.mean
+        # The public denominator, whoever is in the sum.
+        share = found.weight / protection.shares.denominator
+        return (found.mean.astype(np.float64) * share).astype(np.float32)
     total = None if found is None else found.mean.astype(np.float64) * found.weight
     noised = protection.central.release(
         total,
@@ -219,6 +232,27 @@ def draw_cohort(
         for client, coin in zip(federation.clients, coins, strict=True)
         if coin < config.federation.participation
     )
+
+
+def absent_from(
+    federation: Federation, cohort: Sequence[Client], protection: Protection
+) -> tuple[Client, ...]:
+    """Return the enrolled clients outside the cohort, where they too must upload.
+
+    Under noise in shares they do: their coin said no, and nobody else may learn that.
+    """
+    if protection.shares is None:
+        return ()
+    joined = {client.name for client in cohort}
+    return tuple(one for one in federation.clients if one.name not in joined)
+
+
+def with_zeros(
+    updates: Mapping[str, NDArray[np.float32]], absent: Sequence[Client], length: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return the updates with those of absent clients, which are zeros."""
+    zeros = np.zeros(length, dtype=np.float32)
+    return {**updates, **{client.name: zeros for client in absent}}
 
 
 def draw_vanishing(
