@@ -38,6 +38,21 @@ CLIENT_TRUST: Final = (
     "and to add the noise; the bound says nothing against the server itself"
 )
 
+SHARES_MECHANISM: Final = (
+    "noise in shares: whole updates are clipped, rotated and rounded to integers, each "
+    "client adds its share of {noise} noise, of variance {variance} in steps of the "
+    "encoder, before masking, and their sum is divided by a public constant; of all "
+    "shares those of {honest} honest clients are counted, as few as the plan of the "
+    "secure sum leaves"
+)
+SHARES_TRUST: Final = (
+    "Nobody is trusted with the noise: the bound holds against the server together "
+    "with at most {corrupt} colluding clients, whose shares are not counted. The "
+    "server must follow the protocol of the secure sum, and each honest client must "
+    "clip its update, add its share, and let nothing but chance decide whether it "
+    "vanishes"
+)
+
 SCHEMA: Final = "blindsum.statement/1"
 ELEMENTS: Final = (
     "unit",
@@ -63,6 +78,13 @@ NOT_COVERED: Final = (
     "the choice of hyper-parameters by looking at these data",
     "metrics and scores computed from these data without noise",
     "floating point: the bound is for real-valued noise",
+)
+SHARES_NOT_COVERED: Final = (
+    *NOT_COVERED[:3],
+    "a client that does not clip its update: it gives up its own bound, not that of "
+    "the others, and can move the mean as far as the ring lets it",
+    "a client that leaves out its share of the noise: it counts as a colluder",
+    "the time that a client takes to draw its noise",
 )
 SIMULATED: Final = (
     "this run itself, a simulation: its sampling and noise came from a seed, and "

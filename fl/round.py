@@ -43,6 +43,7 @@ class Snapshot:
         released: the change of the model that everybody sees, (parameters,) float32.
         opened: what a client's own key opens of the uploads, if it opens any; empty
             where nobody looked.
+        absent: who uploaded zeros because their coin said no.
     """
 
     index: int
@@ -52,6 +53,12 @@ class Snapshot:
     aggregate: Aggregate
     released: NDArray[np.float32]
     opened: Mapping[str, Upload]
+    absent: frozenset[str] = frozenset()
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """Return the clients whose own update is in the sum."""
+        return self.aggregate.survivors - self.absent
 
 
 def run_one(
@@ -113,8 +120,8 @@ def sum_up(
     """
     everybody = (*cohort, *absent)
     return aggregate(
-        with_zeros(updates, absent, len(before)),
-        {client.name: protection.weight(client.records) for client in everybody},
+        updates,
+        {client.name: protection.weight(client.records) for client in cohort},
         before,
         protection,
         config,
@@ -122,6 +129,7 @@ def sum_up(
         seed=seed,
         name=("round", index),
         look=look,
+        absent=[client.name for client in absent],
     )
 
 
@@ -136,6 +144,7 @@ def aggregate(
     seed: int,
     name: tuple[str | int, ...],
     look: bool = True,
+    absent: Sequence[str] = (),
 ) -> Snapshot:
     """Send the updates through the protection's own messages and release the result.
 
@@ -149,10 +158,14 @@ def aggregate(
         seed: of the repetition.
         name: of the round among all that this seed plays; ends with its number.
         look: open what a client's key opens, for the audit.
+        absent: further clients, who upload zeros.
 
     Raises:
         secagg.AbortError: as `run_one`.
     """
+    zeros = np.zeros(len(before), dtype=np.float32)
+    updates = {**updates, **dict.fromkeys(absent, zeros)}
+    weights = {**weights, **dict.fromkeys(absent, 1)}
     send = partial(
         collect,
         aggregator=protection.aggregator,
@@ -173,6 +186,7 @@ def aggregate(
         aggregate=found,
         released=released(protection, found, len(before), seed=seed, name=name),
         opened=shared.opened(found.transcript) if shared is not None and look else {},
+        absent=frozenset(absent),
     )
 
 
@@ -245,14 +259,6 @@ def absent_from(
         return ()
     joined = {client.name for client in cohort}
     return tuple(one for one in federation.clients if one.name not in joined)
-
-
-def with_zeros(
-    updates: Mapping[str, NDArray[np.float32]], absent: Sequence[Client], length: int
-) -> dict[str, NDArray[np.float32]]:
-    """Return the updates with those of absent clients, which are zeros."""
-    zeros = np.zeros(length, dtype=np.float32)
-    return {**updates, **{client.name: zeros for client in absent}}
 
 
 def draw_vanishing(
