@@ -8,7 +8,8 @@
 The step of example-level training is in `dp.sgd`, which needs torch, and Opacus' hooks
 in `dp.gradients`; their users import them. `dp.make_private` (Opacus' objects, made
 right) is imported when it is first asked for, and torch with it. Every epsilon is under
-"add or remove one unit" and an upper bound (PLD) for real-valued noise.
+"add or remove one unit", unless a ledger or claim was given another `dp.relation`, and
+an upper bound (PLD) for real-valued noise.
 """
 
 from typing import TYPE_CHECKING

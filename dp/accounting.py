@@ -8,8 +8,10 @@ The accountant is the one of privacy loss distributions (PLD; Koskela et al.,
 arXiv:1906.03049; Doroshenko et al., arXiv:2207.04380) in its pessimistic rounding, so
 that epsilon is an upper bound; Renyi (RDP; Mironov, arXiv:1702.07476) is there to
 compare with, and is looser. The central-limit (GDP) accountant is not offered: it
-reports less than the truth. The relation is always *add or remove one unit*, and a
-sampling rate below 1 means Poisson sampling: an independent coin for each unit.
+reports less than the truth. Noise in shares, which has no privacy loss distribution,
+is bounded by RDP (`dp.mixture`). Sensitivities are those of the relation that is stated
+beside the epsilon, *add or remove one unit* if nothing else is; a sampling rate below 1
+means Poisson sampling: an independent coin for each unit.
 """
 
 from __future__ import annotations
@@ -32,14 +34,19 @@ from dp_accounting import (
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
+from dp.distributed import SharesDpEvent
 from dp.errors import ParameterError
+from dp.mixture import has_shares, mixed_epsilon
+from dp.relation import ADD_OR_REMOVE, REPLACE, ZERO_OUT
 
 AccountantName: TypeAlias = Literal["pld", "rdp"]
 Multiset: TypeAlias = tuple[tuple[DpEvent, int], ...]
 """Simple events with how often each was released, in one canonical order."""
 
 ACCOUNTANT: Final = f"PLD (dp-accounting {version('dp-accounting')})"
-RELATION: Final = "add or remove one"
+SHARES_ACCOUNTANT: Final = "RDP (arXiv:2102.06387, arXiv:2110.04995)"
+"""What noise in shares is accounted for by, whatever accountant is asked for."""
+RELATION: Final = ADD_OR_REMOVE
 
 # Width of the cells into which privacy losses are rounded up. Any width gives an upper
 # bound; the coarse one costs a tenth of the time and is good enough to say "fits".
@@ -144,6 +151,26 @@ def multiset(events: Iterable[tuple[DpEvent, int]]) -> Multiset:
     return tuple(sorted(counts.items(), key=repr))
 
 
+def check_event(event: DpEvent, relation: str) -> None:
+    """Refuse an event whose accounting does not hold under a relation.
+
+    Raises:
+        ParameterError: the caller's: sampled units that are replaced and not removed,
+            or noise in shares of which a unit's own would go with it.
+    """
+    for one, _ in multiset([(event, 1)]):
+        if relation == REPLACE and isinstance(one, PoissonSampledDpEvent):
+            raise ParameterError(
+                f"{describe(one)} is not accounted for under {relation!r}; state the "
+                "release without its sampling."
+            )
+        if relation != ZERO_OUT and isinstance(one, SharesDpEvent):
+            raise ParameterError(
+                f"noise in shares is accounted for under {ZERO_OUT!r} and not under "
+                f"{relation!r}; open the ledger with relation={ZERO_OUT!r}."
+            )
+
+
 def describe(event: DpEvent) -> str:
     """Say in words what an event is; other kinds than ours in dp-accounting's own."""
     if isinstance(event, GaussianDpEvent):
@@ -181,6 +208,12 @@ def _epsilon(
 ) -> float:
     if not releases:
         return 0.0
+    if has_shares(releases):
+        return mixed_epsilon(
+            releases,
+            delta,
+            lambda rest, part: _epsilon(rest, part, accountant, interval),
+        )
     relation = NeighboringRelation.ADD_OR_REMOVE_ONE
     if accountant == "pld":
         width = interval * max(1.0, _span(releases) / (FINE * CELLS_MAX))

@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from dp_accounting import DpEvent
 from numpy.typing import NDArray
 
 from dp.discrete import (
@@ -42,11 +43,12 @@ from dp.discrete import (
 )
 from dp.errors import ParameterError
 from dp.integers import Integers
+from dp.relation import ZERO_OUT
+from dp.renyi import ORDERS, epsilon_of, sampled
 
-RELATION: Final = "zero out one"
-ORDERS: Final = (*range(2, 64), *range(64, 256, 8), *(1 << k for k in range(8, 13)))
-# The part of delta that is set aside for cut tails and long roundings.
-_SET_ASIDE: Final = 2.0**-10
+__all__ = ["ORDERS", "RELATION", "DistributedSum", "SharesDpEvent", "noise_for", "tau"]
+
+RELATION: Final = ZERO_OUT
 # Terms of tau that are added one by one; the rest are all put at the largest of them.
 _TAU_TERMS: Final = 64
 
@@ -110,22 +112,27 @@ class DistributedSum:
                 f"delta={delta} must lie between 0 and 1, and rounds={rounds} be at "
                 "least 1."
             )
-        divergence = rounds * self.rdp()
-        found = _convert(divergence, delta * (1 - _SET_ASIDE))
-        # The sum is that of a mechanism with whole tails and short roundings but for
-        # `distance` in total variation, under both neighbours.
-        distance = rounds * (
+        return epsilon_of(rounds * self.rdp(), delta, distance=rounds * self.distance)
+
+    @property
+    def distance(self) -> float:
+        """Bound how far one sum is, in total variation, from what `rdp` bounds.
+
+        The noise of that is not cut, and its roundings are all short; the same under
+        both neighbours.
+        """
+        return (
             self.honest * self.integers.length * 2.0**-CUT_BITS + self.integers.chance
         )
-        if found > 700 or (1 + math.exp(found)) * distance > delta * _SET_ASIDE:
-            return math.inf
-        return found
+
+    @property
+    def event(self) -> SharesDpEvent:
+        """Return what one sum spends, for a ledger under "zero out one"."""
+        return SharesDpEvent(total=self)
 
     def rdp(self) -> NDArray[np.float64]:
         """Bound the Renyi divergence of one sum at each of `ORDERS`, either way."""
-        if self.sampling_rate == 1:
-            return self._whole(np.array(ORDERS, dtype=np.float64))
-        return np.array([self._sampled(order) for order in ORDERS])
+        return sampled(self._whole, self.sampling_rate)
 
     def _whole(self, orders: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound the divergence of a sum that certainly holds the update."""
@@ -139,22 +146,30 @@ class DistributedSum:
         near = ((2 * orders - 1) * l2**2 + 6 * l1) / (4 * total**2)
         return orders * l2**2 / (2 * total) + np.minimum(near, 3 * l1 / (2 * total))
 
-    def _sampled(self, order: int) -> float:
-        """Amplify by sampling (Steinke, arXiv:2210.00597, on Poisson subsampling)."""
-        q = self.sampling_rate
-        k = np.arange(2, order + 1)
-        whole = self._whole(k.astype(np.float64))
-        logs = np.array(
-            [
-                math.lgamma(order + 1) - math.lgamma(i + 1) - math.lgamma(order - i + 1)
-                for i in k
-            ]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharesDpEvent(DpEvent):  # type: ignore[misc]  # untyped package
+    """One released sum with noise in shares: what a ledger keeps.
+
+    It has a Renyi divergence and no privacy loss distribution, and holds under "zero
+    out one" alone; `dp.accounting` composes it.
+    """
+
+    total: DistributedSum
+
+    def __str__(self) -> str:
+        kind = (
+            "discrete Gaussian"
+            if isinstance(self.total.noise, DiscreteGaussian)
+            else "Skellam"
         )
-        logs += (order - k) * math.log1p(-q) + k * math.log(q) + (k - 1) * whole
-        rest = (order - 1) * math.log1p(-q) + math.log1p((order - 1) * q)
-        log_sum = float(np.logaddexp.reduce(np.append(logs, rest)))
-        # Rounding of logarithms near 1 must not turn a small bound into none.
-        return min(max(log_sum, 0.0) / (order - 1) + 1e-12, float(whole[-1]))
+        rate = self.total.sampling_rate
+        said = (
+            f"{kind} noise of variance {self.total.noise.variance} from each of at "
+            f"least {self.total.honest} clients, multiplier "
+            f"{self.total.noise_multiplier!r}"
+        )
+        return said if rate == 1 else f"{said}, on secret coins at rate {rate!r}"
 
 
 def tau(honest: int, variance: int) -> float:
@@ -222,11 +237,3 @@ def noise_for(
         middle = (low + high) // 2
         low, high = (low, middle) if keeps(middle) else (middle, high)
     return replace(first, noise=mechanism(variance=high))
-
-
-def _convert(divergence: NDArray[np.float64], delta: float) -> float:
-    """Return epsilon at delta: Canonne et al., arXiv:2004.00010, Proposition 12."""
-    orders = np.array(ORDERS, dtype=np.float64)
-    log_terms = (math.log(delta) + np.log(orders)) / (orders - 1)
-    found = divergence + np.log1p(-1 / orders) - log_terms
-    return max(0.0, float(found.min()))

@@ -6,8 +6,8 @@
 One event has one text, and every float comes back bit for bit, so that texts can be
 compared in place of events. The set is closed: a file decides nothing but numbers, no
 class is ever looked up by a name in it, and an event outside the set is refused before
-it is written. What is not here: pickles, and events without a bound under "add or
-remove one".
+it is written. What is not here: pickles, and events without a bound. Under which
+relation one holds is checked where it is spent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
+from dp.discrete import DiscreteGaussian, Skellam
+from dp.distributed import DistributedSum, SharesDpEvent
 from dp.errors import ParameterError
+from dp.integers import Integers
 
 TEXT_MAX: Final = 65_536
 """Characters of one event; far above what a release needs."""
@@ -36,6 +39,8 @@ DEPTH_MAX: Final = 16
 """Events within events; a text that nests deeper was not written here."""
 COUNT_MAX: Final = 10**12
 """Releases in one entry."""
+WHOLE_MAX: Final = 2**62
+"""Variances, bounds and lengths of integer noise."""
 
 Fields = dict[str, Any]
 
@@ -49,12 +54,57 @@ class _Kind:
         write: the fields of an event, where events within are still events.
         read: an event from checked fields.
         fields: by name, what each field must be.
+        applies: which events of the type these are.
     """
 
     type: type[DpEvent]
     write: Callable[[Any], Fields]
     read: Callable[..., DpEvent]
     fields: Mapping[str, str]
+    applies: Callable[[Any], bool] = lambda event: True
+
+
+_SHARES: Final = {
+    "variance": "whole",
+    "honest": "whole",
+    "l2_bound": "amount",
+    "linf_bound": "whole",
+    "length": "whole",
+    "chance": "rate",
+    "rate": "rate",
+}
+
+
+def _shares(noise: type[DiscreteGaussian] | type[Skellam]) -> _Kind:
+    """Return how a sum with noise in shares is written, under one kind of noise."""
+
+    def write(event: SharesDpEvent) -> Fields:
+        total, integers = event.total, event.total.integers
+        return {
+            "variance": total.noise.variance,
+            "honest": total.honest,
+            "l2_bound": integers.l2_bound,
+            "linf_bound": integers.linf_bound,
+            "length": integers.length,
+            "chance": integers.chance,
+            "rate": total.sampling_rate,
+        }
+
+    def read(variance: int, honest: int, rate: float, **integers: Any) -> DpEvent:
+        return DistributedSum(
+            noise=noise(variance=variance),
+            honest=honest,
+            integers=Integers(**integers),
+            sampling_rate=rate,
+        ).event
+
+    return _Kind(
+        SharesDpEvent,
+        write,
+        read,
+        _SHARES,
+        lambda event: type(event.total.noise) is noise,
+    )
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
@@ -89,8 +139,9 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         {"events": "events"},
     ),
     "nothing": _Kind(NoOpDpEvent, lambda event: {}, NoOpDpEvent, {}),
+    "gaussian shares": _shares(DiscreteGaussian),
+    "skellam shares": _shares(Skellam),
 }
-_NAMES: Final = {kind.type: name for name, kind in _KINDS.items()}
 
 
 def encode(event: DpEvent) -> str:
@@ -131,7 +182,7 @@ def decode(text: str) -> DpEvent:
 
 def _plain(event: object, path: tuple[str, ...]) -> Fields:
     """Turn an event into fields; ``path`` leads to it from the outermost one."""
-    name = _NAMES.get(type(event)) if isinstance(event, DpEvent) else None
+    name = _name_of(event)
     if name is None or len(path) > DEPTH_MAX:
         within = f", within {' within '.join(reversed(path))}" if path else ""
         raise ParameterError(
@@ -150,6 +201,13 @@ def _plain(event: object, path: tuple[str, ...]) -> Fields:
         else:
             fields[key] = _number(sort, key, value)
     return fields
+
+
+def _name_of(event: object) -> str | None:
+    for name, kind in _KINDS.items():
+        if type(event) is kind.type and kind.applies(event):
+            return name
+    return None
 
 
 def _event(fields: object, depth: int) -> DpEvent:
@@ -176,9 +234,10 @@ def _number(sort: str, key: str, value: Any) -> float | int:
     """Return a number as it is written; an event may hold numpy's, or an integer."""
     if isinstance(value, bool) or isinstance(value, str | list | dict):
         raise ParameterError(f"{key}={value!r} is no number.")
-    if sort == "count":
-        if int(value) != value or not 0 <= value <= COUNT_MAX:
-            raise ParameterError(f"{key}={value} must be in 0 to {COUNT_MAX}.")
+    if sort in ("count", "whole"):
+        most_whole = COUNT_MAX if sort == "count" else WHOLE_MAX
+        if int(value) != value or not 0 <= value <= most_whole:
+            raise ParameterError(f"{key}={value} must be in 0 to {most_whole}.")
         return int(value)
     amount = float(value)
     if not (0 <= amount < math.inf and (sort != "rate" or amount <= 1)):

@@ -42,6 +42,7 @@ from dp.ledger_rows import (
     plus,
     read_releases,
 )
+from dp.relation import check_relation
 
 __all__ = ["BOOK", "UNITS", "Budget", "Entry", "Ledger", "Unit"]
 
@@ -53,7 +54,7 @@ class Ledger:
     """Records releases and refuses the one that would break a party's budget.
 
     Guarantee: for every party of the book, the composition of everything reserved is
-    within the budget, by the pessimistic PLD accountant under "add or remove one unit".
+    within the budget, by the pessimistic PLD accountant under the book's relation.
     When a method returns, what it recorded is on disk; of all processes that share the
     file only as many are let through as the budget has room for. Whatever is released
     must be reserved first; a release that the ledger never hears of is not covered.
@@ -64,7 +65,8 @@ class Ledger:
     Args:
         budget: of each party.
         unit: what is protected: "example", "subject" or "client".
-        relation: which data sets are neighbours; only "add or remove one".
+        relation: which data sets are neighbours, `dp.relation`; every event is stated
+            for the sensitivity under it.
         path: the file, made with mode 0600 if it is absent. None keeps everything in
             memory, with the same behaviour: for simulations, since a restarted process
             forgets what was spent.
@@ -88,10 +90,7 @@ class Ledger:
     ) -> None:
         if unit not in UNITS:
             raise ParameterError(f"unit={unit!r} must be one of {', '.join(UNITS)}.")
-        if relation != RELATION:
-            raise ParameterError(
-                f"relation={relation!r} is not accounted for; use {RELATION!r}."
-            )
+        check_relation(relation)
         self.budget = budget
         self.unit = unit
         self.relation = relation
@@ -211,7 +210,7 @@ class Ledger:
 
     def would_exceed(self, party: str, event: DpEvent, count: int = 1) -> bool:
         """Say whether `spend` would refuse these releases; records nothing."""
-        text = checked((party,), event, count)
+        text = checked((party,), event, count, self.relation)
         with self._file.transaction() as database:
             held = held_by(database, self.book, party)
         return not self._within(plus(held, text, count))
@@ -289,7 +288,7 @@ class Ledger:
     ) -> tuple[str, ...]:
         """Reserve for whoever has room; ``alone``: raise where there is none."""
         parties = tuple(dict.fromkeys(parties))
-        text = checked(parties, event, count)
+        text = checked(parties, event, count, self.relation)
         if not run or not 0 <= round <= ROUND_MAX:
             raise ParameterError(
                 f"run={run!r} and round={round} name no round; give the run a name "
@@ -350,9 +349,10 @@ def _open_book(database: sqlite3.Connection, ledger: Ledger) -> None:
             "INSERT INTO books VALUES (?, ?, ?, ?, ?)", (ledger.book, *asked)
         )
     elif found != asked:
-        unit, _, epsilon, delta = found
+        unit, relation, epsilon, delta = found
         raise LedgerError(
             f"the book {ledger.book!r} of the ledger {ledger.path} keeps epsilon "
-            f"{epsilon!r} at delta {delta!r} for each {unit}, not epsilon {asked[2]!r} "
-            f"at delta {asked[3]!r} for each {asked[0]}; open it as it was begun."
+            f"{epsilon!r} at delta {delta!r} for each {unit} under {relation!r}, not "
+            f"epsilon {asked[2]!r} at delta {asked[3]!r} for each {asked[0]} under "
+            f"{asked[1]!r}; open it as it was begun."
         )

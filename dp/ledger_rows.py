@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from dp_accounting import DpEvent
 
-from dp.accounting import Multiset, describe, multiset
+from dp.accounting import Multiset, check_event, describe, multiset
 from dp.errors import ParameterError
 from dp.events import COUNT_MAX, decode, encode
 from dp.ledger_file import unusable
@@ -43,12 +43,13 @@ def described(text: str, path: str) -> str:
         raise unusable(path, str(error).rstrip(".")) from error
 
 
-def checked(parties: tuple[str, ...], event: DpEvent, count: int) -> str:
+def checked(parties: tuple[str, ...], event: DpEvent, count: int, relation: str) -> str:
     """Return the event as text, having refused what cannot be recorded."""
     if not all(parties):
         raise ParameterError("The party is empty; name whose budget is spent.")
     if int(count) != count or not 1 <= count <= COUNT_MAX:
         raise ParameterError(f"count={count} must be a whole number of at least 1.")
+    check_event(event, relation)
     return encode(event)
 
 

@@ -19,6 +19,7 @@ from typing import Final
 from dp.accounting import RELATION
 from dp.errors import ParameterError
 from dp.ledger import UNITS
+from dp.relation import check_relation, neighbours
 
 EXAMPLE_MECHANISM: Final = (
     "DP-SGD on each client: gradients of single examples are clipped, summed, noised "
@@ -35,6 +36,21 @@ CLIENT_MECHANISM: Final = (
 CLIENT_TRUST: Final = (
     "The server must be trusted to draw the cohorts, to see the sum before the noise "
     "and to add the noise; the bound says nothing against the server itself"
+)
+
+SHARES_MECHANISM: Final = (
+    "noise in shares: whole updates are clipped, rotated and rounded to integers, each "
+    "client adds its share of {noise} noise, of variance {variance} in steps of the "
+    "encoder, before masking, and their sum is divided by a public constant; of all "
+    "shares those of {honest} honest clients are counted, as few as the plan of the "
+    "secure sum leaves"
+)
+SHARES_TRUST: Final = (
+    "Nobody is trusted with the noise: the bound holds against the server together "
+    "with at most {corrupt} colluding clients, whose shares are not counted. The "
+    "server must follow the protocol of the secure sum, and each honest client must "
+    "clip its update, add its share, and let nothing but chance decide whether it "
+    "vanishes"
 )
 
 SCHEMA: Final = "blindsum.statement/1"
@@ -62,6 +78,13 @@ NOT_COVERED: Final = (
     "the choice of hyper-parameters by looking at these data",
     "metrics and scores computed from these data without noise",
     "floating point: the bound is for real-valued noise",
+)
+SHARES_NOT_COVERED: Final = (
+    *NOT_COVERED[:3],
+    "a client that does not clip its update: it gives up its own bound, not that of "
+    "the others, and can move the mean as far as the ring lets it",
+    "a client that leaves out its share of the noise: it counts as a colluder",
+    "the time that a client takes to draw its noise",
 )
 SIMULATED: Final = (
     "this run itself, a simulation: its sampling and noise came from a seed, and "
@@ -109,10 +132,7 @@ class Claim:
             raise ParameterError(
                 f"unit={self.unit!r} must be one of {', '.join(UNITS)}."
             )
-        if self.relation != RELATION:
-            raise ParameterError(
-                f"relation={self.relation!r} is not accounted for; use {RELATION!r}."
-            )
+        check_relation(self.relation)
         positive = (self.noise_multiplier, self.clip_norm_l2, self.sampling_rate)
         if not all(0 < value < math.inf for value in (*positive, self.releases)):
             raise ParameterError(
@@ -175,8 +195,8 @@ def _said(claim: Claim) -> dict[str, str]:
     """Return the sentences by element."""
     return {
         "unit": f"The unit of privacy is one {claim.unit}, under the relation "
-        f"{claim.relation!r}: two data sets are neighbours if adding or removing one "
-        f"{claim.unit} turns one into the other. {_SPREAD[claim.unit]}",
+        f"{claim.relation!r}: two data sets are neighbours "
+        f"{neighbours(claim.relation, claim.unit)}. {_SPREAD[claim.unit]}",
         "mechanism": f"The mechanism is {claim.mechanism}.",
         "parameters": f"The clip norm is {claim.clip_norm_l2!r} in L2, and the noise "
         f"multiplier {claim.noise_multiplier!r}: the standard deviation of the noise "

@@ -12,6 +12,7 @@ under a wrong label, trained on with a client's own records.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +67,8 @@ def play(trial: Trial) -> Guessed:
     """
     if trial.protection.central is not None:
         return _clients(trial)
+    if trial.protection.shares is not None:
+        return _uploaders(trial, trial.protection.shares.clients)
     if trial.protection.example is not None:
         return _examples(trial, trial.protection.example)
     raise ValueError(f"{trial.protection.name} claims no epsilon to audit.")
@@ -87,6 +90,37 @@ def _clients(trial: Trial) -> Guessed:
             places[inside], length, protection, config, seed=seed, index=index
         )
         scores += change[places]
+    return Guessed(scores=scores, included=included)
+
+
+def _uploaders(trial: Trial, enrolled: int) -> Guessed:
+    """Let canary clients in by their coins, in federations of `enrolled` of them.
+
+    All upload in every round, zeros if they are not in, or if their coin of the round
+    says so. Federations are disjoint, so all of it is one mechanism with one epsilon.
+    """
+    protection, config, seed = trial.protection, trial.config, _seed(trial)
+    length = parameters(trial)
+    count = min(config.attacks.canaries, length)
+    included = coins(count, seed=seed_for(seed, "canary coins"))
+    places = own_coordinates(count, length)
+    scores, groups = np.zeros(count), range(0, count, enrolled)
+    for index in range(config.training.rounds):
+        joined = rng_for(seed, "canary cohort", index).random(count)
+        sending = included & (joined < config.federation.participation)
+        for number, start in enumerate(groups):
+            own = slice(start, start + enrolled)
+            zeros = enrolled - int(sending[own].sum())
+            change = release_of(
+                places[own][sending[own]],
+                length,
+                protection,
+                config,
+                seed=seed,
+                index=index * len(groups) + number,
+                absent=[_stub(place) for place in range(length, length + zeros)],
+            )
+            scores[own] += change[places[own]]
     return Guessed(scores=scores, included=included)
 
 
@@ -113,6 +147,7 @@ def release_of(
     *,
     seed: int,
     index: int,
+    absent: Sequence[Client] = (),
 ) -> Scores:
     """Return what is released when just these canary clients take part in a round.
 
@@ -123,6 +158,7 @@ def release_of(
         config: the resolved configuration.
         seed: of the trial.
         index: of the round.
+        absent: further clients, who upload zeros.
     """
     members = [_stub(place) for place in places.tolist()]
     name = ("canaries", index)
@@ -138,11 +174,12 @@ def release_of(
             before,
             protection,
             config,
-            vanish=draw_vanishing(members, config, seed=seed, index=index),
+            vanish=draw_vanishing([*members, *absent], config, seed=seed, index=index),
             seed=seed,
             name=name,
+            absent=[one.name for one in absent],
         ).released
-    except secagg.AbortError:  # nobody is in the sum
+    except secagg.AbortError:  # nobody is in the sum, or too few finished
         change = released(protection, None, length, seed=seed, name=name)
     return change.astype(np.float64)
 
@@ -183,13 +220,13 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
         federation.classes,
         seed_for(seed, "canary model"),
     )
-    books = privacy.ledger(privacy.EXAMPLE, config)
+    books = privacy.ledger(privacy.EXAMPLE, protection.relation, config)
     names = [client.name for client in federation.clients]
     scores = np.zeros(len(planted.owner))
     for index in range(config.training.rounds):
         cohort = draw_cohort(federation, config, seed=seed, index=index)
-        admitted = admit(books, cohort, protection, index=index)
         before = to_vector(model)
+        admitted = admit(books, cohort, protection, index=index, length=len(before))
         try:
             sent = run_one(model, admitted, protection, config, seed=seed, index=index)
         except secagg.AbortError:

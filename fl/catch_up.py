@@ -41,6 +41,7 @@ def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
                 cohort,
                 terms.protection,
                 index=one.index,
+                length=len(saved.model),
                 standing=terms.standing,
             )
         except dp.BudgetExceeded:

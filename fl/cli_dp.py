@@ -112,7 +112,7 @@ def dp_ledger(
         return
     print(
         f"Epsilon (PLD) is an upper bound by {dp.ACCOUNTANT}, over all releases of a "
-        f"book, under {dp.RELATION!r}; RDP is usually looser and stands beside it as a "
+        f"book, under its relation; RDP is usually looser and stands beside it as a "
         "check. What was reserved and never committed counts as spent."
     )
     over = [
@@ -148,8 +148,8 @@ def _table(rows: list[tuple[dp.PartyAccount, float]]) -> Table:
     """Lay out one book: what each party has spent, and what is left."""
     first, budget = rows[0]
     table = Table(
-        title=f"{first.book}: for one {first.unit}, epsilon {budget:g} at delta "
-        f"{first.budget.delta:g}",
+        title=f"{first.book}: for one {first.unit} ({first.relation}), epsilon "
+        f"{budget:g} at delta {first.budget.delta:g}",
         title_justify="left",
     )
     table.add_column("party")

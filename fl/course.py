@@ -26,7 +26,14 @@ from fl.ledgers import NOWHERE, Standing, pay
 from fl.local import evaluate
 from fl.models import build, load_vector, parameter_count, to_vector
 from fl.protection import Protection
-from fl.round import Snapshot, draw_cohort, draw_vanishing, released, run_one
+from fl.round import (
+    Snapshot,
+    absent_from,
+    draw_cohort,
+    draw_vanishing,
+    released,
+    run_one,
+)
 from fl.run_record import RoundRecord
 from fl.seeds import seed_for
 
@@ -109,7 +116,12 @@ def advance(course: Course, terms: Terms, index: int) -> None:
     cohort = draw_cohort(terms.federation, terms.config, seed=seed, index=index)
     try:
         admitted = admit(
-            course.books, cohort, protection, index=index, standing=terms.standing
+            course.books,
+            cohort,
+            protection,
+            index=index,
+            length=len(before),
+            standing=terms.standing,
         )
         paid = is_paid(protection, admitted)
         sent = play_round(course.model, admitted, terms, index, look=course.due)
@@ -125,7 +137,8 @@ def advance(course: Course, terms: Terms, index: int) -> None:
         paid = False  # nothing was sent and nothing is released
     if paid:
         terms.standing.commit(index)
-    vanished = draw_vanishing(admitted, terms.config, seed=seed, index=index)
+    uploading = (*admitted, *absent_from(terms.federation, admitted, protection))
+    vanished = draw_vanishing(uploading, terms.config, seed=seed, index=index)
     record = _record(course, terms, sent, index)
     course.rounds.append(
         replace(
@@ -159,6 +172,7 @@ def play_round(
         seed=terms.seed,
         index=index,
         look=look,
+        absent=absent_from(terms.federation, admitted, terms.protection),
     )
 
 
@@ -168,9 +182,18 @@ def admit(
     protection: Protection,
     *,
     index: int,
+    length: int,
     standing: Standing = NOWHERE,
 ) -> tuple[Client, ...]:
     """Spend what the round costs, before it begins; return who may take part.
+
+    Args:
+        books: of the run; None without differential privacy.
+        cohort: whose coins said yes.
+        protection: whose mechanism is run.
+        index: of the round.
+        length: of an update.
+        standing: the ledgers on disk.
 
     Raises:
         dp.BudgetExceeded: the server's mechanism may not be run once more.
@@ -179,10 +202,10 @@ def admit(
     if books is None:
         return tuple(cohort)
     buy = partial(pay, books, index=index, standing=standing)
-    if protection.central is not None:
+    if protection.central is not None or protection.shares is not None:
         everybody = (privacy.EVERYBODY,)
-        event, budget = protection.central.event, books.budget
-        if not buy(everybody, event, 1):
+        event, budget = protection.event(length), books.budget
+        if event is not None and not buy(everybody, event, 1):
             releases = totals(books)[0].get(privacy.EVERYBODY, 0) + 1
             reached = dp.epsilon(event, releases, budget.delta)
             raise dp.BudgetExceeded(privacy.EVERYBODY, reached, budget.epsilon)
@@ -196,9 +219,9 @@ def admit(
 
 def is_paid(protection: Protection, admitted: Sequence[Client]) -> bool:
     """Say whether a round that `admit` let through was paid for by anybody."""
-    return protection.central is not None or (
-        protection.example is not None and bool(admitted)
-    )
+    if protection.central is not None or protection.shares is not None:
+        return True
+    return protection.example is not None and bool(admitted)
 
 
 def totals(books: dp.Ledger | None) -> tuple[dict[str, int], dict[str, int]]:
@@ -215,7 +238,7 @@ def open_books(protection: Protection, config: Config) -> dp.Ledger | None:
     """Return a run's empty ledger; None without differential privacy."""
     if protection.unit is None:
         return None
-    return privacy.ledger(protection.unit, config)
+    return privacy.ledger(protection.unit, protection.relation, config)
 
 
 def _release_noise_alone(
@@ -231,7 +254,7 @@ def _record(
     course: Course, terms: Terms, sent: Snapshot | None, index: int
 ) -> RoundRecord:
     model, held_out = course.model, terms.federation.held_out
-    event, spent = terms.protection.event, None
+    event, spent = terms.protection.event(parameter_count(model)), None
     if course.books is not None and event is not None:
         spent = privacy.spent(course.books, event)
     accuracy, losses = evaluate(model, held_out.x, held_out.y)

@@ -22,7 +22,7 @@ def crowd_protection(protections: Sequence[Protection]) -> Protection | None:
     """Return the protection whose sums the table is about, if it is audited."""
     for one in protections:
         masked = one.hides_one_upload is not None and one.shared_key is None
-        if masked and one.central is None:
+        if masked and one.central is None and one.shares is None:
             return one
     return None
 

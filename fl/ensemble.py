@@ -20,7 +20,7 @@ from fl.errors import UserError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.protection import Protection
-from fl.round import draw_cohort, released, sum_up
+from fl.round import absent_from, draw_cohort, released, sum_up
 from fl.seeds import seed_for
 from fl.updates import Turn, clipped_changes
 
@@ -56,7 +56,15 @@ def train_ensemble(
     finished = np.zeros(len(seeds), dtype=np.int64)
     for index in range(config.training.rounds):
         cohorts = [
-            _admitted(one, own, protection, config, seed=seed, index=index)
+            _admitted(
+                one,
+                own,
+                protection,
+                config,
+                seed=seed,
+                index=index,
+                length=vectors.shape[1],
+            )
             for one, own, seed in zip(federations, books, seeds, strict=True)
         ]
         turns = [
@@ -72,7 +80,14 @@ def train_ensemble(
             own = changes[at : at + len(cohort)]
             at += len(cohort)
             moves[place], whole = _released(
-                cohort, own, vectors[place], protection, config, seed=seed, index=index
+                cohort,
+                own,
+                vectors[place],
+                protection,
+                config,
+                seed=seed,
+                index=index,
+                others=absent_from(federations[place], cohort, protection),
             )
             finished[place] += whole
         vectors = vectors + moves
@@ -93,11 +108,12 @@ def _admitted(
     *,
     seed: int,
     index: int,
+    length: int,
 ) -> tuple[Client, ...] | None:
     """Return who takes part in a round; None if the round's budget is not there."""
     cohort = draw_cohort(federation, config, seed=seed, index=index)
     try:
-        return admit(books, cohort, protection, index=index)
+        return admit(books, cohort, protection, index=index, length=length)
     except dp.BudgetExceeded:
         return None
 
@@ -111,6 +127,7 @@ def _released(
     *,
     seed: int,
     index: int,
+    others: Sequence[Client],
 ) -> tuple[NDArray[np.float32], bool]:
     """Sum one federation's changes.
 
@@ -127,6 +144,7 @@ def _released(
             seed=seed,
             index=index,
             look=False,
+            absent=others,
         )
     except secagg.AbortError:
         name = ("round", index)

@@ -6,15 +6,20 @@ bound is the canaries'. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import dp
+import numpy as np
+from numpy.typing import NDArray
+
 from dp.statement import (
     CLIENT_MECHANISM,
     CLIENT_TRUST,
     EXAMPLE_MECHANISM,
     EXAMPLE_TRUST,
+    SHARES_MECHANISM,
+    SHARES_NOT_COVERED,
+    SHARES_TRUST,
     Claim,
     statement,
 )
@@ -25,6 +30,7 @@ from fl.evidence import Evidence
 from fl.protection import Protection
 from fl.report import DrillRow, LedgerRow, PrivacyRow, Statement
 from fl.run import Account
+from fl.shares import Shares
 
 
 def bounds(
@@ -40,10 +46,10 @@ def _bound(protection: Protection, evidence: Evidence, config: Config) -> Privac
     return PrivacyRow(
         protection=protection.name,
         unit=protection.unit or privacy.EXAMPLE,
-        relation=privacy.RELATION,
+        relation=protection.relation,
         delta=config.privacy.delta if accounts else None,
         epsilon_upper=max((one.epsilon for one in accounts), default=None),
-        accountant=dp.ACCOUNTANT if accounts else None,
+        accountant=protection.accountant if accounts else None,
         epsilon_lower=None if lower is None else lower.value,
         ceiling=None if lower is None else lower.ceiling,
         confidence=None if lower is None else lower.confidence,
@@ -60,6 +66,7 @@ def ledger(
             protection=protection.name,
             party=account.party,
             unit=account.unit,
+            relation=protection.relation,
             releases=account.releases,
             refused=account.refused,
             epsilon_spent=account.epsilon,
@@ -134,10 +141,11 @@ def _sentences(
     common = partial(
         Claim,
         unit=most.unit,
+        relation=protection.relation,
         releases=most.releases,
         epsilon=most.epsilon,
         delta=config.privacy.delta,
-        accountant=dp.ACCOUNTANT,
+        accountant=protection.accountant,
         simulated=True,
     )
     if central is not None:
@@ -156,6 +164,29 @@ def _sentences(
             clip_norm_l2=example.settings.clip_norm_l2,
             sampling_rate=example.settings.sampling_rate,
         )
+    elif protection.shares is not None:
+        claim = _shares_claim(common, protection.shares, len(_final(evidence)))
     else:
         return ()
     return statement(claim)
+
+
+def _final(evidence: Evidence) -> NDArray[np.float32]:
+    """Return a released model; all are of one length."""
+    return next(iter(evidence.repeats[0].runs.values())).final
+
+
+def _shares_claim(common: Callable[..., Claim], shares: Shares, length: int) -> Claim:
+    total = shares.at(length)
+    return common(
+        mechanism=SHARES_MECHANISM.format(
+            noise=shares.mechanism.replace("-", " "),
+            variance=total.noise.variance,
+            honest=total.honest,
+        ),
+        trusted=SHARES_TRUST.format(corrupt=shares.corrupt),
+        noise_multiplier=total.noise_multiplier,
+        clip_norm_l2=shares.clip_norm_l2,
+        sampling_rate=shares.rate,
+        not_covered=SHARES_NOT_COVERED,
+    )

@@ -131,12 +131,22 @@ def standing(
             if files.shared is not None:
                 ledgers.append(
                     dp.Ledger(
-                        whole, unit=protection.unit, path=files.shared, book=ALL_RUNS
+                        whole,
+                        unit=protection.unit,
+                        relation=protection.relation,
+                        path=files.shared,
+                        book=ALL_RUNS,
                     )
                 )
                 stack.callback(ledgers[-1].close)
             ledgers.append(
-                dp.Ledger(budget, unit=protection.unit, path=files.own, book=name)
+                dp.Ledger(
+                    budget,
+                    unit=protection.unit,
+                    relation=protection.relation,
+                    path=files.own,
+                    book=name,
+                )
             )
             stack.callback(ledgers[-1].close)
         except dp.LedgerError as error:

@@ -44,7 +44,7 @@ class Look:
 def looks(scene: Scene, snapshot: Snapshot, turn: int) -> Iterator[Look]:
     """Yield all that anybody sees of one round; the victim is one honest client."""
     known = {one.name for one in scene.colluders()}
-    inside = sorted(snapshot.aggregate.survivors)
+    inside = sorted(snapshot.inside)
     honest = [name for name in inside if name not in known]
     if not honest:  # nobody's records but the colluders' own are in it
         return

@@ -150,8 +150,7 @@ def _inside(
     targets = [
         _summed(run, fed, known[id(fed)])
         for run, fed in runs
-        if not run.snapshots[-1].aggregate.survivors
-        <= {client.name for client in known[id(fed)]}
+        if not run.snapshots[-1].inside <= {client.name for client in known[id(fed)]}
     ]
     yield "the honest clients' sum", BOTH[1:], targets
 

@@ -19,7 +19,7 @@ from fl.errors import ConfigError
 from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
 
 EXAMPLE, CLIENT = "example", "client"
-RELATION = "add or remove one"
+RELATION = dp.RELATION
 # Below this many clients the noise of client-level privacy drowns the sum.
 FEWEST_CLIENTS = 50
 EVERYBODY = "all clients"
@@ -69,10 +69,11 @@ def client_noise(config: Config, clients: int) -> dp.GaussianSum:
     )
 
 
-def ledger(unit: str, config: Config) -> dp.Ledger:
+def ledger(unit: str, relation: str, config: Config) -> dp.Ledger:
     """Return a run's empty ledger, with the configured budget for each party."""
     privacy = config.privacy
-    return dp.Ledger(dp.Budget(epsilon=privacy.epsilon, delta=privacy.delta), unit=unit)
+    budget = dp.Budget(epsilon=privacy.epsilon, delta=privacy.delta)
+    return dp.Ledger(budget, unit=unit, relation=relation)
 
 
 def spent(books: dp.Ledger, event: dp.DpEvent) -> float:

@@ -61,6 +61,18 @@ class ClientPrivacy(Section):
     )
 
 
+class DistributedPrivacy(Section):
+    """Noise in shares, by every client; clipped as [privacy.client] says."""
+
+    value_bits: int = Field(
+        default=16, ge=4, le=24, description="of one rounded value, before the noise"
+    )
+    noise: Literal["discrete-gaussian", "skellam"] = Field(
+        default="discrete-gaussian",
+        description="what each client adds to its integers",
+    )
+
+
 class PrivacyConfig(Section):
     """What differential privacy is to guarantee, over all rounds together."""
 
@@ -88,6 +100,7 @@ class PrivacyConfig(Section):
     )
     example: ExamplePrivacy = ExamplePrivacy()
     client: ClientPrivacy = ClientPrivacy()
+    distributed: DistributedPrivacy = DistributedPrivacy()
     allow_useless: bool = Field(
         default=False,
         description="run client-level noise for fewer than 50 clients, where it "

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import dp
 import secagg
+from dp.accounting import SHARES_ACCOUNTANT
+from dp.relation import ZERO_OUT
 from fl import privacy
 from fl.errors import ConfigError
-from fl.plans import plain
+from fl.plans import plain, same
 from fl.privacy import ExampleNoise
+from fl.shares import NoisedPlainSum, Shares
 from secagg.he import EncryptedSum
 
 
@@ -35,6 +39,8 @@ class Protection:
             every upload; or None.
         example: noise that each client adds, or None.
         central: noise that the server adds to the sum, or None.
+        shares: noise that each client adds to its integers, or None; all enrolled
+            clients then upload in every round.
         sum_error: public bound per coordinate on how far rounding moves a sum of all
             clients; the noise covers it.
         clip_norm_l2: public bound on the norm of an update.
@@ -49,6 +55,7 @@ class Protection:
     shared_key: EncryptedSum | None = None
     example: ExampleNoise | None = None
     central: dp.GaussianSum | None = None
+    shares: Shares | None = None
     sum_error: float = 0.0
     clip_norm_l2: float
     proves: str
@@ -56,13 +63,28 @@ class Protection:
     @property
     def unit(self) -> str | None:
         """Return the unit of differential privacy, or None without noise."""
-        if self.central is not None:
+        if self.central is not None or self.shares is not None:
             return privacy.CLIENT
         return privacy.EXAMPLE if self.example is not None else None
 
     @property
-    def event(self) -> dp.DpEvent | None:
-        """Return what one noisy release spends, or None without noise."""
+    def relation(self) -> str:
+        """Return which data sets are neighbours under `unit`."""
+        return ZERO_OUT if self.shares is not None else privacy.RELATION
+
+    @property
+    def accountant(self) -> str:
+        """Return what its releases are accounted for by."""
+        return SHARES_ACCOUNTANT if self.shares is not None else dp.ACCOUNTANT
+
+    def event(self, length: int) -> dp.DpEvent | None:
+        """Return what one noisy release of so many values spends; None without noise.
+
+        Raises:
+            dp.ParameterError: no noise in shares keeps the budget at this length.
+        """
+        if self.shares is not None:
+            return self.shares.at(length).event
         if self.central is not None:
             return self.central.event
         return self.example.event if self.example is not None else None
@@ -73,10 +95,14 @@ class Protection:
 
 
 def in_the_clear(protection: Protection) -> Protection:
-    """Return the same training and noise, with the updates summed in the clear."""
+    """Return the same training and noise, with the updates summed in the clear.
+
+    For an attacker's own models: noise in shares would be all the server's to see.
+    """
+    shares = protection.shares
     return replace(
         protection,
-        aggregator=plain,
+        aggregator=plain if shares is None else partial(same, NoisedPlainSum(shares)),
         smallest=1,
         hides_one_upload=None,
         shared_key=None,

@@ -43,6 +43,7 @@ class Snapshot:
         released: the change of the model that everybody sees, (parameters,) float32.
         opened: what a client's own key opens of the uploads, if it opens any; empty
             where nobody looked.
+        absent: who uploaded zeros because their coin said no.
     """
 
     index: int
@@ -52,6 +53,12 @@ class Snapshot:
     aggregate: Aggregate
     released: NDArray[np.float32]
     opened: Mapping[str, Upload]
+    absent: frozenset[str] = frozenset()
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """Return the clients whose own update is in the sum."""
+        return self.aggregate.survivors - self.absent
 
 
 def run_one(
@@ -63,8 +70,11 @@ def run_one(
     seed: int,
     index: int,
     look: bool = True,
+    absent: Sequence[Client] = (),
 ) -> Snapshot:
     """Train the cohort from ``model``, aggregate, and leave the new model in it.
+
+    ``absent`` upload zeros: `absent_from` says who they are.
 
     Raises:
         secagg.AbortError: too few clients joined, or were left to finish the round;
@@ -83,6 +93,7 @@ def run_one(
         seed=seed,
         index=index,
         look=look,
+        absent=absent,
     )
     load_vector(model, before + snapshot.released)
     return snapshot
@@ -98,22 +109,27 @@ def sum_up(
     seed: int,
     index: int,
     look: bool,
+    absent: Sequence[Client] = (),
 ) -> Snapshot:
     """Send a cohort's updates, with its own weights and drop-outs, as `aggregate` does.
+
+    ``absent`` upload zeros: `absent_from` says who they are.
 
     Raises:
         secagg.AbortError: as `run_one`.
     """
+    everybody = (*cohort, *absent)
     return aggregate(
         updates,
         {client.name: protection.weight(client.records) for client in cohort},
         before,
         protection,
         config,
-        vanish=draw_vanishing(cohort, config, seed=seed, index=index),
+        vanish=draw_vanishing(everybody, config, seed=seed, index=index),
         seed=seed,
         name=("round", index),
         look=look,
+        absent=[client.name for client in absent],
     )
 
 
@@ -128,6 +144,7 @@ def aggregate(
     seed: int,
     name: tuple[str | int, ...],
     look: bool = True,
+    absent: Sequence[str] = (),
 ) -> Snapshot:
     """Send the updates through the protection's own messages and release the result.
 
@@ -141,10 +158,14 @@ def aggregate(
         seed: of the repetition.
         name: of the round among all that this seed plays; ends with its number.
         look: open what a client's key opens, for the audit.
+        absent: further clients, who upload zeros.
 
     Raises:
         secagg.AbortError: as `run_one`.
     """
+    zeros = np.zeros(len(before), dtype=np.float32)
+    updates = {**updates, **dict.fromkeys(absent, zeros)}
+    weights = {**weights, **dict.fromkeys(absent, 1)}
     send = partial(
         collect,
         aggregator=protection.aggregator,
@@ -165,6 +186,7 @@ def aggregate(
         aggregate=found,
         released=released(protection, found, len(before), seed=seed, name=name),
         opened=shared.opened(found.transcript) if shared is not None and look else {},
+        absent=frozenset(absent),
     )
 
 
@@ -180,7 +202,8 @@ def released(
 
     Args:
         protection: with its noise, if the server adds any.
-        found: the round's sum; None if the round was aborted.
+        found: the round's sum; None if the round was aborted, which releases nothing
+            but the noise of the server.
         length: number of parameters.
         seed: of the repetition.
         name: of the round.
@@ -188,7 +211,11 @@ def released(
     if protection.central is None:
         if found is None:
             return np.zeros(length, dtype=np.float32)
-        return found.mean
+        if protection.shares is None:
+            return found.mean
+        # The public denominator, whoever is in the sum.
+        share = found.weight / protection.shares.denominator
+        return (found.mean.astype(np.float64) * share).astype(np.float32)
     total = None if found is None else found.mean.astype(np.float64) * found.weight
     noised = protection.central.release(
         total,
@@ -219,6 +246,19 @@ def draw_cohort(
         for client, coin in zip(federation.clients, coins, strict=True)
         if coin < config.federation.participation
     )
+
+
+def absent_from(
+    federation: Federation, cohort: Sequence[Client], protection: Protection
+) -> tuple[Client, ...]:
+    """Return the enrolled clients outside the cohort, where they too must upload.
+
+    Under noise in shares they do: their coin said no, and nobody else may learn that.
+    """
+    if protection.shares is None:
+        return ()
+    joined = {client.name for client in cohort}
+    return tuple(one for one in federation.clients if one.name not in joined)
 
 
 def draw_vanishing(

@@ -20,7 +20,13 @@ from fl.usercode import USER_CODE
 
 Partition = Literal["iid", "dirichlet", "site"]
 ProtectionName = Literal[
-    "none", "secagg", "he", "dp-sgd", "central-dp", "secagg+central-dp"
+    "none",
+    "secagg",
+    "he",
+    "dp-sgd",
+    "central-dp",
+    "secagg+central-dp",
+    "distributed-dp",
 ]
 
 KINDS = ("logreg", "mlp", "cnn")

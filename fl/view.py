@@ -132,7 +132,7 @@ def of_release(scene: Scene, snapshot: Snapshot, *, own: str) -> Observation:
     It takes off what it put in itself; noise that the server added stays.
     """
     central = scene.protection.central
-    others = snapshot.aggregate.survivors - {own}
+    others = snapshot.inside - {own}
     if central is None:
         change, _, _ = mean_without(snapshot, {own})
     else:
@@ -182,11 +182,12 @@ def mean_without(
     """
     aggregate = snapshot.aggregate
     total = aggregate.mean.astype(np.float64) * aggregate.weight
-    weight = aggregate.weight
-    for name in aggregate.survivors.intersection(colluders):
+    # Who uploaded zeros adds nothing, and is none of those that the mean is over.
+    weight = aggregate.weight - len(aggregate.survivors & snapshot.absent)
+    for name in snapshot.inside.intersection(colluders):
         total -= snapshot.updates[name].astype(np.float64) * snapshot.weights[name]
         weight -= snapshot.weights[name]
-    others = tuple(sorted(aggregate.survivors.difference(colluders)))
+    others = tuple(sorted(snapshot.inside.difference(colluders)))
     return total / weight, weight, others
 
 

@@ -19,7 +19,7 @@ from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
 from fl.models import build
 from fl.protection import Protection
-from fl.round import Snapshot, aggregate
+from fl.round import Snapshot, absent_from, aggregate
 from fl.seeds import rng_for, seed_for
 from fl.updates import local_updates
 
@@ -106,6 +106,7 @@ def probe(
         vanish={client.name: "masked_input" for client in cohort[:dropouts]},
         seed=step,
         name=("probe", trial),
+        absent=[one.name for one in absent_from(federation, cohort, protection)],
     )
     return Probe(
         snapshot=snapshot, batches=chosen, training=training, protection=noised

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fl.config import Config
 from fl.protection import Protection
+from fl.protections.distributed import distributed_dp
 from fl.protections.hiding import he, masks, none
 from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
 
@@ -21,6 +22,7 @@ _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "dp-sgd": dp_sgd,
     "central-dp": central_dp,
     "secagg+central-dp": masked_central_dp,
+    "distributed-dp": distributed_dp,
 }
 NAMES = tuple(_TABLE)
 

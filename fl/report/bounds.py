@@ -151,8 +151,8 @@ def _spent(rows: Sequence[LedgerRow]) -> str:
     refused = sum(row.refused for row in rows)
     said = (
         f"{who}: {releases} releases, epsilon {spent} of "
-        f"{number(first.epsilon_budget)} spent per {first.unit} at delta "
-        f"{number(first.delta)}"
+        f"{number(first.epsilon_budget)} spent per {first.unit} ({first.relation}) at "
+        f"delta {number(first.delta)}"
     )
     return f"{said}; {refused} releases refused" if refused else said
 

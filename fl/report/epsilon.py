@@ -69,6 +69,7 @@ class LedgerRow(Record):
     protection: Name
     party: Name
     unit: Name
+    relation: Name = "add or remove one"  # what every ledger kept before it was stated
     releases: Count
     refused: Count
     epsilon_spent: Amount

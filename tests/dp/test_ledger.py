@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from dp_accounting import SampledWithoutReplacementDpEvent
@@ -13,6 +14,7 @@ from dp import (
     Budget,
     BudgetExceeded,
     Ledger,
+    LedgerError,
     ParameterError,
     composed_epsilon,
     epsilon,
@@ -149,7 +151,7 @@ def test_bad_ledgers_and_spendings_are_refused() -> None:
     with pytest.raises(ParameterError, match="unit"):
         Ledger(BUDGET, unit="image")
     with pytest.raises(ParameterError, match="relation"):
-        Ledger(BUDGET, unit="client", relation="replace one")
+        Ledger(BUDGET, unit="client", relation="add one")
     ledger = opened()
     with pytest.raises(ParameterError, match="party"):
         ledger.spend("", STEP)
@@ -158,3 +160,15 @@ def test_bad_ledgers_and_spendings_are_refused() -> None:
     with pytest.raises(ParameterError, match="bounded"):
         ledger.spend("a", SampledWithoutReplacementDpEvent(9, 3, STEP))
     assert ledger.entries() == ()
+
+
+def test_a_book_keeps_its_relation_and_refuses_what_does_not_hold_under_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger(BUDGET, unit="client", relation="replace one", path=path) as ledger:
+        with pytest.raises(ParameterError, match="replace one"):
+            ledger.spend("a", sampled_gaussian(2.0, 0.5))
+        ledger.spend("a", sampled_gaussian(2.0, 1.0))
+    with pytest.raises(LedgerError, match="'replace one'"):
+        Ledger(BUDGET, unit="client", path=path)

@@ -104,7 +104,7 @@ def test_rounding_never_says_less(value: float) -> None:
     "change",
     [
         {"unit": "image"},
-        {"relation": "replace one"},
+        {"relation": "add one"},
         {"epsilon": float("inf")},
         {"epsilon": float("nan")},
         {"delta": 0.0},

@@ -104,8 +104,8 @@ def test_a_round_is_paid_for_before_it_is_played(
     paid: list[int] = []
     real_ledger, real_round = privacy.ledger, fl.course.run_one
 
-    def ledger(unit: str, config: Config) -> dp.Ledger:
-        opened.append(real_ledger(unit, config))
+    def ledger(unit: str, relation: str, config: Config) -> dp.Ledger:
+        opened.append(real_ledger(unit, relation, config))
         return opened[-1]
 
     def run_one(*given: object, **named: object) -> object:
@@ -124,12 +124,14 @@ def test_a_budget_that_does_not_last_refuses_rounds_and_the_model_stays(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tiny.config()
-    event = tiny.protection(name, settings).event
+    event = tiny.protection(name, settings).event(100)
     assert event is not None
     lasting = dp.Ledger(dp.Budget(epsilon=1e6, delta=1e-5), unit="example")
     lasting.spend("anybody", event)
     budget = dp.Budget(epsilon=lasting.epsilon("anybody") * 1.01, delta=1e-5)
-    monkeypatch.setattr(privacy, "ledger", lambda unit, _: dp.Ledger(budget, unit=unit))
+    monkeypatch.setattr(
+        privacy, "ledger", lambda unit, relation, _: dp.Ledger(budget, unit=unit)
+    )
     run, _ = tiny.trained(settings, name)
     assert [one.aborted for one in run.rounds] == [False, True, True]
     assert [one.survivors for one in run.rounds] == [5, 0, 0]

@@ -87,14 +87,17 @@ UNITS = {
     "dp-sgd": "example",
     "central-dp": "client",
     "secagg+central-dp": "client",
+    "distributed-dp": "client",
 }
+RELATIONS = {"distributed-dp": "zero out one"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_protection_has_its_unit_its_weights_and_its_event(name: str) -> None:
     found = tiny.protection(name, tiny.config())
     assert found.unit == UNITS[name]
-    assert (found.event is None) == (found.unit is None)
+    assert (found.event(100) is None) == (found.unit is None)
+    assert found.relation == RELATIONS.get(name, "add or remove one")
     assert found.weight(17) == (17 if found.unit is None else 1)
     assert (found.counter is None) == (found.unit is not None)
 
@@ -109,7 +112,8 @@ def test_in_the_clear_only_the_secrecy_is_lost(name: str) -> None:
         found.clip_norm_l2,
         found.sum_error,
     )
-    assert isinstance(bare.aggregator(3), secagg.PlainSum)
+    assert bare.aggregator(3).name == "none"
+    assert (bare.shares is None) == isinstance(bare.aggregator(3), secagg.PlainSum)
 
 
 @pytest.mark.parametrize("name", NAMES)
