@@ -23,13 +23,21 @@ from dp.accounting import (
     epsilon,
     sampled_gaussian,
 )
+from dp.banded import Banded
 from dp.calibrate import noise_multiplier_for
 from dp.central import GaussianSum
 from dp.clipping import Clipped, clip_l2
-from dp.errors import BudgetExceeded, LedgerError, ParameterError
+from dp.errors import (
+    BudgetExceeded,
+    LedgerError,
+    ParameterError,
+    ParticipationRefused,
+)
+from dp.ftrl import CorrelatedSum, NoiseStream
 from dp.ledger import Budget, Entry, Ledger
 from dp.ledger_view import PartyAccount, accounts
 from dp.noise import gaussian
+from dp.participation import Attendance, Participation
 from dp.statement import (
     CLIENT_MECHANISM,
     CLIENT_TRUST,
@@ -41,6 +49,7 @@ from dp.statement import (
     statement,
     statement_json,
 )
+from dp.tree import Tree
 
 if TYPE_CHECKING:
     from dp.private import make_private
@@ -53,17 +62,24 @@ __all__ = [
     "EXAMPLE_TRUST",
     "NOT_COVERED",
     "RELATION",
+    "Attendance",
+    "Banded",
     "Budget",
     "BudgetExceeded",
     "Claim",
     "Clipped",
+    "CorrelatedSum",
     "DpEvent",
     "Entry",
     "GaussianSum",
     "Ledger",
     "LedgerError",
+    "NoiseStream",
     "ParameterError",
+    "Participation",
+    "ParticipationRefused",
     "PartyAccount",
+    "Tree",
     "accounts",
     "clip_l2",
     "composed_epsilon",

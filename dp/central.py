@@ -48,12 +48,7 @@ class GaussianSum:
 
     def __post_init__(self) -> None:
         sampled_gaussian(self.noise_multiplier, self.sampling_rate)  # their ranges
-        if not BOUND_MIN <= self.clip_norm_l2 <= BOUND_MAX:
-            raise ParameterError(
-                f"clip_norm_l2={self.clip_norm_l2} must be in [2^-100, 2^100]."
-            )
-        if self.clients < 1:
-            raise ParameterError(f"clients={self.clients} must be at least 1.")
+        checked_clip(self.clip_norm_l2, self.clients)
 
     @property
     def event(self) -> DpEvent:
@@ -81,14 +76,7 @@ class GaussianSum:
         Raises:
             ParameterError: the caller's: a number out of range.
         """
-        if length < 1:
-            raise ParameterError(f"length={length} must be at least 1.")
-        if not 0 <= sum_error < math.inf:
-            raise ParameterError(
-                f"sum_error={sum_error} must be finite and not negative; take it from "
-                "the encoder."
-            )
-        return self.clip_norm_l2 + 2 * math.sqrt(length) * sum_error
+        return moved(self.clip_norm_l2, length, sum_error)
 
     def release(
         self,
@@ -126,20 +114,73 @@ class GaussianSum:
         """
         sensitivity = self.sensitivity(length, sum_error)
         noise = gaussian(length, self.noise_multiplier * sensitivity, seed=seed)
-        if total is None:
-            return noise / self.denominator
-        if total.shape != (length,) or not np.isfinite(total).all():
-            raise ParameterError(
-                f"total has shape {total.shape} or is not finite; want ({length},) "
-                "finite numbers, or None if there is no sum."
-            )
-        exact = total.astype(np.float64)
-        # A little above, for the float arithmetic of the norm itself.
-        if np.linalg.norm(exact) > self.clients * sensitivity * (1 + 2.0**-20):
-            raise ParameterError(
-                f"total is longer than {self.clients} updates clipped to "
-                f"{self.clip_norm_l2:g} can be; clip every update with clip_l2 and sum "
-                "with weight 1."
-            )
-        released: NDArray[np.float64] = (exact + noise) / self.denominator
-        return released
+        return add_noise(
+            total,
+            noise,
+            most=self.clients * sensitivity,
+            denominator=self.denominator,
+        )
+
+
+def checked_clip(clip_norm_l2: float, clients: int) -> None:
+    """Check the public constants of a sum.
+
+    Raises:
+        ParameterError: the caller's: a clip norm or number of clients out of range.
+    """
+    if not BOUND_MIN <= clip_norm_l2 <= BOUND_MAX:
+        raise ParameterError(f"clip_norm_l2={clip_norm_l2} must be in [2^-100, 2^100].")
+    if clients < 1:
+        raise ParameterError(f"clients={clients} must be at least 1.")
+
+
+def moved(clip_norm_l2: float, length: int, sum_error: float) -> float:
+    """Return how far one client can move one computed sum; `GaussianSum.sensitivity`.
+
+    Raises:
+        ParameterError: the caller's: a number out of range.
+    """
+    if length < 1:
+        raise ParameterError(f"length={length} must be at least 1.")
+    if not 0 <= sum_error < math.inf:
+        raise ParameterError(
+            f"sum_error={sum_error} must be finite and not negative; take it from "
+            "the encoder."
+        )
+    return clip_norm_l2 + 2 * math.sqrt(length) * sum_error
+
+
+def add_noise(
+    total: NDArray[np.float64] | None,
+    noise: NDArray[np.float64],
+    *,
+    most: float,
+    denominator: float,
+) -> NDArray[np.float64]:
+    """Return (total + noise) / denominator, having checked that all was clipped.
+
+    Args:
+        total: (length,) float64, or None for noise alone.
+        noise: (length,) float64.
+        most: bound on the norm of a sum of clipped updates.
+        denominator: public, > 0.
+
+    Raises:
+        ParameterError: the caller's: a sum of another shape, not finite, or too long.
+    """
+    if total is None:
+        return noise / denominator
+    if total.shape != noise.shape or not np.isfinite(total).all():
+        raise ParameterError(
+            f"total has shape {total.shape} or is not finite; want {noise.shape} "
+            "finite numbers, or None if there is no sum."
+        )
+    exact = total.astype(np.float64)
+    # A little above, for the float arithmetic of the norm itself.
+    if np.linalg.norm(exact) > most * (1 + 2.0**-20):
+        raise ParameterError(
+            f"total is longer than the {most:g} that so many clipped updates can come "
+            "to; clip every update with clip_l2 and sum with weight 1."
+        )
+    released: NDArray[np.float64] = (exact + noise) / denominator
+    return released

@@ -4,6 +4,7 @@ The tree::
 
     ParameterError (ValueError)    the caller's settings or arrays cannot be used
     BudgetExceeded                 the release asked for would break its budget
+    ParticipationRefused           a client would take part more than was planned
     LedgerError                    a ledger's file cannot be relied on
 
 Nothing here prints a record, a gradient or a draw of the noise.
@@ -35,6 +36,23 @@ class BudgetExceeded(Exception):
         self.party = party
         self.epsilon = epsilon
         self.budget = budget
+
+
+class ParticipationRefused(Exception):
+    """A client may not take part in a round: too soon, too often, or out of the plan.
+
+    Attributes:
+        client: who was refused.
+        round: from 0.
+    """
+
+    def __init__(self, client: str, round: int, why: str) -> None:
+        super().__init__(
+            f"{client!r} may not take part in round {round}: {why}; leave it out of "
+            "this round, since the noise covers no more than was planned."
+        )
+        self.client = client
+        self.round = round
 
 
 class LedgerError(Exception):
