@@ -33,7 +33,7 @@ from dp.errors import (
     ParameterError,
     ParticipationRefused,
 )
-from dp.ftrl import CorrelatedSum, NoiseStream
+from dp.ftrl import CorrelatedSum, NoiseStream, Strategy
 from dp.ledger import Budget, Entry, Ledger
 from dp.ledger_view import PartyAccount, accounts
 from dp.noise import gaussian
@@ -79,6 +79,7 @@ __all__ = [
     "Participation",
     "ParticipationRefused",
     "PartyAccount",
+    "Strategy",
     "Tree",
     "accounts",
     "clip_l2",

@@ -19,6 +19,7 @@ noise. Kairouz et al., arXiv:2103.00039; Choquette-Choo et al., arXiv:2306.08153
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,7 +29,7 @@ from dp_accounting import DpEvent
 from numpy.typing import NDArray
 
 from dp.accounting import sampled_gaussian
-from dp.central import add_noise, checked_clip, moved
+from dp.central import GaussianSum, add_noise, checked_clip, moved
 from dp.errors import ParameterError
 from dp.noise import gaussian
 from dp.participation import Participation
@@ -104,6 +105,20 @@ class CorrelatedSum:
     def denominator(self) -> float:
         """Return the fixed n / b by which every released sum is divided."""
         return self.clients / self.strategy.participation.separation
+
+    @property
+    def first_round(self) -> GaussianSum:
+        """Return a mechanism that releases one round alone as the run its first one.
+
+        Only its noise and denominator say something here; `event` is the run's.
+        """
+        first = self.strategy.sensitivity * math.sqrt(self.strategy.variances()[0])
+        return GaussianSum(
+            clip_norm_l2=self.clip_norm_l2,
+            noise_multiplier=self.noise_multiplier * first,
+            sampling_rate=1 / self.strategy.participation.separation,
+            clients=self.clients,
+        )
 
     def sensitivity(self, length: int, sum_error: float) -> float:
         """Return how far one client can move what the run's noise is added to, in L2.

@@ -37,6 +37,11 @@ CLIENT_TRUST: Final = (
     "The server must be trusted to draw the cohorts, to see the sum before the noise "
     "and to add the noise; the bound says nothing against the server itself"
 )
+FTRL_MECHANISM: Final = (
+    "DP-FTRL: whole updates are clipped, summed without weights, and noised by the "
+    "server with noise that is correlated over all planned rounds, which together are "
+    "one Gaussian mechanism; each sum is divided by a public constant"
+)
 
 SHARES_MECHANISM: Final = (
     "noise in shares: whole updates are clipped, rotated and rounded to integers, each "
@@ -111,6 +116,8 @@ class Claim:
         trusted: who must be trusted with what, a sentence without its full stop.
         simulated: whether randomness came from a seeded generator.
         not_covered: phrases.
+        limits: what the bound assumes of who takes part, a sentence; empty where
+            `sampling_rate` says it all.
     """
 
     unit: str
@@ -126,6 +133,7 @@ class Claim:
     trusted: str
     simulated: bool
     not_covered: tuple[str, ...] = NOT_COVERED
+    limits: str = ""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -183,6 +191,7 @@ def statement_json(claim: Claim) -> dict[str, object]:
         "sampling": {
             "rate": claim.sampling_rate,
             "kind": "Poisson" if claim.sampling_rate < 1 else "none",
+            "limits": claim.limits,
         },
         "trust": {"trusted": claim.trusted},
         "not_covered": list(_uncovered(claim)),
@@ -215,6 +224,8 @@ def _said(claim: Claim) -> dict[str, str]:
 
 
 def _sampling(claim: Claim) -> str:
+    if claim.limits:
+        return claim.limits
     if claim.sampling_rate == 1:
         return (
             f"Every {claim.unit} is in every release, without sampling, so the bound "

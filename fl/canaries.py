@@ -65,6 +65,8 @@ def play(trial: Trial) -> Guessed:
     Raises:
         ValueError: the protection has no differential privacy to audit.
     """
+    if isinstance(trial.protection.central, dp.CorrelatedSum):
+        return _scheduled(trial, trial.protection.central)
     if trial.protection.central is not None:
         return _clients(trial)
     if trial.protection.shares is not None:
@@ -122,6 +124,42 @@ def _uploaders(trial: Trial, enrolled: int) -> Guessed:
             )
             scores[own] += change[places[own]]
     return Guessed(scores=scores, included=included)
+
+
+def _scheduled(trial: Trial, mechanism: dp.CorrelatedSum) -> Guessed:
+    """Let canary clients in by their coins, in their scheduled rounds.
+
+    All rounds of a canary's own coordinate are known, and with them how the noise of a
+    round goes on in later ones; the score is the best linear one: w . rounds with
+    Cov w = (1 in its own rounds), scaled to noise of one size for all canaries.
+    """
+    protection, config, seed = trial.protection, trial.config, _seed(trial)
+    length, rounds = parameters(trial), config.training.rounds
+    separation = mechanism.strategy.participation.separation
+    count = min(config.attacks.canaries, length)
+    included = coins(count, seed=seed_for(seed, "canary coins"))
+    places = own_coordinates(count, length)
+    turns = rng_for(seed, "canary schedule").permutation(count) % separation
+    protection = _for_all(protection, count)
+    seen = np.zeros((rounds, count))
+    for index in range(rounds):
+        inside = np.flatnonzero(included & (turns == index % separation))
+        change = release_of(
+            places[inside], length, protection, config, seed=seed, index=index
+        )
+        seen[index] = change[places]
+    own = (np.arange(rounds)[:, None] % separation == turns).astype(np.float64)
+    weights = np.linalg.solve(_covariance(mechanism.strategy, rounds), own)
+    spread = np.sqrt((weights * own).sum(axis=0)).clip(min=np.finfo(float).tiny)
+    return Guessed(scores=(weights * seen).sum(axis=0) / spread, included=included)
+
+
+def _covariance(strategy: dp.Strategy, rounds: int) -> Scores:
+    """Return how the noise of one round varies with that of another."""
+    rows = 2 * rounds  # nodes of trees; bands take half of them
+    units = np.eye(rows)
+    noise = np.array(list(strategy.noises(lambda row: units[row])))
+    return np.asarray(noise @ noise.T)
 
 
 def _for_all(protection: Protection, canaries: int) -> Protection:
@@ -226,7 +264,14 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
     for index in range(config.training.rounds):
         cohort = draw_cohort(federation, config, seed=seed, index=index)
         before = to_vector(model)
-        admitted = admit(books, cohort, protection, index=index, length=len(before))
+        admitted = admit(
+            books,
+            cohort,
+            protection,
+            index=index,
+            length=len(before),
+            attendance=None,
+        )
         try:
             sent = run_one(model, admitted, protection, config, seed=seed, index=index)
         except secagg.AbortError:

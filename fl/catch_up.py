@@ -17,7 +17,8 @@ from fl.course import Course, Terms, admit, is_paid, play_round, totals
 from fl.errors import ResumeError
 from fl.federation import Client
 from fl.models import load_vector, parameter_count, to_vector
-from fl.round import Snapshot, draw_cohort
+from fl.round import Snapshot
+from fl.schedule import cohort_of
 
 
 def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
@@ -32,8 +33,12 @@ def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
     ):
         raise ResumeError(f"{where} is not one of this configuration.")
     for one in saved.rounds:
-        cohort = draw_cohort(
-            terms.federation, terms.config, seed=terms.seed, index=one.index
+        cohort = cohort_of(
+            terms.federation,
+            terms.protection,
+            terms.config,
+            seed=terms.seed,
+            index=one.index,
         )
         try:
             admitted = admit(
@@ -42,11 +47,12 @@ def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
                 terms.protection,
                 index=one.index,
                 length=len(saved.model),
+                attendance=course.attendance,
                 standing=terms.standing,
             )
         except dp.BudgetExceeded:
             continue
-        if is_paid(terms.protection, admitted):
+        if is_paid(terms.protection, admitted, one.index):
             terms.standing.commit(one.index)
         if one.index in saved.kept:
             known = saved.kept[one.index]

@@ -26,15 +26,9 @@ from fl.ledgers import NOWHERE, Standing, pay
 from fl.local import evaluate
 from fl.models import build, load_vector, parameter_count, to_vector
 from fl.protection import Protection
-from fl.round import (
-    Snapshot,
-    absent_from,
-    draw_cohort,
-    draw_vanishing,
-    released,
-    run_one,
-)
+from fl.round import Snapshot, absent_from, draw_vanishing, released, run_one
 from fl.run_record import RoundRecord
+from fl.schedule import cohort_of, open_attendance, within_limits
 from fl.seeds import seed_for
 
 
@@ -57,6 +51,7 @@ class Course:
     Attributes:
         model: holds the released model.
         books: the ledger; None without differential privacy.
+        attendance: who took part in which rounds; None where that has no limits.
         began: when the clock would have started, had the run never been cut off.
         rounds: the finished ones.
         snapshots: the rounds kept whole.
@@ -67,6 +62,7 @@ class Course:
 
     model: torch.nn.Module
     books: dp.Ledger | None
+    attendance: dp.Attendance | None = None
     began: float
     rounds: list[RoundRecord] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -103,7 +99,10 @@ def begin(terms: Terms) -> Course:
         seed_for(terms.seed, "model"),
     )
     return Course(
-        model=model, books=open_books(terms.protection, terms.config), began=began
+        model=model,
+        books=open_books(terms.protection, terms.config),
+        attendance=open_attendance(terms.protection),
+        began=began,
     )
 
 
@@ -113,7 +112,9 @@ def advance(course: Course, terms: Terms, index: int) -> None:
     paid = False
     course.due = course.due or index in terms.keep
     before, sent, admitted = to_vector(course.model), None, tuple[Client, ...]()
-    cohort = draw_cohort(terms.federation, terms.config, seed=seed, index=index)
+    cohort = cohort_of(
+        terms.federation, protection, terms.config, seed=seed, index=index
+    )
     try:
         admitted = admit(
             course.books,
@@ -121,9 +122,10 @@ def advance(course: Course, terms: Terms, index: int) -> None:
             protection,
             index=index,
             length=len(before),
+            attendance=course.attendance,
             standing=terms.standing,
         )
-        paid = is_paid(protection, admitted)
+        paid = is_paid(protection, admitted, index)
         sent = play_round(course.model, admitted, terms, index, look=course.due)
         if course.due:  # a kept round that was aborted is made up for by the next one
             course.snapshots.append(sent)
@@ -183,16 +185,21 @@ def admit(
     *,
     index: int,
     length: int,
+    attendance: dp.Attendance | None,
     standing: Standing = NOWHERE,
 ) -> tuple[Client, ...]:
     """Spend what the round costs, before it begins; return who may take part.
 
+    Where noise is correlated, the first round costs the whole run, the others nothing
+    more, and whoever would take part sooner or more often than planned is left out.
+
     Args:
         books: of the run; None without differential privacy.
-        cohort: whose coins said yes.
+        cohort: whose coins said yes, or whose turn it is.
         protection: whose mechanism is run.
         index: of the round.
         length: of an update.
+        attendance: who took part so far; None where that has no limits.
         standing: the ledgers on disk.
 
     Raises:
@@ -205,20 +212,35 @@ def admit(
     if protection.central is not None or protection.shares is not None:
         everybody = (privacy.EVERYBODY,)
         event, budget = protection.event(length), books.budget
-        if event is not None and not buy(everybody, event, 1):
-            releases = totals(books)[0].get(privacy.EVERYBODY, 0) + 1
-            reached = dp.epsilon(event, releases, budget.delta)
+        held = totals(books)[0].get(privacy.EVERYBODY, 0)
+        whole_run = isinstance(protection.central, dp.CorrelatedSum)
+        if event is None:
+            raise AssertionError("noise without an event")
+        if whole_run and index > 0:
+            if held == 0:  # the run was refused before its first round
+                books.refuse(privacy.EVERYBODY)
+                reached = dp.epsilon(event, 1, budget.delta)
+                raise dp.BudgetExceeded(privacy.EVERYBODY, reached, budget.epsilon)
+        elif not buy(everybody, event, 1):
+            reached = dp.epsilon(event, held + 1, budget.delta)
             raise dp.BudgetExceeded(privacy.EVERYBODY, reached, budget.epsilon)
+        if whole_run and attendance is None:
+            raise dp.ParameterError(
+                "noise correlated over a run holds for limited participation only; "
+                "give the run's attendance."
+            )
     if protection.example is None:
-        return tuple(cohort)
+        return within_limits(attendance, tuple(cohort), index)
     names = tuple(client.name for client in cohort)
     own = protection.example
     admitted = buy(names, own.event, own.settings.steps)
     return tuple(client for client in cohort if client.name in admitted)
 
 
-def is_paid(protection: Protection, admitted: Sequence[Client]) -> bool:
+def is_paid(protection: Protection, admitted: Sequence[Client], index: int) -> bool:
     """Say whether a round that `admit` let through was paid for by anybody."""
+    if isinstance(protection.central, dp.CorrelatedSum):
+        return index == 0  # for the whole run
     if protection.central is not None or protection.shares is not None:
         return True
     return protection.example is not None and bool(admitted)

@@ -20,7 +20,8 @@ from fl.errors import UserError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.protection import Protection
-from fl.round import absent_from, draw_cohort, released, sum_up
+from fl.round import absent_from, released, sum_up
+from fl.schedule import cohort_of, open_attendance
 from fl.seeds import seed_for
 from fl.updates import Turn, clipped_changes
 
@@ -53,19 +54,23 @@ def train_ensemble(
     ]
     vectors = np.stack([to_vector(model) for model in models])
     books = [open_books(protection, config) for _ in federations]
+    attended = [open_attendance(protection) for _ in federations]
     finished = np.zeros(len(seeds), dtype=np.int64)
     for index in range(config.training.rounds):
         cohorts = [
             _admitted(
                 one,
                 own,
+                came,
                 protection,
                 config,
                 seed=seed,
                 index=index,
                 length=vectors.shape[1],
             )
-            for one, own, seed in zip(federations, books, seeds, strict=True)
+            for one, own, came, seed in zip(
+                federations, books, attended, seeds, strict=True
+            )
         ]
         turns = [
             Turn(client, start, seed)
@@ -103,6 +108,7 @@ def train_ensemble(
 def _admitted(
     federation: Federation,
     books: dp.Ledger | None,
+    attendance: dp.Attendance | None,
     protection: Protection,
     config: Config,
     *,
@@ -111,9 +117,16 @@ def _admitted(
     length: int,
 ) -> tuple[Client, ...] | None:
     """Return who takes part in a round; None if the round's budget is not there."""
-    cohort = draw_cohort(federation, config, seed=seed, index=index)
+    cohort = cohort_of(federation, protection, config, seed=seed, index=index)
     try:
-        return admit(books, cohort, protection, index=index, length=length)
+        return admit(
+            books,
+            cohort,
+            protection,
+            index=index,
+            length=length,
+            attendance=attendance,
+        )
     except dp.BudgetExceeded:
         return None
 

@@ -12,11 +12,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+import dp
 from dp.statement import (
     CLIENT_MECHANISM,
     CLIENT_TRUST,
     EXAMPLE_MECHANISM,
     EXAMPLE_TRUST,
+    FTRL_MECHANISM,
     SHARES_MECHANISM,
     SHARES_NOT_COVERED,
     SHARES_TRUST,
@@ -150,8 +152,9 @@ def _sentences(
     )
     if central is not None:
         claim = common(
-            mechanism=CLIENT_MECHANISM,
+            mechanism=_central_mechanism(central),
             trusted=CLIENT_TRUST,
+            limits=_limits(central),
             noise_multiplier=central.noise_multiplier,
             clip_norm_l2=central.clip_norm_l2,
             sampling_rate=central.sampling_rate,
@@ -189,4 +192,23 @@ def _shares_claim(common: Callable[..., Claim], shares: Shares, length: int) -> 
         clip_norm_l2=shares.clip_norm_l2,
         sampling_rate=shares.rate,
         not_covered=SHARES_NOT_COVERED,
+    )
+
+
+def _central_mechanism(central: dp.GaussianSum | dp.CorrelatedSum) -> str:
+    return CLIENT_MECHANISM if isinstance(central, dp.GaussianSum) else FTRL_MECHANISM
+
+
+def _limits(central: dp.GaussianSum | dp.CorrelatedSum) -> str:
+    """Say what the bound assumes of who takes part, where it is no coin."""
+    if isinstance(central, dp.GaussianSum):
+        return ""
+    limits = central.strategy.participation
+    return (
+        f"No client is sampled, and the bound gains nothing from who came. It holds "
+        f"for a client that takes part in at most {limits.count} of the "
+        f"{limits.rounds} planned rounds, any two of them at least "
+        f"{limits.separation} apart; whoever would go beyond that is refused. Places "
+        "in the schedule are public, and a client that is added or removed fills or "
+        "empties its own."
     )

@@ -69,6 +69,33 @@ def client_noise(config: Config, clients: int) -> dp.GaussianSum:
     )
 
 
+def correlated_noise(config: Config, clients: int) -> dp.CorrelatedSum:
+    """Return the server's mechanism for a whole run, with the least noise.
+
+    Raises:
+        ConfigError: [privacy.ftrl] asks for what cannot be.
+    """
+    own, rounds = config.privacy.ftrl, config.training.rounds
+    separation = min(own.separation, rounds)
+    strategy: dp.Banded | dp.Tree
+    try:
+        limits = dp.Participation(
+            rounds=rounds, separation=separation, most=-(-rounds // separation)
+        )
+        if own.kind == "banded":
+            strategy = dp.Banded(participation=limits, bands=own.bands or separation)
+        else:
+            strategy = dp.Tree(participation=limits, restart=own.restart or rounds)
+    except dp.ParameterError as error:
+        raise ConfigError(f"[privacy.ftrl] asks for what cannot be: {error}") from error
+    return dp.CorrelatedSum(
+        clip_norm_l2=config.privacy.client.clip_norm_l2,
+        noise_multiplier=_multiplier(config.privacy, 1.0, 1),
+        strategy=strategy,
+        clients=clients,
+    )
+
+
 def ledger(unit: str, relation: str, config: Config) -> dp.Ledger:
     """Return a run's empty ledger, with the configured budget for each party."""
     privacy = config.privacy

@@ -73,6 +73,36 @@ class DistributedPrivacy(Section):
     )
 
 
+class FtrlPrivacy(Section):
+    """Noise correlated over the rounds, by the server, where nobody is sampled.
+
+    The unit is one client; its clip norm is that of [privacy.client].
+    """
+
+    kind: Literal["banded", "tree"] = Field(
+        default="banded",
+        description="how noise is correlated: by a banded square root of the prefix "
+        "sums, or by binary trees",
+    )
+    separation: int = Field(
+        default=4,
+        ge=1,
+        description="every client takes part in each so manieth round, by a public "
+        "schedule; no more than there are rounds",
+    )
+    bands: int = Field(
+        default=0,
+        ge=0,
+        description="of the banded kind, at most the separation; one is independent "
+        "noise. 0: as many as the separation",
+    )
+    restart: int = Field(
+        default=0,
+        ge=0,
+        description="rounds after which a new tree begins. 0: one tree for all rounds",
+    )
+
+
 class PrivacyConfig(Section):
     """What differential privacy is to guarantee, over all rounds together."""
 
@@ -101,6 +131,7 @@ class PrivacyConfig(Section):
     example: ExamplePrivacy = ExamplePrivacy()
     client: ClientPrivacy = ClientPrivacy()
     distributed: DistributedPrivacy = DistributedPrivacy()
+    ftrl: FtrlPrivacy = FtrlPrivacy()
     allow_useless: bool = Field(
         default=False,
         description="run client-level noise for fewer than 50 clients, where it "

@@ -38,7 +38,8 @@ class Protection:
         shared_key: the encrypted sum whose one key, which every client has, opens
             every upload; or None.
         example: noise that each client adds, or None.
-        central: noise that the server adds to the sum, or None.
+        central: noise that the server adds to the sum, each round's its own or
+            correlated over the run, or None.
         shares: noise that each client adds to its integers, or None; all enrolled
             clients then upload in every round.
         sum_error: public bound per coordinate on how far rounding moves a sum of all
@@ -54,7 +55,7 @@ class Protection:
     hides_one_upload: str | None
     shared_key: EncryptedSum | None = None
     example: ExampleNoise | None = None
-    central: dp.GaussianSum | None = None
+    central: dp.GaussianSum | dp.CorrelatedSum | None = None
     shares: Shares | None = None
     sum_error: float = 0.0
     clip_norm_l2: float
@@ -79,6 +80,8 @@ class Protection:
 
     def event(self, length: int) -> dp.DpEvent | None:
         """Return what one noisy release of so many values spends; None without noise.
+
+        Where noise is correlated over the run, the whole run is one release.
 
         Raises:
             dp.ParameterError: no noise in shares keeps the budget at this length.

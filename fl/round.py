@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import dp
 import secagg
 from fl.config import Config
 from fl.federation import Client, Federation
@@ -217,13 +218,28 @@ def released(
         share = found.weight / protection.shares.denominator
         return (found.mean.astype(np.float64) * share).astype(np.float32)
     total = None if found is None else found.mean.astype(np.float64) * found.weight
-    noised = protection.central.release(
+    central, error = protection.central, protection.sum_error
+    if isinstance(central, dp.CorrelatedSum):
+        # One stream for the whole run, of which this round takes its own part.
+        *run, index = name
+        stream = _stream(central, length, error, bytes_for(seed, "noise", *run))
+        noise = stream.at(int(index))
+        return central.release(total, noise, sum_error=error).astype(np.float32)
+    noised = central.release(
         total,
         length=length,
-        sum_error=protection.sum_error,
+        sum_error=error,
         seed=bytes_for(seed, "noise", *name),
     )
     return noised.astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _stream(
+    mechanism: dp.CorrelatedSum, length: int, sum_error: float, seed: bytes
+) -> dp.NoiseStream:
+    # Kept for its speed alone: made anew, it gives the same noise for every round.
+    return mechanism.stream(length=length, sum_error=sum_error, seed=seed)
 
 
 def context_of(before: NDArray[np.float32], config: Config) -> bytes:

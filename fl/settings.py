@@ -8,7 +8,7 @@ This module reads no file and touches no data: see `fl.config` and `fl.data`.
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -27,7 +27,19 @@ ProtectionName = Literal[
     "central-dp",
     "secagg+central-dp",
     "distributed-dp",
+    "dp-ftrl",
+    "secagg+dp-ftrl",
 ]
+# What an audit tries where no names are given: one of a kind, for the time it takes.
+USUAL: tuple[ProtectionName, ...] = (
+    "none",
+    "secagg",
+    "he",
+    "dp-sgd",
+    "central-dp",
+    "secagg+central-dp",
+    "distributed-dp",
+)
 
 KINDS = ("logreg", "mlp", "cnn")
 # Every sum that is released must hold the inputs of two honest clients or more.
@@ -161,7 +173,7 @@ class ProtectionsConfig(Section):
     """Under which protections the same training is run and attacked."""
 
     names: Annotated[tuple[ProtectionName, ...], Field(strict=False)] = Field(
-        default=get_args(ProtectionName),
+        default=USUAL,
         description="in the order of the report; of the default ones those that this "
         "federation cannot have are left out, and the page says why",
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+import dp
 from fl.config import Config, TrainingConfig
 from fl.federation import Client, Federation
 from fl.models import build
@@ -124,7 +125,12 @@ def _cohort(federation: Federation, config: Config, seed: int) -> Sequence[Clien
 
 
 def _for_one_step(protection: Protection, batch: int) -> Protection:
-    """Return the same noise multiplier on one step over exactly ``batch`` records."""
+    """Return the same noise multiplier on one step over exactly ``batch`` records.
+
+    Noise that is correlated over a run stands as its first round does, alone.
+    """
+    if isinstance(protection.central, dp.CorrelatedSum):
+        return replace(protection, central=protection.central.first_round)
     if protection.example is None:
         return protection
     settings = protection.example.settings.model_copy(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fl.config import Config
 from fl.protection import Protection
 from fl.protections.distributed import distributed_dp
+from fl.protections.ftrl import dp_ftrl, masked_dp_ftrl
 from fl.protections.hiding import he, masks, none
 from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
 
@@ -23,6 +24,8 @@ _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "central-dp": central_dp,
     "secagg+central-dp": masked_central_dp,
     "distributed-dp": distributed_dp,
+    "dp-ftrl": dp_ftrl,
+    "secagg+dp-ftrl": masked_dp_ftrl,
 }
 NAMES = tuple(_TABLE)
 
