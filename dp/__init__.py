@@ -23,6 +23,7 @@ from dp.accounting import (
     epsilon,
     sampled_gaussian,
 )
+from dp.adaptive import AdaptiveSum
 from dp.banded import Banded
 from dp.calibrate import noise_multiplier_for
 from dp.central import GaussianSum
@@ -62,6 +63,7 @@ __all__ = [
     "EXAMPLE_TRUST",
     "NOT_COVERED",
     "RELATION",
+    "AdaptiveSum",
     "Attendance",
     "Banded",
     "Budget",
