@@ -25,6 +25,7 @@ import numpy as np
 from dp_accounting import DpEvent
 from numpy.typing import NDArray
 
+from dp.accounting import sampled_gaussian
 from dp.central import GaussianSum
 from dp.clipping import BOUND_MAX, BOUND_MIN
 from dp.errors import ParameterError
@@ -68,6 +69,7 @@ class AdaptiveSum:
     clients: int
 
     def __post_init__(self) -> None:
+        sampled_gaussian(self.noise_multiplier, self.sampling_rate)  # their ranges
         if not 0 <= self.quantile <= 1:
             raise ParameterError(f"quantile={self.quantile} must be in [0, 1].")
         if not 0 < self.learning_rate <= 1:

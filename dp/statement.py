@@ -37,6 +37,12 @@ CLIENT_TRUST: Final = (
     "The server must be trusted to draw the cohorts, to see the sum before the noise "
     "and to add the noise; the bound says nothing against the server itself"
 )
+ADAPTIVE_MECHANISM: Final = (
+    "DP-FedAvg with adaptive clipping: whole updates are clipped and summed without "
+    "weights, with one bit each that says whether it was short enough, noised by the "
+    "server and divided by a public constant; the clip norm, given here as it was in "
+    "the first round, follows the noised count of these bits and is public"
+)
 FTRL_MECHANISM: Final = (
     "DP-FTRL: whole updates are clipped, summed without weights, and noised by the "
     "server with noise that is correlated over all planned rounds, which together are "

@@ -23,6 +23,7 @@ import dp
 import secagg
 from attacks import coins, dirac, own_coordinates
 from fl import privacy
+from fl.clipping import at_clip
 from fl.config import Config
 from fl.course import admit
 from fl.federation import Client, Federation
@@ -30,6 +31,7 @@ from fl.models import build, load_vector, parameter_count, to_vector
 from fl.privacy import ExampleNoise
 from fl.protection import Protection
 from fl.round import (
+    Released,
     aggregate,
     draw_cohort,
     draw_vanishing,
@@ -84,14 +86,21 @@ def _clients(trial: Trial) -> Guessed:
     included = coins(count, seed=seed_for(seed, "canary coins"))
     places = own_coordinates(count, length)
     protection = _for_all(protection, count)
-    scores = np.zeros(count)
+    scores, clip = np.zeros(count), protection.clip_norm_l2
     for index in range(config.training.rounds):
         joined = rng_for(seed, "canary cohort", index).random(count)
         inside = np.flatnonzero(included & (joined < config.federation.participation))
-        change = release_of(
-            places[inside], length, protection, config, seed=seed, index=index
+        out = release_of(
+            places[inside],
+            length,
+            at_clip(protection, config, clip),
+            config,
+            seed=seed,
+            index=index,
         )
-        scores += change[places]
+        # Noise and canaries are as large as the clip norm of their round.
+        scores += out.change[places].astype(np.float64) / clip
+        clip = out.clip_norm_l2
     return Guessed(scores=scores, included=included)
 
 
@@ -113,7 +122,7 @@ def _uploaders(trial: Trial, enrolled: int) -> Guessed:
         for number, start in enumerate(groups):
             own = slice(start, start + enrolled)
             zeros = enrolled - int(sending[own].sum())
-            change = release_of(
+            out = release_of(
                 places[own][sending[own]],
                 length,
                 protection,
@@ -122,7 +131,7 @@ def _uploaders(trial: Trial, enrolled: int) -> Guessed:
                 index=index * len(groups) + number,
                 absent=[_stub(place) for place in range(length, length + zeros)],
             )
-            scores[own] += change[places[own]]
+            scores[own] += out.change[places[own]]
     return Guessed(scores=scores, included=included)
 
 
@@ -144,10 +153,10 @@ def _scheduled(trial: Trial, mechanism: dp.CorrelatedSum) -> Guessed:
     seen = np.zeros((rounds, count))
     for index in range(rounds):
         inside = np.flatnonzero(included & (turns == index % separation))
-        change = release_of(
+        out = release_of(
             places[inside], length, protection, config, seed=seed, index=index
         )
-        seen[index] = change[places]
+        seen[index] = out.change[places]
     own = (np.arange(rounds)[:, None] % separation == turns).astype(np.float64)
     weights = np.linalg.solve(_covariance(mechanism.strategy, rounds), own)
     spread = np.sqrt((weights * own).sum(axis=0)).clip(min=np.finfo(float).tiny)
@@ -186,7 +195,7 @@ def release_of(
     seed: int,
     index: int,
     absent: Sequence[Client] = (),
-) -> Scores:
+) -> Released:
     """Return what is released when just these canary clients take part in a round.
 
     Args:
@@ -206,7 +215,7 @@ def release_of(
         for place, member in zip(places.tolist(), members, strict=True)
     }
     try:
-        change = aggregate(
+        sent = aggregate(
             updates,
             dict.fromkeys(updates, 1),
             before,
@@ -216,10 +225,10 @@ def release_of(
             seed=seed,
             name=name,
             absent=[one.name for one in absent],
-        ).released
+        )
     except secagg.AbortError:  # nobody is in the sum, or too few finished
-        change = released(protection, None, length, seed=seed, name=name)
-    return change.astype(np.float64)
+        return released(protection, None, length, seed=seed, name=name)
+    return Released(sent.released, sent.clip_norm_l2)
 
 
 def loudest(place: int, length: int, bound: float) -> NDArray[np.float32]:

@@ -13,7 +13,15 @@ import torch
 import dp
 import secagg
 from fl.checkpoint import Checkpoint, KeptRound, digest
-from fl.course import Course, Terms, admit, is_paid, play_round, totals
+from fl.course import (
+    Course,
+    Terms,
+    admit,
+    at_round,
+    is_paid,
+    play_round,
+    totals,
+)
 from fl.errors import ResumeError
 from fl.federation import Client
 from fl.models import load_vector, parameter_count, to_vector
@@ -58,17 +66,21 @@ def catch_up(course: Course, terms: Terms, saved: Checkpoint) -> None:
             known = saved.kept[one.index]
             snapshot = _again(course.model, admitted, terms, one.index, known)
             if snapshot is None:
-                raise ResumeError(
-                    f"round {one.index + 1} of {where} does not come out the same "
-                    "here; go on with it on the machine that began it."
-                )
+                raise _another(one.index, where)
             course.snapshots.append(snapshot)
     if totals(course.books) != (dict(saved.releases), dict(saved.refusals)):
         raise ResumeError(f"{where} spent otherwise than its rounds spend here.")
     load_vector(course.model, saved.model)
     course.rounds, course.kept = list(saved.rounds), dict(saved.kept)
-    course.due = saved.due
+    course.due, course.clip_norm_l2 = saved.due, saved.clip_norm_l2
     course.began -= saved.seconds
+
+
+def _another(index: int, where: str) -> ResumeError:
+    return ResumeError(
+        f"round {index + 1} of {where} does not come out the same here; go on with it "
+        "on the machine that began it."
+    )
 
 
 def _again(
@@ -81,7 +93,8 @@ def _again(
     """Play a kept round again; return None if it releases another model."""
     load_vector(model, known.before)
     try:
-        snapshot = play_round(model, admitted, terms, index, look=True)
+        then = at_round(terms, known.clip_norm_l2)
+        snapshot = play_round(model, admitted, then, index, look=True)
     except secagg.AbortError:
         return None
     return snapshot if digest(to_vector(model)) == known.after else None

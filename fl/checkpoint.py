@@ -23,10 +23,17 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRound:
-    """A round kept whole: the model before it, and the SHA-256 of the one after."""
+    """A round kept whole: the model and clip norm before it, and what came after.
+
+    Attributes:
+        before: the model that it began from.
+        after: the SHA-256 of the one that it released.
+        clip_norm_l2: bound on its updates.
+    """
 
     before: Vector
     after: str
+    clip_norm_l2: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,7 @@ class Checkpoint:
     Attributes:
         rounds: one record per finished round.
         model: the released model, (parameters,) float32.
+        clip_norm_l2: bound on the updates of the next round.
         kept: by index, the rounds kept whole.
         due: the next round is kept in the place of one that was aborted.
         releases: by party, how many releases its ledger holds.
@@ -45,6 +53,7 @@ class Checkpoint:
 
     rounds: tuple[RoundRecord, ...]
     model: Vector
+    clip_norm_l2: float
     kept: Mapping[int, KeptRound]
     due: bool
     releases: Mapping[str, int]
@@ -67,7 +76,15 @@ def to_piece(checkpoint: Checkpoint) -> Piece:
     return Piece(
         fields={
             "rounds": [asdict(one) for one in checkpoint.rounds],
-            "kept": [[index, checkpoint.kept[index].after] for index in order],
+            "kept": [
+                [
+                    index,
+                    checkpoint.kept[index].after,
+                    checkpoint.kept[index].clip_norm_l2,
+                ]
+                for index in order
+            ],
+            "clip_norm_l2": checkpoint.clip_norm_l2,
             "due": checkpoint.due,
             "releases": dict(checkpoint.releases),
             "refusals": dict(checkpoint.refusals),
@@ -91,12 +108,15 @@ def from_piece(piece: Piece) -> Checkpoint:
         before = piece.arrays["before"]
         rounds = tuple(RoundRecord(**one) for one in fields["rounds"])
         kept = {
-            int(index): KeptRound(before=row, after=str(after))
-            for (index, after), row in zip(fields["kept"], before, strict=True)
+            int(index): KeptRound(
+                before=row, after=str(after), clip_norm_l2=float(clip)
+            )
+            for (index, after, clip), row in zip(fields["kept"], before, strict=True)
         }
         found = Checkpoint(
             rounds=rounds,
             model=model,
+            clip_norm_l2=float(fields["clip_norm_l2"]),
             kept=kept,
             due=bool(fields["due"]),
             releases=dict(fields["releases"]),

@@ -20,6 +20,7 @@ import dp
 import secagg
 from fl import privacy
 from fl.checkpoint import Checkpoint, KeptRound, digest
+from fl.clipping import at_clip
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.ledgers import NOWHERE, Standing, pay
@@ -52,6 +53,7 @@ class Course:
         model: holds the released model.
         books: the ledger; None without differential privacy.
         attendance: who took part in which rounds; None where that has no limits.
+        clip_norm_l2: bound on the updates of the next round, as it was released.
         began: when the clock would have started, had the run never been cut off.
         rounds: the finished ones.
         snapshots: the rounds kept whole.
@@ -63,6 +65,7 @@ class Course:
     model: torch.nn.Module
     books: dp.Ledger | None
     attendance: dp.Attendance | None = None
+    clip_norm_l2: float
     began: float
     rounds: list[RoundRecord] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Course:
         return Checkpoint(
             rounds=tuple(self.rounds),
             model=to_vector(self.model),
+            clip_norm_l2=self.clip_norm_l2,
             kept=dict(self.kept),
             due=self.due,
             releases=releases,
@@ -102,12 +106,14 @@ def begin(terms: Terms) -> Course:
         model=model,
         books=open_books(terms.protection, terms.config),
         attendance=open_attendance(terms.protection),
+        clip_norm_l2=terms.protection.clip_norm_l2,
         began=began,
     )
 
 
 def advance(course: Course, terms: Terms, index: int) -> None:
     """Play one round: spend, train, sum, release, record."""
+    terms = at_round(terms, course.clip_norm_l2)
     began, protection, seed = time.perf_counter(), terms.protection, terms.seed
     paid = False
     course.due = course.due or index in terms.keep
@@ -130,11 +136,16 @@ def advance(course: Course, terms: Terms, index: int) -> None:
         if course.due:  # a kept round that was aborted is made up for by the next one
             course.snapshots.append(sent)
             after = digest(to_vector(course.model))
-            course.kept[index] = KeptRound(before=before, after=after)
+            course.kept[index] = KeptRound(
+                before=before, after=after, clip_norm_l2=course.clip_norm_l2
+            )
             course.due = False
+        course.clip_norm_l2 = sent.clip_norm_l2
     except secagg.AbortError as error:
         course.failure = error
-        _release_noise_alone(course.model, protection, seed, index)
+        course.clip_norm_l2 = _release_noise_alone(
+            course.model, protection, seed, index
+        )
     except dp.BudgetExceeded:
         paid = False  # nothing was sent and nothing is released
     if paid:
@@ -150,6 +161,13 @@ def advance(course: Course, terms: Terms, index: int) -> None:
             dropouts=len(vanished),
             seconds=time.perf_counter() - began,
         )
+    )
+
+
+def at_round(terms: Terms, clip_norm_l2: float) -> Terms:
+    """Return the terms of a round, whose clip norm may not be that of the first."""
+    return replace(
+        terms, protection=at_clip(terms.protection, terms.config, clip_norm_l2)
     )
 
 
@@ -265,11 +283,12 @@ def open_books(protection: Protection, config: Config) -> dp.Ledger | None:
 
 def _release_noise_alone(
     model: torch.nn.Module, protection: Protection, seed: int, index: int
-) -> None:
-    """Release the noise of a sum that nobody is in, where there is noise."""
+) -> float:
+    """Release the noise of a sum that nobody is in; return the clip norm after it."""
     before = to_vector(model)
-    change = released(protection, None, len(before), seed=seed, name=("round", index))
-    load_vector(model, before + change)
+    out = released(protection, None, len(before), seed=seed, name=("round", index))
+    load_vector(model, before + out.change)
+    return out.clip_norm_l2
 
 
 def _record(

@@ -90,7 +90,7 @@ def _run(
     for start in range(0, len(included), GROUP):
         group = included[start : start + GROUP]
         places = own_coordinates(len(group), length)
-        change = release_of(
+        change, _ = release_of(
             places[group], length, protection, config, seed=seed, index=start
         )
         scores[start : start + GROUP] = change[places]

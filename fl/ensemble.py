@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 import dp
 import secagg
+from fl.clipping import at_clip
 from fl.config import Config
 from fl.course import admit, open_books
 from fl.errors import UserError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.protection import Protection
-from fl.round import absent_from, released, sum_up
+from fl.round import Released, absent_from, released, sum_up
 from fl.schedule import cohort_of, open_attendance
 from fl.seeds import seed_for
 from fl.updates import Turn, clipped_changes
@@ -55,6 +56,7 @@ def train_ensemble(
     vectors = np.stack([to_vector(model) for model in models])
     books = [open_books(protection, config) for _ in federations]
     attended = [open_attendance(protection) for _ in federations]
+    clips = [protection.clip_norm_l2 for _ in federations]
     finished = np.zeros(len(seeds), dtype=np.int64)
     for index in range(config.training.rounds):
         cohorts = [
@@ -73,7 +75,7 @@ def train_ensemble(
             )
         ]
         turns = [
-            Turn(client, start, seed)
+            Turn(client, start, seed, clips[start])
             for start, (cohort, seed) in enumerate(zip(cohorts, seeds, strict=True))
             for client in cohort or ()
         ]
@@ -84,16 +86,17 @@ def train_ensemble(
                 continue  # its budget is spent: nothing is sent, nothing released
             own = changes[at : at + len(cohort)]
             at += len(cohort)
-            moves[place], whole = _released(
+            out, whole = _released(
                 cohort,
                 own,
                 vectors[place],
-                protection,
+                at_clip(protection, config, clips[place]),
                 config,
                 seed=seed,
                 index=index,
                 others=absent_from(federations[place], cohort, protection),
             )
+            moves[place], clips[place] = out
             finished[place] += whole
         vectors = vectors + moves
     if not finished.all():
@@ -141,7 +144,7 @@ def _released(
     seed: int,
     index: int,
     others: Sequence[Client],
-) -> tuple[NDArray[np.float32], bool]:
+) -> tuple[Released, bool]:
     """Sum one federation's changes.
 
     Returns:
@@ -163,4 +166,4 @@ def _released(
         name = ("round", index)
         alone = released(protection, None, len(before), seed=seed, name=name)
         return alone, False
-    return snapshot.released, True
+    return Released(snapshot.released, snapshot.clip_norm_l2), True

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import dp
 from dp.statement import (
+    ADAPTIVE_MECHANISM,
     CLIENT_MECHANISM,
     CLIENT_TRUST,
     EXAMPLE_MECHANISM,
@@ -29,7 +30,7 @@ from fl import privacy
 from fl.config import Config
 from fl.drill import CLAIMED, GROUP, NAME, Drilled
 from fl.evidence import Evidence
-from fl.protection import Protection
+from fl.protection import Central, Protection
 from fl.report import DrillRow, LedgerRow, PrivacyRow, Statement
 from fl.run import Account
 from fl.shares import Shares
@@ -195,13 +196,15 @@ def _shares_claim(common: Callable[..., Claim], shares: Shares, length: int) -> 
     )
 
 
-def _central_mechanism(central: dp.GaussianSum | dp.CorrelatedSum) -> str:
+def _central_mechanism(central: Central) -> str:
+    if isinstance(central, dp.AdaptiveSum):
+        return ADAPTIVE_MECHANISM
     return CLIENT_MECHANISM if isinstance(central, dp.GaussianSum) else FTRL_MECHANISM
 
 
-def _limits(central: dp.GaussianSum | dp.CorrelatedSum) -> str:
+def _limits(central: Central) -> str:
     """Say what the bound assumes of who takes part, where it is no coin."""
-    if isinstance(central, dp.GaussianSum):
+    if not isinstance(central, dp.CorrelatedSum):
         return ""
     limits = central.strategy.participation
     return (

@@ -233,7 +233,7 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
     colluders = {one.name for one in federation.colluders(config.federation.corrupt)}
     return [
         Target(
-            parameters=last.before + uploads[client.name].vector,
+            parameters=last.before + uploads[client.name].vector[: len(last.before)],
             members=client.ids,
             nonmembers=federation.held_out_like(
                 client.ids, federation.held_out_of(client.name)

@@ -69,6 +69,31 @@ def client_noise(config: Config, clients: int) -> dp.GaussianSum:
     )
 
 
+def adaptive_noise(config: Config, clients: int) -> dp.AdaptiveSum:
+    """Return the same mechanism with a clip norm that follows the updates.
+
+    Raises:
+        ConfigError: [privacy.client] asks for what cannot be.
+    """
+    own, fixed = config.privacy.client, client_noise(config, clients)
+    usual = max(fixed.denominator / 20, fixed.noise_multiplier)
+    try:
+        return dp.AdaptiveSum(
+            clip_norm_l2=fixed.clip_norm_l2,
+            start=fixed.clip_norm_l2,
+            noise_multiplier=fixed.noise_multiplier,
+            count_noise=own.count_noise or usual,
+            quantile=own.target_quantile,
+            learning_rate=own.clip_learning_rate,
+            sampling_rate=fixed.sampling_rate,
+            clients=clients,
+        )
+    except dp.ParameterError as error:
+        raise ConfigError(f"[privacy.client] asks for what cannot be: {error}") from (
+            error
+        )
+
+
 def correlated_noise(config: Config, clients: int) -> dp.CorrelatedSum:
     """Return the server's mechanism for a whole run, with the least noise.
 

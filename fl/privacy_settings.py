@@ -57,7 +57,30 @@ class ClientPrivacy(Section):
     """Noise on the sum, by the server; the unit is one client (McMahan et al. 2018)."""
 
     clip_norm_l2: float = Field(
-        default=1.0, gt=0.0, description="bound on the L2 norm of a client's update"
+        default=1.0,
+        gt=0.0,
+        description="bound on the L2 norm of a client's update; the first one, where "
+        "it adapts",
+    )
+    clip: Literal["fixed", "adaptive"] = Field(
+        default="fixed",
+        description="adaptive: the bound follows a quantile of the updates' norms, by "
+        "a noised count in every round (Andrew et al. 2021)",
+    )
+    target_quantile: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of clients whose update is to be shorter than the bound",
+    )
+    clip_learning_rate: float = Field(
+        default=0.2, gt=0.0, le=1.0, description="how fast the bound follows"
+    )
+    count_noise: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="standard deviation of the noise on the count. 0: a twentieth of "
+        "the expected cohort, or the noise multiplier if that is more",
     )
 
 

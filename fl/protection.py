@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import dp
 import secagg
@@ -16,6 +17,9 @@ from fl.plans import plain, same
 from fl.privacy import ExampleNoise
 from fl.shares import NoisedPlainSum, Shares
 from secagg.he import EncryptedSum
+
+Central: TypeAlias = dp.GaussianSum | dp.CorrelatedSum | dp.AdaptiveSum
+"""Noise that the server adds, one way or another."""
 
 
 class UnavailableError(ConfigError):
@@ -55,7 +59,7 @@ class Protection:
     hides_one_upload: str | None
     shared_key: EncryptedSum | None = None
     example: ExampleNoise | None = None
-    central: dp.GaussianSum | dp.CorrelatedSum | None = None
+    central: Central | None = None
     shares: Shares | None = None
     sum_error: float = 0.0
     clip_norm_l2: float

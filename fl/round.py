@@ -9,8 +9,9 @@ where that number would tell, every client weighs the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 import dp
 import secagg
+from fl.clipping import clip_of, with_bits
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.models import load_vector, to_vector
@@ -45,6 +47,7 @@ class Snapshot:
         opened: what a client's own key opens of the uploads, if it opens any; empty
             where nobody looked.
         absent: who uploaded zeros because their coin said no.
+        clip_norm_l2: of the next round, as it was released.
     """
 
     index: int
@@ -54,12 +57,20 @@ class Snapshot:
     aggregate: Aggregate
     released: NDArray[np.float32]
     opened: Mapping[str, Upload]
+    clip_norm_l2: float
     absent: frozenset[str] = frozenset()
 
     @property
     def inside(self) -> frozenset[str]:
         """Return the clients whose own update is in the sum."""
         return self.aggregate.survivors - self.absent
+
+
+class Released(NamedTuple):
+    """What a round gives out: the change of the model, and the clip norm after it."""
+
+    change: NDArray[np.float32]
+    clip_norm_l2: float
 
 
 def run_one(
@@ -170,24 +181,27 @@ def aggregate(
     send = partial(
         collect,
         aggregator=protection.aggregator,
-        context=context_of(before, config),
+        context=context_of(before, config, clip_of(protection)),
         seed=seed,
         name=name,
     )
     if protection.central is None:
         found = send(updates, weights, smallest=protection.smallest, vanish=vanish)
     else:
-        found = collect_all(send, updates, smallest=protection.smallest, vanish=vanish)
-    shared = protection.shared_key
+        sent = with_bits(protection.central, updates)
+        found = collect_all(send, sent, smallest=protection.smallest, vanish=vanish)
+    shared, length = protection.shared_key, len(before)
+    out = released(protection, found, length, seed=seed, name=name)
     return Snapshot(
         index=int(name[-1]),
         before=before,
         updates=updates,
         weights=weights,
-        aggregate=found,
-        released=released(protection, found, len(before), seed=seed, name=name),
+        aggregate=replace(found, mean=found.mean[:length]),
+        released=out.change,
         opened=shared.opened(found.transcript) if shared is not None and look else {},
         absent=frozenset(absent),
+        clip_norm_l2=out.clip_norm_l2,
     )
 
 
@@ -198,8 +212,8 @@ def released(
     *,
     seed: int,
     name: tuple[str | int, ...],
-) -> NDArray[np.float32]:
-    """Return the change of the model that everybody gets to see.
+) -> Released:
+    """Return the change of the model that everybody gets to see, and the clip norm.
 
     Args:
         protection: with its noise, if the server adds any.
@@ -209,29 +223,30 @@ def released(
         seed: of the repetition.
         name: of the round.
     """
+    clip = protection.clip_norm_l2
     if protection.central is None:
         if found is None:
-            return np.zeros(length, dtype=np.float32)
+            return Released(np.zeros(length, dtype=np.float32), clip)
         if protection.shares is None:
-            return found.mean
+            return Released(found.mean, clip)
         # The public denominator, whoever is in the sum.
         share = found.weight / protection.shares.denominator
-        return (found.mean.astype(np.float64) * share).astype(np.float32)
+        mean = found.mean.astype(np.float64) * share
+        return Released(mean.astype(np.float32), clip)
     total = None if found is None else found.mean.astype(np.float64) * found.weight
     central, error = protection.central, protection.sum_error
     if isinstance(central, dp.CorrelatedSum):
         # One stream for the whole run, of which this round takes its own part.
         *run, index = name
         stream = _stream(central, length, error, bytes_for(seed, "noise", *run))
-        noise = stream.at(int(index))
-        return central.release(total, noise, sum_error=error).astype(np.float32)
-    noised = central.release(
-        total,
-        length=length,
-        sum_error=error,
-        seed=bytes_for(seed, "noise", *name),
-    )
-    return noised.astype(np.float32)
+        noised = central.release(total, stream.at(int(index)), sum_error=error)
+        return Released(noised.astype(np.float32), clip)
+    own = bytes_for(seed, "noise", *name)
+    if isinstance(central, dp.AdaptiveSum):
+        noised, share = central.release(total, length=length, sum_error=error, seed=own)
+        return Released(noised.astype(np.float32), central.after(share).clip_norm_l2)
+    noised = central.release(total, length=length, sum_error=error, seed=own)
+    return Released(noised.astype(np.float32), clip)
 
 
 @lru_cache(maxsize=16)
@@ -242,13 +257,23 @@ def _stream(
     return mechanism.stream(length=length, sum_error=sum_error, seed=seed)
 
 
-def context_of(before: NDArray[np.float32], config: Config) -> bytes:
-    """Return the hash of all that shapes an update: the model and how it is trained."""
+def context_of(
+    before: NDArray[np.float32], config: Config, clip_norm_l2: float | None = None
+) -> bytes:
+    """Return the hash of all that shapes an update: the model and how it is trained.
+
+    Args:
+        before: the released model.
+        config: says how.
+        clip_norm_l2: of this round, where it is not the same in all.
+    """
+    moving = () if clip_norm_l2 is None else (clip_norm_l2.hex().encode(),)
     return secagg.context(
         np.ascontiguousarray(before, dtype="<f4").tobytes(),
         config.training.model_dump_json().encode(),
         config.model.model_dump_json().encode(),
         config.privacy.model_dump_json(exclude={"ledger", "ledger_epsilon"}).encode(),
+        *moving,
     )
 
 

@@ -38,11 +38,13 @@ class Turn:
         client: whose records.
         start: which of the released models it starts from.
         seed: of the repetition that it belongs to.
+        clip_norm_l2: of its change; None for the protection's.
     """
 
     client: Client
     start: int
     seed: int
+    clip_norm_l2: float | None = None
 
 
 def local_updates(
@@ -109,7 +111,10 @@ def clipped_changes(
             starts=starts,
             device=device,
         )
-    return [dp.clip_l2(one, protection.clip_norm_l2).vector for one in changes]
+    return [
+        dp.clip_l2(one, turn.clip_norm_l2 or protection.clip_norm_l2).vector
+        for one, turn in zip(changes, turns, strict=True)
+    ]
 
 
 def private_recipe(noise: ExampleNoise) -> PrivateRecipe:

@@ -157,7 +157,7 @@ def _of_upload(
     return _observation(
         scene,
         snapshot,
-        upload.vector,
+        upload.vector[: len(snapshot.before)],  # what may come after is no parameter
         records=_records(scene, weight, 1),
         adversary=adversary,
         view=view,

@@ -8,7 +8,7 @@ from functools import partial
 from fl import privacy
 from fl.config import Config
 from fl.plans import encoder_for, masked, plain
-from fl.protection import Protection
+from fl.protection import Protection, UnavailableError
 from fl.protections import hiding
 from fl.protections.noised import refuse_few
 
@@ -23,9 +23,14 @@ def dp_ftrl(config: Config, clients: int) -> Protection:
     """Return noise by the server on sums that it reads in full.
 
     Raises:
-        UnavailableError: too few clients.
+        UnavailableError: too few clients, or a clip norm that is not fixed.
     """
     refuse_few(config, clients)
+    if config.privacy.client.clip == "adaptive":
+        raise UnavailableError(
+            "noise that is correlated over the run needs one clip norm for all rounds; "
+            'set privacy.client.clip = "fixed", or use central-dp.'
+        )
     noise = privacy.correlated_noise(config, clients)
     limits = noise.strategy.participation
     schedule = _SCHEDULE.format(separation=limits.separation, rounds=limits.rounds)

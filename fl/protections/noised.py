@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import dp
 from fl import privacy
+from fl.clipping import sent_norm
 from fl.config import Config
 from fl.plans import encoder_for, masked, plain
 from fl.protection import Protection, UnavailableError
@@ -37,7 +39,11 @@ def central_dp(config: Config, clients: int) -> Protection:
         UnavailableError: too few clients.
     """
     refuse_few(config, clients)
-    noise = privacy.client_noise(config, clients)
+    adaptive = config.privacy.client.clip == "adaptive"
+    noise: dp.GaussianSum | dp.AdaptiveSum
+    noise = (privacy.adaptive_noise if adaptive else privacy.client_noise)(
+        config, clients
+    )
     return Protection(
         name="central-dp",
         aggregator=plain,
@@ -46,7 +52,7 @@ def central_dp(config: Config, clients: int) -> Protection:
         hides_one_upload=None,
         central=noise,
         # The mean is rounded to float32; twice that, for the arithmetic around it.
-        sum_error=clients * noise.clip_norm_l2 * 2.0**-22,
+        sum_error=clients * sent_norm(noise) * 2.0**-22,
         clip_norm_l2=noise.clip_norm_l2,
         proves=(
             "The server adds noise to the sum before it releases a model, so the bound "
@@ -64,7 +70,9 @@ def masked_central_dp(config: Config, clients: int) -> Protection:
     """
     noised = central_dp(config, clients)
     hidden = hiding.masks(config, clients)
-    encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
+    if noised.central is None:
+        raise AssertionError("central-dp without noise")
+    encoder = encoder_for(config, sent_norm(noised.central), weights=False)
     return Protection(
         name="secagg+central-dp",
         aggregator=partial(masked, config, encoder),
