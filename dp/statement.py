@@ -196,8 +196,7 @@ def statement_json(claim: Claim) -> dict[str, object]:
         "composition": {"releases": claim.releases, "accountant": claim.accountant},
         "sampling": {
             "rate": claim.sampling_rate,
-            "kind": "Poisson" if claim.sampling_rate < 1 else "none",
-            "limits": claim.limits,
+            "kind": _kind(claim),
         },
         "trust": {"trusted": claim.trusted},
         "not_covered": list(_uncovered(claim)),
@@ -227,6 +226,12 @@ def _said(claim: Claim) -> dict[str, str]:
         "trust": f"{claim.trusted}.",
         "not_covered": f"Not covered: {'; '.join(_uncovered(claim))}.",
     }
+
+
+def _kind(claim: Claim) -> str:
+    if claim.limits:
+        return "limited participation"
+    return "Poisson" if claim.sampling_rate < 1 else "none"
 
 
 def _sampling(claim: Claim) -> str:

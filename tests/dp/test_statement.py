@@ -163,3 +163,13 @@ def test_a_statement_has_every_element_of_the_guidelines() -> None:
     assert "Poisson" in said["sampling"]
     assert "trusted" in said["trust"]
     assert said["not_covered"].startswith("Not covered: ")
+
+
+def test_limits_of_participation_take_the_place_of_sampling() -> None:
+    limited = replace(CLAIM, sampling_rate=1.0, limits="At most 3 rounds each.")
+    assert "At most 3 rounds each." in text(limited)
+    assert "without sampling" not in text(limited)
+    assert statement_json(limited)["sampling"] == {
+        "rate": 1.0,
+        "kind": "limited participation",
+    }

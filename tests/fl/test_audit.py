@@ -23,9 +23,9 @@ from fl.audit import AuditResult
 from fl.config import Config, load_config
 from fl.progress import Silent, Task
 from fl.protection import Protection
-from fl.protections import NAMES
 from fl.report import LeakageRow, Report, Scenario, Verdict, from_json
 from fl.report.schema import SCHEMA_ID
+from fl.settings import USUAL
 from secagg.aggregator import Aggregate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +195,7 @@ def test_the_whole_matrix_has_a_row_in_every_cell(whole: AuditResult) -> None:
     cells = {(r.protection, r.adversary, r.scenario) for r in report.leakage}
     assert cells == {
         (protection, adversary, scenario)
-        for protection in NAMES
+        for protection in USUAL
         for adversary in ("server", "server+A", "client", "outsider")
         for scenario in Scenario
     }
@@ -206,7 +206,7 @@ def test_the_whole_matrix_has_a_row_in_every_cell(whole: AuditResult) -> None:
     assert [gate.name for gate in report.gates if not gate.passed] == []
     assert report.refused == ()
     for table in (report.utility, report.privacy, report.cost):
-        assert {row.protection for row in table} == set(NAMES)
+        assert {row.protection for row in table} == set(USUAL)
 
 
 def test_every_noise_is_accounted_for_and_measured(whole: AuditResult) -> None:

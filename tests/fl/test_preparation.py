@@ -18,7 +18,8 @@ from fl.errors import ConfigError, DataError
 from fl.federation import federate
 from fl.preparation import prepare
 from fl.protection import UnavailableError, counter_for
-from fl.protections import NAMES, build
+from fl.protections import build
+from fl.settings import USUAL
 from tests.fl import tiny
 
 CLIENT_LEVEL = {"central-dp", "secagg+central-dp"}
@@ -65,7 +66,7 @@ def test_from_fifty_clients_on_client_level_privacy_is_offered(
 def test_useless_noise_is_run_for_those_who_insist() -> None:
     ready = prepare(_config("privacy.allow_useless=true"))
     assert ready.refused == ()
-    assert [one.name for one in ready.protections] == list(NAMES)
+    assert [one.name for one in ready.protections] == list(USUAL)
 
 
 def test_what_was_asked_for_by_name_is_refused_loudly() -> None:

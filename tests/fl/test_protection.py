@@ -88,6 +88,8 @@ UNITS = {
     "central-dp": "client",
     "secagg+central-dp": "client",
     "distributed-dp": "client",
+    "dp-ftrl": "client",
+    "secagg+dp-ftrl": "client",
 }
 RELATIONS = {"distributed-dp": "zero out one"}
 
