@@ -211,7 +211,6 @@ def _limits(central: Central) -> str:
         f"No client is sampled, and the bound gains nothing from who came. It holds "
         f"for a client that takes part in at most {limits.count} of the "
         f"{limits.rounds} planned rounds, any two of them at least "
-        f"{limits.separation} apart; whoever would go beyond that is refused. Places "
-        "in the schedule are public, and a client that is added or removed fills or "
-        "empties its own."
+        f"{limits.separation} apart; whoever would go beyond that is refused. "
+        "Places in the schedule are public, and one client less leaves its own empty."
     )

@@ -75,7 +75,11 @@ class Protection:
     @property
     def relation(self) -> str:
         """Return which data sets are neighbours under `unit`."""
-        return ZERO_OUT if self.shares is not None else privacy.RELATION
+        # A schedule has a place for everybody: an empty one puts in zeros.
+        scheduled = isinstance(self.central, dp.CorrelatedSum)
+        if scheduled or self.shares is not None:
+            return ZERO_OUT
+        return privacy.RELATION
 
     @property
     def accountant(self) -> str:

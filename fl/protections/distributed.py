@@ -10,7 +10,7 @@ from fl.config import Config
 from fl.plans import same
 from fl.protection import Protection, UnavailableError
 from fl.protections.hiding import HIDES_MASKED
-from fl.protections.noised import refuse_few
+from fl.protections.noised import refuse_adaptive, refuse_few
 from fl.shares import NoisedMasks, Shares
 
 NAME = "distributed-dp"
@@ -26,6 +26,7 @@ def distributed_dp(config: Config, clients: int) -> Protection:
             plan survives, or noise that no ring holds.
     """
     refuse_few(config, clients)
+    refuse_adaptive(config, "noise in shares is sized for one clip norm")
     shares = _shares(config, clients)
     try:
         honest = shares.honest

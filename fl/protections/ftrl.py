@@ -8,9 +8,9 @@ from functools import partial
 from fl import privacy
 from fl.config import Config
 from fl.plans import encoder_for, masked, plain
-from fl.protection import Protection, UnavailableError
+from fl.protection import Protection
 from fl.protections import hiding
-from fl.protections.noised import refuse_few
+from fl.protections.noised import refuse_adaptive, refuse_few
 
 _SCHEDULE = (
     "No client is sampled: each takes part in every {separation} rounds, in a public "
@@ -26,11 +26,7 @@ def dp_ftrl(config: Config, clients: int) -> Protection:
         UnavailableError: too few clients, or a clip norm that is not fixed.
     """
     refuse_few(config, clients)
-    if config.privacy.client.clip == "adaptive":
-        raise UnavailableError(
-            "noise that is correlated over the run needs one clip norm for all rounds; "
-            'set privacy.client.clip = "fixed", or use central-dp.'
-        )
+    refuse_adaptive(config, "noise correlated over the run is sized for one clip norm")
     noise = privacy.correlated_noise(config, clients)
     limits = noise.strategy.participation
     schedule = _SCHEDULE.format(separation=limits.separation, rounds=limits.rounds)

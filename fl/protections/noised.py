@@ -107,3 +107,15 @@ def refuse_few(config: Config, clients: int) -> None:
             "the model; use dp-sgd, whose unit is one record, or --allow-useless to "
             "see for yourself."
         )
+
+
+def refuse_adaptive(config: Config, why: str) -> None:
+    """Refuse a clip norm that moves, where it cannot.
+
+    Raises:
+        UnavailableError: privacy.client.clip is not "fixed".
+    """
+    if config.privacy.client.clip == "adaptive":
+        raise UnavailableError(
+            f'{why}; set privacy.client.clip = "fixed", or use central-dp.'
+        )

@@ -185,8 +185,9 @@ def test_bits_go_behind_updates_only_where_they_are_counted() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UnavailableError, match="one clip norm"):
-        tiny.protection("dp-ftrl", tiny.config(*SETS))
+    for name in ("dp-ftrl", "secagg+dp-ftrl", "distributed-dp"):
+        with pytest.raises(UnavailableError, match="one clip norm"):
+            tiny.protection(name, tiny.config(*SETS))
     with pytest.raises(ConfigError, match=r"\[privacy.client\].*count_noise"):
         tiny.protection(
             "central-dp", tiny.config(*SETS, "privacy.client.count_noise=0.1")

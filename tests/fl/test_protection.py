@@ -91,7 +91,8 @@ UNITS = {
     "dp-ftrl": "client",
     "secagg+dp-ftrl": "client",
 }
-RELATIONS = {"distributed-dp": "zero out one"}
+ZEROED = "zero out one"
+RELATIONS = dict.fromkeys(("distributed-dp", "dp-ftrl", "secagg+dp-ftrl"), ZEROED)
 
 
 @pytest.mark.parametrize("name", NAMES)
