@@ -14,8 +14,8 @@ up, is disturbed less than by independent noise of the same epsilon.
 
 The unit is the client, the relation to zero out one: places are public, and a client
 that is not there leaves its own empty, so that nobody else moves. The server is
-trusted: it sees each sum before the noise. Kairouz et al., arXiv:2103.00039; Choquette-Choo et al.,
-arXiv:2306.08153.
+trusted: it sees each sum before the noise. Kairouz et al., arXiv:2103.00039;
+Choquette-Choo et al., arXiv:2306.08153.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_a_round_without_attendance_is_refused() -> None:
     terms = _terms()
     books = fl.course.open_books(terms.protection, terms.config)
     with pytest.raises(dp.ParameterError, match="attendance"):
-        fl.course.admit(books, (), terms.protection, index=0, attendance=None)
+        fl.course.admit(books, (), terms.protection, index=0, length=1, attendance=None)
 
 
 @pytest.mark.parametrize("kind", ["banded", "tree"])
