@@ -29,6 +29,17 @@ EXAMPLE_TRUST: Final = (
     "Each client must be trusted to run the mechanism on its own examples; the server "
     "and the other clients need not be"
 )
+SUBJECT_MECHANISM: Final = (
+    "DP-SGD on each client: the gradients of at most {records} examples of a subject "
+    "are summed, the sums are clipped, summed over the subjects, noised and divided by "
+    "a public constant"
+)
+SUBJECT_TRUST: Final = (
+    "Each client must be trusted to run the mechanism on its own examples and to know "
+    "whose each is; the server and the other clients need not be. That no subject has "
+    "examples at more than {sites} of the clients is declared, not measured, and every "
+    "release at one client counts {sites} times"
+)
 CLIENT_MECHANISM: Final = (
     "DP-FedAvg: whole updates are clipped, summed without weights, noised by the "
     "server and divided by a public constant"

@@ -29,6 +29,10 @@ NOISED = (
     "the choice of settings, accuracy figures, floating-point effects of the noise, "
     "and records that reach several clients."
 )
+ATTACKED_RECORDS = (
+    "Attacks on whole persons, other than by the canaries beside epsilon: the other "
+    "rows ask about single records, which are in or out with all of their person's."
+)
 CANARIES = (
     "Lower bounds on epsilon by other canaries than clients of one coordinate and "
     "mislabelled held-out records; a bound below the proven one is no proof that the "
@@ -69,6 +73,8 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
     ]
     if any(one.accounts for one in evidence.repeats[0].runs.values()):
         said += [NOISED, CANARIES]
+    if config.data.subject:
+        said.append(ATTACKED_RECORDS)
     if "he" in evidence.repeats[0].runs:
         said.append(SHARED_KEY)
     if config.federation.partition == "dirichlet":

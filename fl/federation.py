@@ -119,6 +119,13 @@ class Federation:
         """Return the row numbers of all training records."""
         return np.concatenate([client.ids for client in self.clients])
 
+    @property
+    def persons(self) -> int:
+        """Return how many people the training records are of; one each, if not said."""
+        subjects = self.dataset.subjects
+        rows = self.train_ids
+        return len(rows if subjects is None else np.unique(subjects[rows]))
+
     def colluders(self, count: int) -> tuple[Client, ...]:
         """Return the clients that side with the server: the last ``count``."""
         return self.clients[len(self.clients) - count :]

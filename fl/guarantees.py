@@ -20,6 +20,8 @@ from dp.statement import (
     SHARES_MECHANISM,
     SHARES_NOT_COVERED,
     SHARES_TRUST,
+    SUBJECT_MECHANISM,
+    SUBJECT_TRUST,
     Claim,
     statement,
 )
@@ -27,6 +29,7 @@ from fl import privacy
 from fl.config import Config
 from fl.drill import CLAIMED, GROUP, NAME, Drilled
 from fl.evidence import Evidence
+from fl.privacy_settings import ExamplePrivacy
 from fl.protection import Protection
 from fl.report import DrillRow, LedgerRow, PrivacyRow, Statement
 from fl.run import Account
@@ -157,9 +160,10 @@ def _sentences(
             sampling_rate=central.sampling_rate,
         )
     elif example is not None:
+        mechanism, trusted = _of_example(example.settings)
         claim = common(
-            mechanism=EXAMPLE_MECHANISM,
-            trusted=EXAMPLE_TRUST,
+            mechanism=mechanism,
+            trusted=trusted,
             noise_multiplier=example.noise_multiplier,
             clip_norm_l2=example.settings.clip_norm_l2,
             sampling_rate=example.settings.sampling_rate,
@@ -189,4 +193,14 @@ def _shares_claim(common: Callable[..., Claim], shares: Shares, length: int) -> 
         clip_norm_l2=shares.clip_norm_l2,
         sampling_rate=shares.rate,
         not_covered=SHARES_NOT_COVERED,
+    )
+
+
+def _of_example(own: ExamplePrivacy) -> tuple[str, str]:
+    """Return what DP-SGD does under its unit, and who is trusted with what."""
+    if own.unit != privacy.SUBJECT:
+        return EXAMPLE_MECHANISM, EXAMPLE_TRUST
+    return (
+        SUBJECT_MECHANISM.format(records=own.max_records_per_subject),
+        SUBJECT_TRUST.format(sites=own.max_sites_per_subject),
     )

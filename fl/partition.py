@@ -198,3 +198,33 @@ def _fill_empty(shares: list[Indices]) -> list[Indices]:
             shares[position] = shares[richest][-1:]
             shares[richest] = shares[richest][:-1]
     return shares
+
+
+def check_sites(records: Records, kind: Partition, most: int) -> None:
+    """Refuse people with records at more clients than were declared.
+
+    No client could say so of its own: this is for simulations, which have all records.
+
+    Args:
+        records: the whole data set.
+        kind: of the partition; only sites share people among clients.
+        most: clients at which one person may have records.
+
+    Raises:
+        DataError: nobody says whose the records are, or somebody is at more.
+    """
+    if records.subjects is None:
+        raise DataError(
+            f"{records.provenance}: nothing says to whom a record belongs; give "
+            'data.subject, or set privacy.example.unit = "example".'
+        )
+    if kind != "site" or records.sites is None:
+        return
+    pairs = np.unique(np.stack([records.subjects, records.sites]), axis=1)
+    found = int(np.unique(pairs[0], return_counts=True)[1].max())
+    if found > most:
+        raise DataError(
+            f"{records.provenance}: somebody has records at {found} sites, but "
+            f"privacy.example.max_sites_per_subject = {most}; raise it to {found}, "
+            "which takes more noise, or keep each person at fewer sites."
+        )
