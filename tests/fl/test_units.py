@@ -177,20 +177,29 @@ def trained(settings: Config, raw: Dataset) -> tuple[set[int], set[str], float]:
     )
 
 
+@pytest.fixture
+def known_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise for epsilon 8 without sampling, which takes seconds to search for."""
+    monkeypatch.setattr(
+        privacy, "_multiplier", lambda _, rate, count: 0.6005 * count**0.5
+    )
+
+
+@pytest.mark.usefixtures("known_noise")
 def test_a_person_at_several_sites_spends_at_each() -> None:
-    base = (*PEOPLE, "training.rounds=2", "privacy.example.steps=2")
+    base = (*PEOPLE, "training.rounds=1", "privacy.example.steps=2")
     twice = (*base, "privacy.example.max_sites_per_subject=2")
     one, two = (noised(tiny.config(*sets)).example for sets in (base, twice))
     longer = noised(tiny.config(*base[:-1], "privacy.example.steps=4")).example
     assert one is not None and two is not None and longer is not None
     assert two.noise_multiplier == longer.noise_multiplier > one.noise_multiplier
-    assert trained(tiny.config(*base), people())[:2] == ({4}, {"subject"})
     releases, units, epsilon = trained(tiny.config(*twice), people())
-    assert (releases, units) == ({8}, {"subject"})
+    assert (releases, units) == ({4}, {"subject"})
     budget = tiny.config(*twice).privacy.epsilon
     assert 0.98 * budget < epsilon <= budget
 
 
+@pytest.mark.usefixtures("known_noise")
 def test_the_unit_stands_beside_protection_ledger_and_proof() -> None:
     for sets, unit, word in ((PEOPLE, "subject", "person"), (BY_RECORD, "example", "")):
         settings = tiny.config(*sets)
@@ -282,6 +291,7 @@ def trial(*sets: str) -> Trial:
     )
 
 
+@pytest.mark.usefixtures("known_noise")
 def test_a_canary_subject_has_as_many_records_as_anybody_may() -> None:
     planned = trial("privacy.example.max_records_per_subject=4", "attacks.canaries=40")
     planted = _plant(planned, 4)
@@ -316,7 +326,7 @@ def test_canary_subjects_are_played_with_and_find_missing_noise(
         "attacks.canaries=120",
         "model.kind=logreg",
         "federation.clients=40",
-        "training.rounds=2",
+        "training.rounds=4",
     )
     bounds = []
     for silent in (False, True):

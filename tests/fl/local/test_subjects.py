@@ -186,7 +186,7 @@ def test_a_person_moves_a_step_by_the_clip_norm_at_most(kind: str, size: float) 
     assert others <= 1e-7
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(records=st.integers(1, 12), size=st.sampled_from(SIZES))
 def test_however_many_records_the_person_has(records: int, size: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
