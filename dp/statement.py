@@ -29,17 +29,6 @@ EXAMPLE_TRUST: Final = (
     "Each client must be trusted to run the mechanism on its own examples; the server "
     "and the other clients need not be"
 )
-SUBJECT_MECHANISM: Final = (
-    "DP-SGD on each client: the gradients of at most {records} examples of a subject "
-    "are summed, the sums are clipped, summed over the subjects, noised and divided by "
-    "a public constant"
-)
-SUBJECT_TRUST: Final = (
-    "Each client must be trusted to run the mechanism on its own examples and to know "
-    "whose each is; the server and the other clients need not be. That no subject has "
-    "examples at more than {sites} of the clients is declared, not measured, and every "
-    "release at one client counts {sites} times"
-)
 CLIENT_MECHANISM: Final = (
     "DP-FedAvg: whole updates are clipped, summed without weights, noised by the "
     "server and divided by a public constant"
@@ -159,6 +148,26 @@ class Claim:
                 f"epsilon={self.epsilon} and delta={self.delta} bound nothing; claim "
                 "only a finite epsilon with a delta between 0 and 1."
             )
+
+
+def subject_mechanism(records: int) -> str:
+    """Return the phrase for DP-SGD with at most so many examples of one subject."""
+    return (
+        f"DP-SGD on each client: in each step the gradients of at most {records} "
+        "examples of a subject are summed, this sum is clipped as one, and the clipped "
+        "sums of all subjects are summed, noised and divided by a public constant"
+    )
+
+
+def subject_trust(sites: int) -> str:
+    """Return who is trusted with what where a subject is at so many clients at most."""
+    counted = "" if sites == 1 else f", and every step counts {sites} times for it"
+    return (
+        "Each client must be trusted to run the mechanism on its own examples and to "
+        "know whose each is; the server and the other clients need not be. That no "
+        f"subject has examples at more than {'one' if sites == 1 else sites} of the "
+        f"clients is declared, not measured{counted}"
+    )
 
 
 def statement(claim: Claim) -> tuple[str, ...]:

@@ -20,10 +20,14 @@ from dp.statement import (
     SHARES_MECHANISM,
     SHARES_NOT_COVERED,
     SHARES_TRUST,
-    SUBJECT_MECHANISM,
-    SUBJECT_TRUST,
     Claim,
     statement,
+    subject_mechanism,
+    subject_trust,
+    Claim,
+    statement,
+    subject_mechanism,
+    subject_trust,
 )
 from fl import privacy
 from fl.config import Config
@@ -201,6 +205,6 @@ def _of_example(own: ExamplePrivacy) -> tuple[str, str]:
     if own.unit != privacy.SUBJECT:
         return EXAMPLE_MECHANISM, EXAMPLE_TRUST
     return (
-        SUBJECT_MECHANISM.format(records=own.max_records_per_subject),
-        SUBJECT_TRUST.format(sites=own.max_sites_per_subject),
+        subject_mechanism(own.max_records_per_subject),
+        subject_trust(own.max_sites_per_subject),
     )

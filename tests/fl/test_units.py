@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import fl.audit as audits
 import fl.local.private
 from attacks import EpsilonBound, clopper_pearson_bound, one_run_audit
 from dp.sgd import DpSgd
+from dp.statement import subject_mechanism, subject_trust
 from fl import membership, privacy
 from fl.canaries import Trial, _gradient, _plant, _with, play
-from fl.config import Config
-from fl.data import Dataset
+from fl.config import Config, load_config
+from fl.data import Dataset, load
 from fl.errors import ConfigError, DataError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.partition import check_sites, partition, split
+from fl.preparation import prepare
+from fl.progress import Silent
 from fl.protection import Protection
 from fl.protections import build as protect
 from fl.run import train
@@ -338,3 +344,87 @@ def test_canary_subjects_are_played_with_and_find_missing_noise(
         bounds.append(one_run_audit(found.scores, found.included, delta=1e-5))
     assert bounds[0].value <= 0.5 < bounds[1].value
     assert set(played) == {8}
+
+
+# ---------------------------------------------------------------- the page
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def test_the_example_has_writers_with_several_scans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    settings = load_config("writers.toml")
+    raw = load(settings.data, 0)
+    assert raw.subjects is not None
+    scans = np.bincount(raw.subjects)
+    assert (len(scans), scans.min(), scans.max()) == (600, 1, 6)
+    assert settings.privacy.example.unit == "subject"
+    check_sites(raw, settings.federation.partition, 1)
+
+
+def test_a_statement_says_what_a_subject_is_bounded_by() -> None:
+    one, two = subject_trust(1), subject_trust(2)
+    assert "more than one of" in one and "counts" not in one
+    assert "more than 2 of" in two and "counts 2 times" in two
+    assert "at most 5 examples" in subject_mechanism(5)
+
+
+@pytest.mark.slow
+def test_nobodys_name_is_in_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [
+        f"zebra{i // 3},{rng.random():.3f},{rng.random():.3f},{i % 2}"
+        for i in range(150)
+    ]
+    Path("t.csv").write_text("\n".join(["keeper,a,b,y", *rows]) + "\n")
+    settings = tiny.config(
+        "data.source=t.csv",
+        "data.label=y",
+        "data.subject=keeper",
+        "data.bounds={a = [0, 1], b = [0, 1]}",
+        "model.kind=logreg",
+        "repeats=1",
+        "profile=quick",
+        'protections.names=["none", "dp-sgd"]',
+    )
+    done = audits.run(settings, out=Path("run"), force=False, progress=Silent())
+    files = [one for one in done.folder.rglob("*") if one.is_file()]
+    assert any(one.name == "report.html" for one in files)
+    for one in files:
+        assert b"zebra" not in one.read_bytes(), one.name
+    (row,) = [one for one in done.report.privacy if one.protection == "dp-sgd"]
+    assert row.unit == "subject"
+    assert {one.unit for one in done.report.ledger} == {"subject"}
+    said = " ".join(done.report.statements[0].sentences)
+    assert "one subject" in said and "at most 8 examples of a subject" in said
+    assert any("whole persons" in line for line in done.report.not_covered)
+
+
+@pytest.mark.slow
+def test_sites_that_share_people_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    for site in ("n", "s"):
+        rows = [f"p{i},0.{i},{i % 2}" for i in range(60)]
+        (tmp_path / f"{site}.csv").write_text("\n".join(["who,a,y", *rows]) + "\n")
+    sets = (
+        f"data.folder={tmp_path}",
+        'data.sites={n = "n.csv", s = "s.csv"}',
+        "data.label=y",
+        "data.subject=who",
+        "data.bounds={a = [0, 1]}",
+        "model.kind=logreg",
+        "privacy.example.sampling_rate=1.0",
+        "privacy.allow_useless=true",
+        "federation.corrupt=0",
+        "federation.drop=0",
+        'protections.names=["dp-sgd"]',
+    )
+    with pytest.raises(DataError, match=r"^dp-sgd: .*at 2 sites"):
+        prepare(load_config(os.devnull, sets))
+    prepare(load_config(os.devnull, [*sets, "privacy.example.max_sites_per_subject=2"]))
