@@ -24,10 +24,6 @@ from dp.statement import (
     statement,
     subject_mechanism,
     subject_trust,
-    Claim,
-    statement,
-    subject_mechanism,
-    subject_trust,
 )
 from fl import privacy
 from fl.config import Config

@@ -19,6 +19,7 @@ from dp.statement import subject_mechanism, subject_trust
 from fl import membership, privacy
 from fl.canaries import Trial, _gradient, _plant, _with, play
 from fl.config import Config, load_config
+from fl.course import open_books
 from fl.data import Dataset, load
 from fl.errors import ConfigError, DataError
 from fl.federation import Client, Federation
@@ -212,7 +213,8 @@ def test_the_unit_stands_beside_protection_ledger_and_proof() -> None:
         found = noised(settings)
         assert found.unit == unit
         assert f"unit is one {word or 'record'}" in found.proves
-        assert privacy.ledger(found.unit, settings).unit == unit
+        books = open_books(found, settings)
+        assert books is not None and books.unit == unit
 
 
 # ---------------------------------------------------------------- the canary patient
