@@ -147,8 +147,9 @@ def _try_out(
                 f"whole {one.unit} of {units[one.unit]}; set it well below "
                 f"{1 / units[one.unit]:.2g}."
             )
-    if len(trial.train_ids) < 2 * clients:
+    if trial.persons < 2 * clients:
+        what = "training records" if raw.subjects is None else "persons to train on"
         raise DataError(
-            f"{len(trial.train_ids)} training records are fewer than two for each of "
-            f"{clients} clients; use more records or lower federation.clients."
+            f"{trial.persons} {what} are fewer than two for each of {clients} clients; "
+            "use more records or lower federation.clients."
         )
