@@ -1,5 +1,7 @@
 """Opacus' per-example gradients, for one client and any model that Opacus knows.
 
+Where the unit of privacy is the subject, those of one subject's records are summed.
+
 The hooks are put on the model and taken off again, and nothing that holds records
 stays behind. What clips, sums and adds noise is `dp.sgd`.
 """
@@ -7,10 +9,10 @@ stays behind. What clips, sums and adds noise is `dp.sgd`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import torch
 from opacus import GradSampleModule
@@ -34,12 +36,12 @@ ON_LAYERS = ("activations", "max_batch_len")
 
 @dataclass(frozen=True, slots=True)
 class OpacusGradients:
-    """One client's gradients, (records, parameters); a `dp.sgd.PerExampleGradients`."""
+    """One client's gradients, (units, parameters); a `dp.sgd.PerExampleGradients`."""
 
     flat: Tensor
 
     def norms(self) -> Tensor:
-        """Return (1, records) float64."""
+        """Return (1, units) float64."""
         norms: Tensor = torch.linalg.vector_norm(self.flat, dim=1, dtype=torch.float64)
         return norms.unsqueeze(0)
 
@@ -49,8 +51,20 @@ class OpacusGradients:
         return (factors @ self.flat.to(factors.dtype)).to(self.flat.dtype)
 
 
-OfRecords: TypeAlias = Callable[[Tensor, Tensor], OpacusGradients]
-"""Records (N, *input_shape) and labels (N,) -> their gradients; N >= 1."""
+class OfRecords(Protocol):
+    """Computes the gradients of units at the model's present parameters."""
+
+    def __call__(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None
+    ) -> OpacusGradients:
+        """Return one gradient per unit.
+
+        Args:
+            x: (N, *input_shape), N >= 1.
+            y: (N,) labels.
+            weights: (units, places) with units * places = N, of the records in the sum
+                over their unit; None where every record is a unit.
+        """
 
 
 @contextmanager
@@ -70,7 +84,8 @@ def per_example(model: nn.Module) -> Iterator[OfRecords]:
             wrapped = GradSampleModule(model, loss_reduction="sum")
         except (NotImplementedError, ValueError) as error:
             raise ParameterError(f"Opacus cannot train this model: {error}.") from error
-        yield lambda x, y: _gradients(wrapped, list(model.parameters()), x, y)
+        parameters = list(model.parameters())
+        yield lambda x, y, weights=None: _gradients(wrapped, parameters, x, y, weights)
     finally:
         if wrapped is not None:
             wrapped.remove_hooks()
@@ -82,7 +97,11 @@ def per_example(model: nn.Module) -> Iterator[OfRecords]:
 
 
 def _gradients(
-    wrapped: nn.Module, parameters: list[nn.Parameter], x: Tensor, y: Tensor
+    wrapped: nn.Module,
+    parameters: list[nn.Parameter],
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor | None,
 ) -> OpacusGradients:
     with torch.enable_grad(), warnings.catch_warnings():
         # torch notes that the first layer's input needs no gradient.
@@ -101,7 +120,11 @@ def _gradients(
         parts.append(got.flatten(1))
         parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
     flat = torch.cat(parts, dim=1)
-    # Any map of one record's gradient may come before clipping. Without this one, a
+    if weights is not None:
+        units, places = weights.shape
+        each = flat.view(units, places, -1) * weights.unsqueeze(2).to(flat.dtype)
+        flat = each.sum(dim=1)
+    # Any map of one unit's gradient may come before clipping. Without this one, a
     # single NaN or infinity would make the sum NaN: unbounded, and visible.
     sizes = torch.linalg.vector_norm(flat, dim=1, keepdim=True, dtype=torch.float64)
     return OpacusGradients(torch.where(sizes < LARGEST, flat, 0.0))

@@ -1,8 +1,13 @@
-"""Example-level DP-SGD: what happens to the gradients of one step's records.
+"""DP-SGD: what happens to the gradients of one step's records.
 
 Abadi et al., "Deep learning with differential privacy", CCS 2016, arXiv:1607.00133,
 Algorithm 1: each step draws a Poisson sample of the records, clips each record's
 gradient to an L2 norm of C, sums, adds N(0, (sigma C)^2 I), divides by a constant.
+
+That is for the unit "example", one record. For the unit "subject" a person takes the
+record's place: one coin, and the gradients of all the person's records are summed
+*before* the sum is clipped to C. Clipped one by one, five records would add up to 5 C.
+Here a record is a unit of either kind; who fills `PerExampleGradients` says which.
 
     mechanism = DpSgd(sampling_rate=0.1, batch_size=6.0, clip_norm_l2=1.0,
                       noise_multiplier=1.1)

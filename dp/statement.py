@@ -164,6 +164,26 @@ class Claim:
             )
 
 
+def subject_mechanism(records: int) -> str:
+    """Return the phrase for DP-SGD with at most so many examples of one subject."""
+    return (
+        f"DP-SGD on each client: in each step the gradients of at most {records} "
+        "examples of a subject are summed, this sum is clipped as one, and the clipped "
+        "sums of all subjects are summed, noised and divided by a public constant"
+    )
+
+
+def subject_trust(sites: int) -> str:
+    """Return who is trusted with what where a subject is at so many clients at most."""
+    counted = "" if sites == 1 else f", and every step counts {sites} times for it"
+    return (
+        "Each client must be trusted to run the mechanism on its own examples and to "
+        "know whose each is; the server and the other clients need not be. That no "
+        f"subject has examples at more than {'one' if sites == 1 else sites} of the "
+        f"clients is declared, not measured{counted}"
+    )
+
+
 def statement(claim: Claim) -> tuple[str, ...]:
     """Return the privacy statement of a run, one entry per element of `ELEMENTS`.
 

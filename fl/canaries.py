@@ -7,7 +7,8 @@ right (Steinke, Nasr and Jagielski 2023; the bound is `attacks.one_run_audit`).
 
 A canary client sends one coordinate of the largest allowed norm (a Dirac canary), so
 that canaries do not disturb one another. A canary record is a real held-out record
-under a wrong label, trained on with a client's own records.
+under a wrong label, trained on with a client's own records. A canary subject is a made-
+up person with as many copies of such a record as one person may have in a step.
 """
 
 from __future__ import annotations
@@ -25,10 +26,9 @@ from attacks import coins, dirac, own_coordinates
 from fl import privacy
 from fl.clipping import at_clip
 from fl.config import Config
-from fl.course import admit
+from fl.course import admit, open_books
 from fl.federation import Client, Federation
 from fl.models import build, load_vector, parameter_count, to_vector
-from fl.privacy import ExampleNoise
 from fl.protection import Protection
 from fl.round import (
     Released,
@@ -74,7 +74,9 @@ def play(trial: Trial) -> Guessed:
     if trial.protection.shares is not None:
         return _uploaders(trial, trial.protection.shares.clients)
     if trial.protection.example is not None:
-        return _examples(trial, trial.protection.example)
+        own = trial.protection.example.settings
+        alike = own.max_records_per_subject if own.unit == privacy.SUBJECT else 1
+        return play_records(trial, alike)
     raise ValueError(f"{trial.protection.name} claims no epsilon to audit.")
 
 
@@ -248,18 +250,24 @@ def _stub(place: int) -> Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planted:
-    """Canary records, and the client that each would belong to."""
+    """Canary records, how often each comes, and the client that it would belong to."""
 
     x: torch.Tensor
     y: torch.Tensor
     owner: NDArray[np.int64]
     included: NDArray[np.bool_]
+    copies: int
 
 
-def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
-    """Plant canary records; score each by its gradient in its client's uploads."""
+def play_records(trial: Trial, copies: int) -> Guessed:
+    """Plant canary records; score each by its gradient in its client's uploads.
+
+    Args:
+        trial: under a protection whose clients add noise to their steps.
+        copies: records of one canary, all alike and all of one person.
+    """
     protection, config, seed = trial.protection, trial.config, _seed(trial)
-    planted = _plant(trial)
+    planted = _plant(trial, copies)
     federation = replace(trial.federation, clients=_with(trial.federation, planted))
     model = build(
         config.model,
@@ -267,7 +275,7 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
         federation.classes,
         seed_for(seed, "canary model"),
     )
-    books = privacy.ledger(privacy.EXAMPLE, protection.relation, config)
+    books = open_books(protection, config)
     names = [client.name for client in federation.clients]
     scores = np.zeros(len(planted.owner))
     for index in range(config.training.rounds):
@@ -295,7 +303,7 @@ def _examples(trial: Trial, noise: ExampleNoise) -> Guessed:
     return Guessed(scores=scores, included=planted.included)
 
 
-def _plant(trial: Trial) -> _Planted:
+def _plant(trial: Trial, copies: int = 1) -> _Planted:
     federation, seed = trial.federation, _seed(trial)
     rng = rng_for(seed, "canary records")
     clients = len(federation.clients)
@@ -310,6 +318,7 @@ def _plant(trial: Trial) -> _Planted:
         y=(held_out.y[rows] + shift) % federation.classes,
         owner=np.arange(count) % clients,
         included=coins(count, seed=seed_for(seed, "canary coins")),
+        copies=copies,
     )
 
 
@@ -317,14 +326,19 @@ def _with(federation: Federation, planted: _Planted) -> tuple[Client, ...]:
     """Return the clients with the canaries that their coins let in."""
     grown = []
     for number, client in enumerate(federation.clients):
-        own = torch.from_numpy((planted.owner == number) & planted.included)
-        ids = np.full(int(own.sum()), -1, dtype=np.int64)  # rows of no data set
+        own = np.flatnonzero((planted.owner == number) & planted.included)
+        own = np.repeat(own, planted.copies)
+        ids = np.full(len(own), -1, dtype=np.int64)  # rows of no data set
+        people = client.subjects
+        if people is not None:  # below zero nobody else is
+            people = np.concatenate([people, -1 - own])
         grown.append(
             Client(
                 name=client.name,
                 x=torch.cat([client.x, planted.x[own]]),
                 y=torch.cat([client.y, planted.y[own]]),
                 ids=np.concatenate([client.ids, ids]),
+                subjects=people,
             )
         )
     return tuple(grown)

@@ -251,7 +251,7 @@ def admit(
         return within_limits(attendance, tuple(cohort), index)
     names = tuple(client.name for client in cohort)
     own = protection.example
-    admitted = buy(names, own.event, own.settings.steps)
+    admitted = buy(names, own.event, own.settings.releases)
     return tuple(client for client in cohort if client.name in admitted)
 
 

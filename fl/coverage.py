@@ -27,7 +27,15 @@ NOT_COVERED = (
 NOISED = (
     "What differential privacy does not count: the number of clients and of records, "
     "the choice of settings, accuracy figures, floating-point effects of the noise, "
-    "and records that reach several clients."
+    "and {spread}."
+)
+SPREAD = {
+    "example": "people with several records, or with records at several clients",
+    "subject": "people with records at more clients than were declared",
+}
+ATTACKED_RECORDS = (
+    "Attacks on whole persons, other than by the canaries beside epsilon: the other "
+    "rows ask about single records, which are in or out with all of their person's."
 )
 CANARIES = (
     "Lower bounds on epsilon by other canaries than clients of one coordinate and "
@@ -68,7 +76,10 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
         for line in NOT_COVERED
     ]
     if any(one.accounts for one in evidence.repeats[0].runs.values()):
-        said += [NOISED, CANARIES]
+        spread = SPREAD[config.privacy.example.unit]
+        said += [NOISED.format(spread=spread), CANARIES]
+    if config.data.subject:
+        said.append(ATTACKED_RECORDS)
     if "he" in evidence.repeats[0].runs:
         said.append(SHARED_KEY)
     if config.federation.partition == "dirichlet":

@@ -37,12 +37,14 @@ class Client:
         x: (records, *input_shape) float32.
         y: (records,) int64.
         ids: (records,) row numbers in the data set.
+        subjects: (records,) int64, equal for records of one person, else None.
     """
 
     name: str
     x: torch.Tensor
     y: torch.Tensor
     ids: Indices
+    subjects: Indices | None = None
 
     @property
     def records(self) -> int:
@@ -53,7 +55,11 @@ class Client:
         """Return the same client with only these of its records."""
         chosen = torch.from_numpy(rows)
         return Client(
-            name=self.name, x=self.x[chosen], y=self.y[chosen], ids=self.ids[rows]
+            name=self.name,
+            x=self.x[chosen],
+            y=self.y[chosen],
+            ids=self.ids[rows],
+            subjects=None if self.subjects is None else self.subjects[rows],
         )
 
 
@@ -79,7 +85,8 @@ class Federation:
         clients: in a fixed order.
         held_out: the test records.
         strangers: held-out records that equal no training record in value, at most
-            ``STRANGERS``: what null baselines are drawn from.
+            ``STRANGERS``: what null baselines are drawn from. Where records say whose
+            they are, they are of people whom nobody trains on, as all that is held out.
         stranger_sites: the site of each stranger where clients are sites, else None.
         dataset: all records, prepared; ``ids`` are its row numbers.
         learnt: what the clients learnt together before training, or None.
@@ -111,6 +118,13 @@ class Federation:
     def train_ids(self) -> Indices:
         """Return the row numbers of all training records."""
         return np.concatenate([client.ids for client in self.clients])
+
+    @property
+    def persons(self) -> int:
+        """Return how many people the training records are of; one each, if not said."""
+        subjects = self.dataset.subjects
+        rows = self.train_ids
+        return len(rows if subjects is None else np.unique(subjects[rows]))
 
     def colluders(self, count: int) -> tuple[Client, ...]:
         """Return the clients that side with the server: the last ``count``."""
@@ -266,6 +280,7 @@ def _deal(
             x=torch.from_numpy(dataset.features[share]),
             y=torch.from_numpy(dataset.labels[share]),
             ids=share,
+            subjects=None if dataset.subjects is None else dataset.subjects[share],
         )
         for name, share in _shares(dataset, rows, config, seed).items()
     )

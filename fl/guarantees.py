@@ -25,11 +25,14 @@ from dp.statement import (
     SHARES_TRUST,
     Claim,
     statement,
+    subject_mechanism,
+    subject_trust,
 )
 from fl import privacy
 from fl.config import Config
 from fl.drill import CLAIMED, GROUP, NAME, Drilled
 from fl.evidence import Evidence
+from fl.privacy_settings import ExamplePrivacy
 from fl.protection import Central, Protection
 from fl.report import DrillRow, LedgerRow, PrivacyRow, Statement
 from fl.run import Account
@@ -161,9 +164,10 @@ def _sentences(
             sampling_rate=central.sampling_rate,
         )
     elif example is not None:
+        mechanism, trusted = _of_example(example.settings)
         claim = common(
-            mechanism=EXAMPLE_MECHANISM,
-            trusted=EXAMPLE_TRUST,
+            mechanism=mechanism,
+            trusted=trusted,
             noise_multiplier=example.noise_multiplier,
             clip_norm_l2=example.settings.clip_norm_l2,
             sampling_rate=example.settings.sampling_rate,
@@ -213,4 +217,14 @@ def _limits(central: Central) -> str:
         f"{limits.rounds} planned rounds, any two of them at least "
         f"{limits.separation} apart; whoever would go beyond that is refused. "
         "Places in the schedule are public, and one client less leaves its own empty."
+    )
+
+
+def _of_example(own: ExamplePrivacy) -> tuple[str, str]:
+    """Return what DP-SGD does under its unit, and who is trusted with what."""
+    if own.unit != privacy.SUBJECT:
+        return EXAMPLE_MECHANISM, EXAMPLE_TRUST
+    return (
+        subject_mechanism(own.max_records_per_subject),
+        subject_trust(own.max_sites_per_subject),
     )

@@ -75,6 +75,8 @@ def train_shadows(
 ) -> Shadows | Missing:
     """Train the shadow federations; every record is in equally many of them.
 
+    Where records say whose they are, a person's are in a shadow together.
+
     Returns:
         The shadows, or why none were trained: too few would be without a record.
     """
@@ -89,12 +91,15 @@ def train_shadows(
             "attacks.shadows or change data.test_fraction."
         )
         return Missing(metric="AUC", why=why)
+    # All records of a person are in or out together: a shadow without a record but with
+    # its like would show what it does not know.
+    persons = dataset.subjects
+    if persons is None:
+        persons = np.arange(len(dataset.labels))
+    _, of = np.unique(persons, return_inverse=True)
     members = balanced_memberships(
-        shadows,
-        len(dataset.labels),
-        fraction,
-        seed=seed_for(seed, "shadow membership"),
-    )
+        shadows, int(of.max()) + 1, fraction, seed=seed_for(seed, "shadow membership")
+    )[:, of]
     logits = trainer.logits(members, seed=seed_for(seed, "shadows"))
     phi = np.stack([logit_scaled_confidence(one, dataset.labels) for one in logits])
     return Shadows(phi=phi, members=members, seconds=time.perf_counter() - began)

@@ -4,6 +4,10 @@ Partitions: evenly at random ("iid"); with label skew, each class dealt to the c
 in Dirichlet(alpha) proportions (Hsu, Qi & Brown, arXiv:1909.06335, who draw the
 classes per client instead); or by the site that the records come from. Everything is
 drawn by the seed. Nothing here looks at features.
+
+Where records say whose they are, persons are held out and dealt, each with all records:
+nobody is on both sides of the split, or at two clients but where the sites say so. A
+person then counts once, with the site and class of the first record.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ def split(records: Records, fraction: float, seed: int) -> tuple[Indices, Indice
     """Hold records out for testing, from each site and class in proportion.
 
     Guarantee: the two parts are disjoint, cover all records, are sorted, and every
-    site keeps a training record. A data set's own held-out set is used as it is.
+    site keeps a training record (of persons, every site that is somebody's first).
+    Nobody has records in both. A data set's own held-out set is used as it is.
 
     Args:
         records: the whole data set.
@@ -41,14 +46,16 @@ def split(records: Records, fraction: float, seed: int) -> tuple[Indices, Indice
     rows = np.arange(len(records), dtype=np.int64)
     if records.held_out is not None:
         return np.setdiff1d(rows, records.held_out), np.sort(records.held_out)
-    sites = records.sites if records.sites is not None else np.zeros_like(rows)
+    persons, first = _persons(records, rows)
+    labels = records.labels[first]
+    sites = np.zeros_like(first) if records.sites is None else records.sites[first]
     rng = rng_for(seed, "split")
     held_out: list[Indices] = []
     for site in np.unique(sites):
-        at_site = rows[sites == site]
+        at_site = np.flatnonzero(sites == site)
         wanted = min(_half_up(fraction * len(at_site)), len(at_site) - 1)
-        held_out.append(_stratified(records.labels, at_site, wanted, rng))
-    test = np.sort(np.concatenate(held_out))
+        held_out.append(_stratified(labels, at_site, wanted, rng))
+    test = rows[np.isin(persons, np.concatenate(held_out))]
     if test.size == 0:
         raise DataError(
             f"data.test_fraction = {fraction} of {len(rows)} records holds none out; "
@@ -68,7 +75,8 @@ def partition(
 ) -> list[Indices]:
     """Deal the training rows out to the clients.
 
-    Guarantee: the shares are disjoint, cover `train`, are sorted, and none is empty.
+    Guarantee: the shares are disjoint, cover `train`, are sorted, and none is empty;
+    but for "site", nobody has records in two of them.
 
     Args:
         records: the whole data set.
@@ -84,19 +92,35 @@ def partition(
     Raises:
         DataError: the federation cannot be formed from these records; the cure.
     """
-    if len(train) < clients:
+    persons, first = _persons(records, train)
+    if len(first) < clients:
+        what = "training records" if records.subjects is None else "persons to train on"
         raise DataError(
-            f"{len(train)} training records are too few for federation.clients = "
-            f"{clients}; lower it, or use more records."
+            f"{len(first)} {what} are too few for federation.clients = {clients}; "
+            "lower it, or use more records."
         )
     if kind == "site":
         return _by_site(records, train, clients)
     rng = rng_for(seed, "partition", kind)
+    everybody = np.arange(len(first), dtype=np.int64)
     if kind == "iid":
-        return [
-            np.sort(part) for part in np.array_split(rng.permutation(train), clients)
-        ]
-    return _dirichlet(records.labels[train], train, clients, alpha, rng)
+        shares = list(np.array_split(rng.permutation(everybody), clients))
+    else:
+        shares = _dirichlet(records.labels[first], everybody, clients, alpha, rng)
+    return [train[np.isin(persons, share)] for share in shares]
+
+
+def _persons(records: Records, rows: Indices) -> tuple[Indices, Indices]:
+    """Return the person of each row, from 0, and the first row of each person.
+
+    Where records do not say whose they are, each is a person of its own.
+    """
+    if records.subjects is None:
+        return np.arange(len(rows), dtype=np.int64), rows
+    _, first, persons = np.unique(
+        records.subjects[rows], return_index=True, return_inverse=True
+    )
+    return persons.astype(np.int64), rows[first]
 
 
 def _half_up(value: float) -> int:
@@ -174,3 +198,33 @@ def _fill_empty(shares: list[Indices]) -> list[Indices]:
             shares[position] = shares[richest][-1:]
             shares[richest] = shares[richest][:-1]
     return shares
+
+
+def check_sites(records: Records, kind: Partition, most: int) -> None:
+    """Refuse people with records at more clients than were declared.
+
+    No client could say so of its own: this is for simulations, which have all records.
+
+    Args:
+        records: the whole data set.
+        kind: of the partition; only sites share people among clients.
+        most: clients at which one person may have records.
+
+    Raises:
+        DataError: nobody says whose the records are, or somebody is at more.
+    """
+    if records.subjects is None:
+        raise DataError(
+            f"{records.provenance}: nothing says to whom a record belongs; give "
+            'data.subject, or set privacy.example.unit = "example".'
+        )
+    if kind != "site" or records.sites is None:
+        return
+    pairs = np.unique(np.stack([records.subjects, records.sites]), axis=1)
+    found = int(np.unique(pairs[0], return_counts=True)[1].max())
+    if found > most:
+        raise DataError(
+            f"{records.provenance}: somebody has records at {found} sites, but "
+            f"privacy.example.max_sites_per_subject = {most}; raise it to {found}, "
+            "which takes more noise, or keep each person at fewer sites."
+        )

@@ -18,6 +18,7 @@ from fl.errors import ConfigError, DataError
 from fl.federation import federate
 from fl.folder import RunFolder
 from fl.ledgers import LedgerFiles, check_shared
+from fl.partition import check_sites
 from fl.progress import Reporter
 from fl.protection import Protection, UnavailableError, counter_for
 from fl.protections import build
@@ -108,6 +109,9 @@ def _choose(
             protection = build(name, config, config.federation.clients)
             if protection.unit is not None and isinstance(raw, RawTable):
                 declared(raw)  # refuses a table that exact sums would have to scale
+            if protection.unit == privacy.SUBJECT:
+                most = config.privacy.example.max_sites_per_subject
+                check_sites(raw, config.federation.partition, most)
         except (UnavailableError, DataError) as error:
             if asked:
                 raise type(error)(f"{name}: {error}") from error
@@ -131,7 +135,11 @@ def _try_out(
             f"a client holds {largest} records but training.weight_max = "
             f"{training.weight_max}; raise it to {largest} or more."
         )
-    units = {privacy.EXAMPLE: len(trial.train_ids), privacy.CLIENT: clients}
+    units = {
+        privacy.EXAMPLE: len(trial.train_ids),
+        privacy.SUBJECT: trial.persons,
+        privacy.CLIENT: clients,
+    }
     for one in protections:
         if one.unit is not None and config.privacy.delta >= 1 / units[one.unit]:
             raise ConfigError(
@@ -139,8 +147,9 @@ def _try_out(
                 f"whole {one.unit} of {units[one.unit]}; set it well below "
                 f"{1 / units[one.unit]:.2g}."
             )
-    if len(trial.train_ids) < 2 * clients:
+    if trial.persons < 2 * clients:
+        what = "training records" if raw.subjects is None else "persons to train on"
         raise DataError(
-            f"{len(trial.train_ids)} training records are fewer than two for each of "
-            f"{clients} clients; use more records or lower federation.clients."
+            f"{trial.persons} {what} are fewer than two for each of {clients} clients; "
+            "use more records or lower federation.clients."
         )

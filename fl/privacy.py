@@ -1,9 +1,10 @@
 """From a budget to the noise that keeps it: the two mechanisms that a run can use.
 
-``example``: DP-SGD on each client, so that its upload tells little of any one record,
-whoever reads it. ``client``: noise on the clients' sum, added by a server that is
-trusted to add it, so that the released models tell little of any one client. The noise
-is the least that keeps the budget over all planned rounds (PLD accountant).
+``example``: DP-SGD on each client, so that its upload tells little of any one record
+(or, with the unit ``subject``, of any one person), whoever reads it. ``client``: noise
+on the clients' sum, added by a server that is trusted to add it, so that the released
+models tell little of any one client. The noise is the least that keeps the budget over
+all planned rounds (PLD accountant).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fl.config import Config
 from fl.errors import ConfigError
 from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
 
-EXAMPLE, CLIENT = "example", "client"
+EXAMPLE, SUBJECT, CLIENT = "example", "subject", "client"
 RELATION = dp.RELATION
 # Below this many clients the noise of client-level privacy drowns the sum.
 FEWEST_CLIENTS = 50
@@ -41,7 +42,7 @@ class ExampleNoise:
 
     @property
     def event(self) -> dp.DpEvent:
-        """Return what one noisy step spends."""
+        """Return what one noisy step at one client spends."""
         return dp.sampled_gaussian(self.noise_multiplier, self.settings.sampling_rate)
 
 
@@ -52,7 +53,7 @@ def example_noise(config: Config) -> ExampleNoise:
     return ExampleNoise(
         settings=own,
         noise_multiplier=_multiplier(
-            config.privacy, own.sampling_rate, lasting * own.steps
+            config.privacy, own.sampling_rate, lasting * own.releases
         ),
         rounds=lasting,
     )

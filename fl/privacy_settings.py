@@ -15,8 +15,31 @@ from fl.section import Section, momentum_is_of_sgd
 
 
 class ExamplePrivacy(Section):
-    """DP-SGD on each client; the unit is one record (Abadi et al. 2016)."""
+    """DP-SGD on each client; a unit is one record, or one person's (Abadi et al. 2016).
 
+    Where the unit is the subject, what is said of a record below is meant of a person.
+    """
+
+    unit: Literal["example", "subject"] = Field(
+        default="example",
+        description="what one epsilon is about: one record, or one person with all "
+        "records. Where data.subject is given and this is not, it is subject: that a "
+        "person with several records gets less must be said",
+    )
+    max_records_per_subject: int = Field(
+        default=8,
+        ge=1,
+        le=4096,
+        description="records of one person in a step of one client; public. Of more, "
+        "so many are drawn afresh in every step",
+    )
+    max_sites_per_subject: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="clients at which one person may have records; public, and "
+        "declared, since no client can know it. Every step counts so many times",
+    )
     clip_norm_l2: float = Field(
         default=1.0, gt=0.0, description="bound on the gradient of one record"
     )
@@ -51,6 +74,11 @@ class ExamplePrivacy(Section):
     )
 
     _momentum_is_of_sgd = field_validator("momentum")(momentum_is_of_sgd)
+
+    @property
+    def releases(self) -> int:
+        """Return how many noisy steps of a round may be about one unit."""
+        return self.steps * self.max_sites_per_subject
 
 
 class ClientPrivacy(Section):
@@ -160,3 +188,31 @@ class PrivacyConfig(Section):
         description="run client-level noise for fewer than 50 clients, where it "
         "drowns the model; the page says so",
     )
+
+
+def by_subject(privacy: PrivacyConfig, subject: str) -> PrivacyConfig:
+    """Let data.subject imply the unit of [privacy.example].
+
+    Raises:
+        ValueError: the unit wants a subject that is not given, or a key wants the unit.
+    """
+    own = privacy.example
+    if subject and "unit" not in own.model_fields_set:
+        own = own.model_copy(update={"unit": "subject"})
+        return privacy.model_copy(update={"example": own})
+    if own.unit == "subject":
+        if not subject:
+            raise ValueError(
+                'example.unit = "subject" but data.subject is empty; name the column '
+                "that says to whom a record belongs."
+            )
+        return privacy
+    fields = type(own).model_fields
+    for key in ("max_records_per_subject", "max_sites_per_subject"):
+        if getattr(own, key) != fields[key].default:
+            raise ValueError(
+                f'example.{key} = {getattr(own, key)} is of the unit "subject", but '
+                f"the unit is the example; "
+                + ("remove one of the two." if subject else "give data.subject.")
+            )
+    return privacy

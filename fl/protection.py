@@ -70,7 +70,7 @@ class Protection:
         """Return the unit of differential privacy, or None without noise."""
         if self.central is not None or self.shares is not None:
             return privacy.CLIENT
-        return privacy.EXAMPLE if self.example is not None else None
+        return self.example.settings.unit if self.example is not None else None
 
     @property
     def relation(self) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fl.data.settings import DataConfig
 from fl.log_settings import LogConfig
-from fl.privacy_settings import PrivacyConfig
+from fl.privacy_settings import PrivacyConfig, by_subject
 from fl.section import Section, Size, momentum_is_of_sgd
 from fl.usercode import USER_CODE
 
@@ -238,7 +238,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     protections: ProtectionsConfig = ProtectionsConfig()
-    privacy: PrivacyConfig = PrivacyConfig()
+    privacy: PrivacyConfig = Field(default=PrivacyConfig(), validate_default=True)
     attacks: AttacksConfig = AttacksConfig()
     log: LogConfig = LogConfig()
     output: OutputConfig = OutputConfig()
@@ -258,6 +258,12 @@ class Config(Section):
         if problems:
             raise ValueError(" ".join(problems))
         return federation
+
+    @field_validator("privacy")
+    @classmethod
+    def _unit(cls, privacy: PrivacyConfig, info: ValidationInfo) -> PrivacyConfig:
+        data: DataConfig | None = info.data.get("data")
+        return privacy if data is None else by_subject(privacy, data.subject)
 
     def resolved(self) -> dict[str, object]:
         """Return every key with its value, JSON-able, for the record.

@@ -25,7 +25,7 @@ from fl.local import (
     train_private,
     train_stacked,
 )
-from fl.privacy import ExampleNoise
+from fl.privacy import SUBJECT, ExampleNoise
 from fl.protection import Protection
 from fl.seeds import bytes_for, seed_for
 
@@ -63,7 +63,7 @@ def local_updates(
         model: says the architecture; left as it was.
         before: the released model, (parameters,) float32.
         clients: of the round.
-        protection: with its noise per record, and its clip norm.
+        protection: with its noise per record or person, and its clip norm.
         config: how they train.
         seed: of the repetition.
         index: of the round.
@@ -95,7 +95,7 @@ def clipped_changes(
     """
     seeds = [seed_for(one.seed, "batches", index, one.client.name) for one in turns]
     members = [
-        Member(one.client.x, one.client.y, own, one.start)
+        Member(one.client.x, one.client.y, own, one.start, one.client.subjects)
         for one, own in zip(turns, seeds, strict=True)
     ]
     device = torch.device(config.training.device)
@@ -133,4 +133,5 @@ def private_recipe(noise: ExampleNoise) -> PrivateRecipe:
             learning_rate=own.learning_rate,
             momentum=own.momentum,
         ),
+        most_records=own.max_records_per_subject if own.unit == SUBJECT else None,
     )

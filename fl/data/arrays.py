@@ -22,6 +22,7 @@ from fl.data.records import (
     classes_of,
 )
 from fl.data.settings import DataConfig
+from fl.data.subjects import of_arrays
 from fl.errors import DataError
 
 BYTE_MAX = 255.0
@@ -38,6 +39,8 @@ class Arrays:
         x_test: features of the held-out set, or None.
         y_test: labels of the held-out set, or None.
         sites: (N,) site of each record, or None.
+        subjects: (N,) whose each record is, or None.
+        subjects_test: the same of the held-out set.
         source: where they came from, for errors and the record.
     """
 
@@ -46,6 +49,8 @@ class Arrays:
     x_test: NDArray[np.generic] | None = None
     y_test: NDArray[np.generic] | None = None
     sites: NDArray[np.generic] | None = None
+    subjects: NDArray[np.generic] | None = None
+    subjects_test: NDArray[np.generic] | None = None
     source: str
 
 
@@ -58,6 +63,13 @@ def from_arrays(arrays: Arrays, data: DataConfig) -> Dataset | RawTable:
     x, y, held_out = _join(arrays)
     labels, class_names = classes_of(_labels(y, arrays.source), arrays.source)
     sites, site_names = _sites(arrays, len(x))
+    subjects = of_arrays(
+        arrays.subjects,
+        arrays.subjects_test,
+        name=data.subject,
+        records=(len(arrays.y), None if held_out is None else len(held_out)),
+        where=arrays.source,
+    )
     if x.ndim == 2:
         _refuse_unknown_columns(data, x.shape[1], arrays.source)
         return RawTable(
@@ -68,6 +80,7 @@ def from_arrays(arrays: Arrays, data: DataConfig) -> Dataset | RawTable:
             class_names=class_names,
             sites=sites,
             site_names=site_names,
+            subjects=subjects,
             held_out=held_out,
             provenance=arrays.source,
             builtin=False,
@@ -79,6 +92,7 @@ def from_arrays(arrays: Arrays, data: DataConfig) -> Dataset | RawTable:
         class_names=class_names,
         sites=sites,
         site_names=site_names,
+        subjects=subjects,
         held_out=held_out,
         names=(),
         value_range=(0.0, 1.0),

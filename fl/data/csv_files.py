@@ -19,6 +19,7 @@ from fl.data.cells import Matcher, is_positive, labels_in, number_in
 from fl.data.records import RANGE, Column, Floats, RawTable, classes_of
 from fl.data.settings import DataConfig
 from fl.data.sheet import Sheet, read_sheet
+from fl.data.subjects import numbered
 from fl.errors import DataError
 
 
@@ -36,7 +37,7 @@ def load_csv(data: DataConfig) -> RawTable:
         sheets = [read_sheet(data.file(data.source), "data.source")]
     for sheet in sheets:
         _check_columns(sheet, sheets[0], data)
-    not_features = {data.label, data.site_column, *data.drop}
+    not_features = {data.label, data.site_column, data.subject, *data.drop}
     names = [name for name in sheets[0].header if name not in not_features]
     if not names:
         raise DataError(
@@ -54,6 +55,7 @@ def load_csv(data: DataConfig) -> RawTable:
         class_names=class_names,
         sites=sites,
         site_names=site_names,
+        subjects=_subjects(sheets, data),
         provenance=", ".join(sheet.provenance for sheet in sheets),
         builtin=False,
     )
@@ -65,6 +67,7 @@ def _check_columns(sheet: Sheet, first: Sheet, data: DataConfig) -> None:
     named |= {"data.categories": [*data.categories], "data.bounds": [*data.bounds]}
     named |= {"data.missing_in": [*data.missing_in]}
     named |= {"data.site_column": [data.site_column] if data.site_column else []}
+    named |= {"data.subject": [data.subject] if data.subject else []}
     for key, names in named.items():
         for name in names:
             if name not in sheet.header:
@@ -197,3 +200,21 @@ def _sites(
         names, of = np.unique(cells, return_inverse=True)
         return of.astype(np.int64), tuple(str(name) for name in names)
     return None, ()
+
+
+def _subjects(sheets: Sequence[Sheet], data: DataConfig) -> NDArray[np.int64] | None:
+    """Number the persons over all sheets together; None where none are named."""
+    if not data.subject:
+        return None
+    missing = Matcher((*data.missing, *data.missing_in.get(data.subject, ())))
+    cells: list[str] = []
+    for sheet in sheets:
+        for row, cell in enumerate(sheet.column(data.subject)):
+            if missing.position(cell) is not None:
+                raise DataError(
+                    f"{sheet.at(row, data.subject)}: the cell is missing, so nobody "
+                    "knows to whom the record belongs; fill it in, or remove that "
+                    "record."
+                )
+            cells.append(cell)
+    return numbered(cells)

@@ -50,8 +50,8 @@ def _read(data: DataConfig) -> Dataset | RawTable:
     if data.source in BUILT_IN:
         return load_builtin(data.source)
     if suffix_of(data.source) == ".npz":
-        return from_arrays(read_npz(data.file(data.source)), data)
-    return from_arrays(call_user(data.source), data)
+        return from_arrays(read_npz(data.file(data.source), data.subject), data)
+    return from_arrays(call_user(data.source, data.subject), data)
 
 
 def _draw(rows: Indices, limit: int, seed: int, part: str) -> Indices:

@@ -1,7 +1,8 @@
 """Read a NumPy archive: x_train and y_train, x and y, or features and labels.
 
 x_test and y_test, when they are there, are the held-out set; `sites` names the site
-of each training record. Pickled objects inside are never loaded.
+of each training record, and the array that data.subject names whose it is.
+Pickled objects inside are never loaded.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from numpy.typing import NDArray
 
 from fl.data.arrays import Arrays
 from fl.data.files import provenance_of, read_bytes
+from fl.data.subjects import TEST
 from fl.errors import DataError
 
 # Pairs of names that are tried in this order.
 NAMES = (("x_train", "y_train"), ("x", "y"), ("features", "labels"))
 
 
-def read_npz(path: Path) -> Arrays:
+def read_npz(path: Path, subject: str = "") -> Arrays:
     """Return the arrays of the archive by their roles.
+
+    Args:
+        path: of the archive.
+        subject: name of the array that says whose each record is, or "".
 
     Raises:
         DataError: not an archive, no known pair of names, or objects inside.
@@ -45,7 +51,8 @@ def read_npz(path: Path) -> Arrays:
                 f"{path} holds {', '.join(sorted(names)) or 'nothing'}; want x_train "
                 f"and y_train, x and y, or features and labels."
             )
-        taken = [*pair, *(names & {"x_test", "y_test", "sites"})]
+        others = {"x_test", "y_test", "sites", subject, subject + TEST}
+        taken = [*pair, *(names & (others - {"", TEST}))]
         found = {name: _member(archive, name, path) for name in taken}
     return Arrays(
         x=found[pair[0]],
@@ -53,6 +60,8 @@ def read_npz(path: Path) -> Arrays:
         x_test=found.get("x_test"),
         y_test=found.get("y_test"),
         sites=found.get("sites"),
+        subjects=found.get(subject),
+        subjects_test=found.get(subject + TEST),
         source=where,
     )
 

@@ -155,6 +155,7 @@ def apply(table: RawTable, learnt: Learnt) -> Dataset:
         class_names=table.class_names,
         sites=table.sites,
         site_names=table.site_names,
+        subjects=table.subjects,
         held_out=table.held_out,
         names=tuple(names),
         value_range=(-CLIP, CLIP),

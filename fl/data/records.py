@@ -36,6 +36,8 @@ class Records:
         class_names: what the classes are called in the data, in order.
         sites: (N,) int64 into `site_names`, or None where records have no site.
         site_names: names of the sites; () without.
+        subjects: (N,) int64, equal for records of one person, else None. Numbers, not
+            what the data call them, which is kept nowhere.
         held_out: rows that the data set itself keeps for testing, or None.
         provenance: what the records are and where they came from.
         builtin: True only where the records are public and may be shown.
@@ -46,6 +48,7 @@ class Records:
     class_names: tuple[str, ...]
     sites: Indices | None = None
     site_names: tuple[str, ...] = ()
+    subjects: Indices | None = None
     held_out: Indices | None = None
     provenance: str
     builtin: bool
@@ -71,6 +74,7 @@ class Records:
             self,
             labels=self.labels[rows],
             sites=None if self.sites is None else self.sites[rows],
+            subjects=None if self.subjects is None else self.subjects[rows],
             held_out=kept,
         )
 

@@ -20,7 +20,12 @@ BUILT_IN = ("digits", "breast_cancer", "wine")
 # A comparison in `positive`: the operator, and what the label is compared with.
 CONDITION = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(.*\S)\s*")
 
-
+# What arrays are called that are something else than whose the records are.
+ROLES = frozenset(
+    f"{name}{part}"
+    for name in ("x", "y", "features", "labels", "sites")
+    for part in ("", "_train", "_test")
+)
 # Keys that only .csv data listen to.
 CSV_KEYS = ("label", "positive", "missing", "missing_in", "drop", "site_column")
 
@@ -70,6 +75,14 @@ class DataConfig(Section):
     drop: Names = Field(default=(), description=".csv columns to leave out")
     site_column: str = Field(
         default="", description=".csv column that names the site of each record"
+    )
+    subject: str = Field(
+        default="",
+        description="column (of .csv), array (of .npz) or key (of a function's dict) "
+        "that says to whom a record belongs; equal values are one person, at all sites "
+        "together. Never a feature and never shown. No person is both trained on and "
+        "held out, or dealt to two clients, and one person becomes the unit of "
+        "privacy.example unless its unit is given",
     )
     bounds: dict[str, Interval] = Field(
         default={},
@@ -158,6 +171,11 @@ class DataConfig(Section):
             )
         if self.sites and self.site_column:
             raise ValueError("sites and site_column are both given; remove one.")
+        if self.subject and self.subject in (self.label, self.site_column):
+            raise ValueError(
+                f"subject = {self.subject!r} is the label or the site of records, too; "
+                "name the column that says to whom the record belongs."
+            )
         both = sorted(set(self.categories) & set(self.bounds))
         if both:
             raise ValueError(f"{both[0]} has both categories and bounds; remove one.")
@@ -165,8 +183,18 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _no_key_is_ignored(self) -> Self:
+        if self.subject and not self.sites and self.source in BUILT_IN:
+            raise ValueError(
+                f'subject = {self.subject!r} but the built-in "{self.source}" does not '
+                "say to whom a record belongs; remove it."
+            )
         if self.sites or suffix_of(self.source) == ".csv":
             return self
+        if self.subject in ROLES:
+            raise ValueError(
+                f"subject = {self.subject!r} already says something else of a record; "
+                "give the array of its persons a name of its own."
+            )
         fields = type(self).model_fields
         idle = [key for key in CSV_KEYS if getattr(self, key) != fields[key].default]
         if idle:

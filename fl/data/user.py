@@ -1,7 +1,8 @@
 """Call a user's own function for the records: data.source = "module:function".
 
 It takes no argument and returns (x, y), or a mapping with x, y and, if it likes,
-x_test, y_test and sites. It runs in this process with this process's rights.
+x_test, y_test, sites and the key that data.subject names. It runs in this process with
+this process's rights.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.data.arrays import Arrays
+from fl.data.subjects import TEST
 from fl.errors import DataError
 from fl.usercode import find, running
 
 KEYS = ("x", "y", "x_test", "y_test", "sites")
 
 
-def call_user(spec: str) -> Arrays:
+def call_user(spec: str, subject: str = "") -> Arrays:
     """Return what the user's function gave, by role.
+
+    Args:
+        spec: "module:function".
+        subject: the key that says whose each record is, or "".
 
     Raises:
         DataError: it is not found, or returned something else.
@@ -29,10 +35,11 @@ def call_user(spec: str) -> Arrays:
         given = function()
     if isinstance(given, tuple) and len(given) == 2:
         given = {"x": given[0], "y": given[1]}
-    if not isinstance(given, Mapping) or not {"x", "y"} <= set(given) <= set(KEYS):
+    known = {*KEYS, subject, subject + TEST} - {"", TEST}
+    if not isinstance(given, Mapping) or not {"x", "y"} <= set(given) <= known:
         raise DataError(
             f"{spec} returned {_shape_of(given)}; return (x, y), or a dict of x, y "
-            f"and optionally x_test, y_test, sites."
+            "and optionally x_test, y_test, sites and the key that data.subject names."
         )
     arrays = {key: _array(value, spec, key) for key, value in given.items()}
     return Arrays(
@@ -41,6 +48,8 @@ def call_user(spec: str) -> Arrays:
         x_test=arrays.get("x_test"),
         y_test=arrays.get("y_test"),
         sites=arrays.get("sites"),
+        subjects=arrays.get(subject),
+        subjects_test=arrays.get(subject + TEST),
         source=spec,
     )
 

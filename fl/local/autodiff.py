@@ -65,18 +65,33 @@ def gradients(
     return [Whole(one) for one in found]
 
 
-def of_each_record(
-    forward: Forward, parameters: Sequence[Tensor], x: Tensor, y: Tensor
+def of_each_unit(
+    forward: Forward,
+    parameters: Sequence[Tensor],
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor | None = None,
 ) -> list[Each]:
-    """Return each record's own gradients: every record as a client of its own."""
-    clients, width = y.shape
+    """Return each unit's own gradients: every unit as a client of its own.
+
+    Args:
+        forward: of all the stack's clients.
+        parameters: each (clients, *shape).
+        x: (clients, width * places, *input_shape) float32.
+        y: (clients, width * places) int64.
+        weights: (clients, width, places) float32, of a unit's records in its sum; None
+            where every record is a unit.
+    """
+    clients = len(y)
+    weights = torch.ones((*y.shape, 1), device=y.device) if weights is None else weights
+    _, width, places = weights.shape
     copies = [
         p.unsqueeze(1).expand(clients, width, *p.shape[1:]).flatten(0, 1)
         for p in parameters
     ]
-    flat_x, flat_y = x.flatten(0, 1).unsqueeze(1), y.flatten().unsqueeze(1)
-    ones = torch.ones_like(flat_y, dtype=torch.float32)
-    found = gradients(forward, copies, flat_x, flat_y, ones)
+    flat_x = apart(x.flatten(0, 1), 0, (clients * width, places))
+    flat_y, own = y.reshape(-1, places), weights.flatten(0, 1)
+    found = gradients(forward, copies, flat_x, flat_y, own)
     return [Each(apart(one.gradient, 0, (clients, width))) for one in found]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fl.local.counter import uniform, words
 
 # What a client's draws are for.
-ORDERS, COINS = 0, 1
+ORDERS, COINS, PICKS = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,13 +22,12 @@ from torch import Tensor, nn
 
 from fl.local import autodiff, byhand
 from fl.local.autodiff import by_vmap, lent
-from fl.local.examples import StackedExamples
+from fl.local.examples import Examples, examples_by_hand, examples_by_vmap
 from fl.local.slopes import Slope
 from fl.local.thread import one_thread
 from fl.local.translate import Image, images_of, layers_of, takes_images
 
 Slopes = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], Sequence[Slope]]
-Examples = Callable[[Sequence[Tensor], Tensor, Tensor], StackedExamples]
 
 # Sequences of these are stacked without a trial: a record's output depends on that
 # record alone, and vmap knows them all.
@@ -133,7 +132,7 @@ def slopes_of(model: nn.Module, engine: Engine) -> Slopes:
 
 
 def examples_of(model: nn.Module, engine: Engine) -> Examples:
-    """Return the function (parameters, x, y) -> per-example gradients of a stack.
+    """Return the function that computes per-example gradients of a stack.
 
     Args:
         model: as for `slopes_of`.
@@ -141,18 +140,8 @@ def examples_of(model: nn.Module, engine: Engine) -> Examples:
     """
     layers = layers_of(model) if engine.name == "by hand" else None
     if layers is None:
-        forward = by_vmap(model)
-        return lambda parameters, x, y: StackedExamples(
-            autodiff.of_each_record(forward, parameters, x, y)
-        )
-    return lambda parameters, x, y: StackedExamples(
-        [
-            slope.of_records()
-            for slope in byhand.slopes(
-                layers, parameters, x, y, torch.ones_like(y, dtype=x.dtype)
-            )
-        ]
-    )
+        return examples_by_vmap(by_vmap(model))
+    return examples_by_hand(layers)
 
 
 def saved_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:

@@ -1,8 +1,8 @@
 """DP-SGD for many clients at once: the same loop with clipped, noised gradients.
 
-`dp.sgd.DpSgd` decides what a step releases; here each record's coin is tossed, the
-gradients are computed on the stack, and the models move. A model that cannot be stacked
-goes through Opacus' hooks, one client after the other.
+`dp.sgd.DpSgd` decides what a step releases; here the coins are tossed (see
+`fl.local.units`), the gradients are computed on the stack, and the models move. A model
+that cannot be stacked goes through Opacus' hooks, one client after the other.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from dp.independence import check_independent
 from dp.sgd import DpSgd, PerExampleGradients
 from fl.errors import ModelError
 from fl.local.autodiff import put
-from fl.local.batches import draw_coins
 from fl.local.engine import Engine, engine_for, examples_of, saved_bytes
 from fl.local.optimiser import Rule, optimiser_for
 from fl.local.slopes import Whole
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
 from fl.local.training import CPU, gathered, in_training
+from fl.local.units import people_of, sampler
 from fl.models import parameter_count, to_vector
 
-Gradients = Callable[[Sequence[Tensor], Tensor, Tensor], PerExampleGradients]
+Gradients = Callable[
+    [Sequence[Tensor], Tensor, Tensor, Tensor | None], PerExampleGradients
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,21 @@ class PrivateRecipe:
         steps: noisy steps, >= 1.
         mechanism: of each step.
         rule: how a step follows from its noisy gradient.
+        most_records: the unit is the subject, and at most so many records of one are in
+            a step; None where the unit is the record.
     """
 
     steps: int
     mechanism: DpSgd
     rule: Rule
+    most_records: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most_records is not None and self.most_records < 1:
+            raise ModelError(
+                f"most_records = {self.most_records} leaves a subject no record; give "
+                "at least 1."
+            )
 
 
 def train_private(
@@ -63,10 +75,11 @@ def train_private(
 
     Guarantee: for real-valued noise, a client's row (and all that is made of it) is
     ``recipe.mechanism.event`` composed ``recipe.steps`` times, for adding or removing
-    one of its records, if model, recipe, starts, keys and noise seeds do not depend on
-    the records. It tells nothing of another client's records. A step whose sample is
-    empty adds noise all the same and counts; a record whose gradient is not finite
-    counts as zero.
+    one of its records (with ``recipe.most_records``: one of its subjects, with all of
+    the subject's records), if model, recipe, starts, keys and noise seeds do not depend
+    on the records. It tells nothing of another client's records. A step whose sample is
+    empty adds noise all the same and counts; a unit whose gradient is not finite counts
+    as zero.
 
     Equal arguments give equal bits on the same kind of machine, whatever its number of
     cores. The model, torch's global generator and its threads are left as they were.
@@ -86,7 +99,8 @@ def train_private(
         (clients, parameters) float32, trained less released parameters.
 
     Raises:
-        ModelError: a model that mixes records or that Opacus cannot handle, a noise
+        ModelError: a model that mixes records or that Opacus cannot handle, a member
+            that does not say whose its records are where that is the unit, a noise
             seed that is empty, or a training that diverged.
     """
     _check_seeds(noise_seeds, len(members))
@@ -96,7 +110,8 @@ def train_private(
     shape = tuple(members[0].x.shape[1:])
     engine = engine_for(model, shape)
     alone = engine.name == "loop"
-    each = _bytes_of_a_record(model, engine, shape)
+    grouped = recipe.most_records is not None
+    each = _bytes_of_a_record(model, engine, shape, grouped=grouped)
 
     def work(stack: Stack) -> None:
         if alone:
@@ -143,45 +158,33 @@ def _descend(
 ) -> None:
     """Take every step of a chunk, in place, so many records a client at once."""
     members, mechanism = stack.members, recipe.mechanism
-    sizes = [member.records for member in members]
-    keys = [member.key for member in members]
-    coins = draw_coins(sizes, keys, steps=recipe.steps, rate=mechanism.sampling_rate)
+    samples = sampler(
+        members,
+        steps=recipe.steps,
+        rate=mechanism.sampling_rate,
+        most=recipe.most_records,
+    )
     optimiser = optimiser_for(recipe.rule, stack.parameters, ())
     device = stack.x.device
     for step in range(recipe.steps):
-        rows, sampled = _sample(coins, sizes, step)
+        sample = samples.at(step)
+        clients, width, places = sample.shape
         noise = torch.from_numpy(mechanism.noise(length, seeds, step))
         sums = torch.zeros((len(members), length), device=device)
-        for start in range(0, sampled.shape[1], at_once):
-            part = sampled[:, start : start + at_once]
-            at = rows[:, start : start + at_once].reshape(-1).to(device)
+        units = max(1, at_once // places)
+        for start in range(0, width, units):
+            part = sample.part(start, units)
+            at = part.rows.reshape(-1).to(device)
+            records = (clients, at.numel() // clients)
             found = gradients(
                 stack.parameters,
-                gathered(stack.x, at, (part.shape[0], part.shape[1])),
-                gathered(stack.y, at, (part.shape[0], part.shape[1])),
+                gathered(stack.x, at, records),
+                gathered(stack.y, at, records),
+                None if part.weights is None else part.weights.to(device),
             )
-            sums += mechanism.clipped_sums(found, part.to(device))
+            sums += mechanism.clipped_sums(found, part.sampled.to(device))
         released = mechanism.release(sums, noise.to(device))
         optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
-
-
-def _sample(
-    coins: Sequence[NDArray[np.bool_]], sizes: Sequence[int], step: int
-) -> tuple[Tensor, Tensor]:
-    """Return the sampled records of a step, filled up to the largest sample.
-
-    Returns:
-        (clients, width) int64 rows of the stack's records, and (clients, width) bool,
-        which of them are sampled. The others are any record: they count for nothing.
-    """
-    up = [np.flatnonzero(one[step]) for one in coins]
-    width = max(len(one) for one in up)
-    rows = np.zeros((len(coins), width), dtype=np.int64)
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    for client, own in enumerate(up):
-        rows[client, : len(own)] = own + first[client]
-    sampled = np.arange(width) < np.array([len(one) for one in up])[:, None]
-    return torch.from_numpy(rows), torch.from_numpy(sampled)
 
 
 def _check_seeds(seeds: Sequence[bytes | None], clients: int) -> None:
@@ -208,29 +211,37 @@ def _check(model: nn.Module, engine: Engine, shape: tuple[int, ...]) -> None:
 
 def _by_opacus(model: nn.Module, hooks: ExitStack) -> Gradients:
     """Hook the lent model until ``hooks`` ends."""
-    of_records = hooks.enter_context(per_example(model))
+    of_units = hooks.enter_context(per_example(model))
 
     def gradients(
-        parameters: Sequence[Tensor], x: Tensor, y: Tensor
+        parameters: Sequence[Tensor], x: Tensor, y: Tensor, weights: Tensor | None
     ) -> PerExampleGradients:
         put(model, parameters)
-        return of_records(x.squeeze(0), y.squeeze(0))
+        own = None if weights is None else weights.squeeze(0)
+        return of_units(x.squeeze(0), y.squeeze(0), own)
 
     return gradients
 
 
-def _bytes_of_a_record(model: nn.Module, engine: Engine, shape: tuple[int, ...]) -> int:
+def _bytes_of_a_record(
+    model: nn.Module, engine: Engine, shape: tuple[int, ...], *, grouped: bool
+) -> int:
     """Estimate what one sampled record takes: activations, and its gradient if made."""
     if engine.name == "loop":
         return 8 * parameter_count(model) + 1
-    made = engine.name == "vmap" or any(engine.images)
+    made = grouped or engine.name == "vmap" or any(engine.images)
     return 2 * saved_bytes(model, shape) + (8 * parameter_count(model) if made else 0)
 
 
 def _bytes_of(member: Member, recipe: PrivateRecipe, each: int, length: int) -> int:
     """Estimate what one client of a stack takes, were its sample rather large."""
-    expected = recipe.mechanism.sampling_rate * member.records
-    width = min(member.records, math.ceil(expected + 4 * math.sqrt(expected)))
+    units, places = member.records, 1
+    if recipe.most_records is not None:
+        counts = people_of(member).counts
+        units = len(counts)
+        places = min(recipe.most_records, int(counts.max(initial=1)))
+    expected = recipe.mechanism.sampling_rate * units
+    width = places * min(units, math.ceil(expected + 4 * math.sqrt(expected)))
     coins = 24 * recipe.steps * member.records
     records = member.x.numel() * member.x.element_size()
     return records + coins + width * each + 32 * length

@@ -40,6 +40,9 @@ class LayerSlope(Slope, Protocol):
     def of_records(self) -> ExampleSlope:
         """Return it with each record's own share within reach."""
 
+    def grouped(self, width: int) -> LayerSlope:
+        """Return it with so many units of equally many records in place of records."""
+
 
 class ExampleSlope(Slope, Protocol):
     """The same, with each record's own share within reach."""
@@ -95,6 +98,10 @@ class Product:
         made = torch.bmm(back.transpose(1, 2), given)
         return Each(apart(made, 0, (clients, self.width)))
 
+    def grouped(self, width: int) -> Product:
+        """Return it with the records of a unit as its places."""
+        return replace(self, width=width)
+
     def without(self, rows: Tensor) -> Product:
         """Return it with zeros for some records."""
         back, given = _without(rows, self.back), _without(rows, self.given)
@@ -129,6 +136,10 @@ class Total:
         if self.back.shape[1] == self.width:
             return self
         return Total(apart(self.back, 1, (self.width, -1)).sum(dim=2), self.width)
+
+    def grouped(self, width: int) -> Total:
+        """Return it with the records of a unit as its places."""
+        return replace(self, width=width)
 
     def without(self, rows: Tensor) -> Total:
         """Return it with zeros for some records."""

@@ -35,12 +35,14 @@ class Member(NamedTuple):
         y: (N,) int64.
         key: of its draws, in [0, 2^63).
         start: which of the released models it starts from.
+        subjects: (N,) int64, equal for records of one person; None if nobody says.
     """
 
     x: Tensor
     y: Tensor
     key: int
     start: int = 0
+    subjects: NDArray[np.int64] | None = None
 
     @property
     def records(self) -> int:

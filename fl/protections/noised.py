@@ -16,6 +16,7 @@ from fl.protections import hiding
 def dp_sgd(config: Config, clients: int) -> Protection:
     """Return DP-SGD on every client, uploads in the clear."""
     noise = privacy.example_noise(config)
+    unit = "person" if noise.settings.unit == privacy.SUBJECT else "record"
     return Protection(
         name="dp-sgd",
         aggregator=plain,
@@ -27,7 +28,7 @@ def dp_sgd(config: Config, clients: int) -> Protection:
         proves=(
             "Each client adds noise before it uploads, so the bound on epsilon below "
             "holds against everybody, the server with all other clients included; the "
-            "unit is one record, not one client."
+            f"unit is one {unit}, not one client."
         ),
     )
 

@@ -21,6 +21,7 @@ MEANING: dict[Verdict, str] = {
 }
 GLOSSARY: dict[str, str] = {
     "example": "One record of the data: one image, one row of a table.",
+    "subject": "One person with all records of the data that are theirs.",
     "client": "One party that holds records: a hospital, a phone.",
     "null": "What the same attack yields where there is nothing to find: the score of "
     "other real records, or of guessing.",
