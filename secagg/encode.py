@@ -39,11 +39,12 @@ from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
 from secagg.rounding import BLOCK, Rounding
+from secagg.threads import run, shares
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
-_SUM_BYTES: Final = 1 << 16
-
+_SUM_BYTES: Final = 1 << 17
+_VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 MeanType: TypeAlias = type[np.float32] | type[np.float64]
 
@@ -86,7 +87,6 @@ def layout(encoder: Encoder, *, clients: int, length: int) -> Layout:
     return Layout(Ring(encoder.ring_bits(clients)), checked)
 
 
-@np.errstate(over="ignore")  # of squares, which the check of the norm notices
 def encode(
     encoder: Encoder,
     where: Layout,
@@ -97,6 +97,8 @@ def encode(
     key: bytes,
 ) -> RingVector:
     """Return the words of one client but for the checksums, which are zero.
+
+    They are the same for any number of threads (``threads``).
 
     Args:
         encoder: States scale and largest norm.
@@ -113,8 +115,8 @@ def encode(
         ParameterError: A value is not finite, or the norm is too large (caller).
     """
     numbers = encoder.at(where.length)
-    words = where.ring.zeros(where.words)
-    rounding = Rounding(key, encoder.value_bits)
+    words = np.empty(where.words, dtype=where.ring.dtype)
+    words[where.length], words[where.length + 1 :] = weight, 0
     factor, multiplier = numbers.scale, weight
     if encoder.prescale:
         factor, multiplier = factor * weight / encoder.weight_max, 1
@@ -123,19 +125,25 @@ def encode(
     if numbers.rotated:
         source = _rotated(encoder, vector, norm, context)
     most = numbers.linf_bound - 0.5
-    scratch = np.empty(min(BLOCK, where.length), dtype="<f8")
-    for part in _blocks(where.length, BLOCK):
-        block = scratch[: part.stop - part.start]
-        np.copyto(block, source[part])
-        if not numbers.rotated:
-            norm.add(block)
-        np.multiply(block, factor, out=block)
-        if numbers.rotated:
-            np.clip(block, -most, most, out=block)
-        rounding.into(block, words[part])
-        if multiplier != 1:
-            words[part] *= words.dtype.type(multiplier)
-    words[where.length] = weight
+
+    @np.errstate(over="ignore")  # of squares, which the check of the norm notices
+    def work(blocks: range) -> None:
+        rounding = Rounding(key, encoder.value_bits, blocks.start * BLOCK)
+        scratch = np.empty(min(BLOCK, where.length), dtype="<f8")
+        for part in _parts(blocks, where.length, BLOCK):
+            block = scratch[: part.stop - part.start]
+            np.copyto(block, source[part])
+            if not numbers.rotated:
+                norm.add(block)
+            np.multiply(block, factor, out=block)
+            if numbers.rotated:
+                np.clip(block, -most, most, out=block)
+            rounding.into(block, words[part])
+            if multiplier != 1:
+                words[part] *= words.dtype.type(multiplier)
+
+    run(work, _shares(where.length, BLOCK))
+    norm.done()
     return words
 
 
@@ -214,12 +222,14 @@ def in_units(
     return steps
 
 
+@np.errstate(over="ignore")
 def _rotated(
     encoder: Encoder, vector: NDArray[np.floating], norm: NormCheck, context: bytes
 ) -> NDArray[np.float32]:
     """Return the vector rotated, in float32, once its norm was checked."""
     turned = np.empty(len(vector), dtype=np.float32)
     rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
+    norm.done()
     return turned
 
 
@@ -247,20 +257,37 @@ def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
     of e / 2^h are independent and uniform, as if each had coefficients of its own.
     """
     more, word = where.integrity - 1, where.ring.word
-    size = 8 * _SUM_BYTES // word
-    stream = Keystream(usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES])
-    row = np.empty(size + more, dtype=words.dtype)
-    row[size:] = stream.take(more, word)
-    product = np.empty(size, dtype=words.dtype)
-    sums = [0] * where.integrity
-    for part in _blocks(where.length + 1, size):
-        count = part.stop - part.start
-        row[:more] = row[size:].copy()
-        row[more : more + count] = stream.take(count, word)
-        for j in range(where.integrity):
-            np.multiply(words[part], row[j : j + count], out=product[:count])
-            sums[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
-    return np.array([total % (1 << word) for total in sums], dtype=words.dtype)
+    size = _SUM_BYTES * 8 // word
+    key = usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES]
+    sums: list[list[int]] = []
+
+    def work(blocks: range) -> None:
+        stream = Keystream(key, _SUM_BYTES, blocks.start * _SUM_BYTES)
+        row = np.empty(size + more, dtype=words.dtype)
+        row[size:] = stream.take(more, word)
+        product = np.empty(size, dtype=words.dtype)
+        found = [0] * where.integrity
+        for part in _parts(blocks, where.length + 1, size):
+            count = part.stop - part.start
+            row[:more] = row[size:]
+            row[more : more + count] = stream.take(count, word)
+            for j in range(where.integrity):
+                np.multiply(words[part], row[j : j + count], out=product[:count])
+                found[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
+        sums.append(found)
+
+    run(work, _shares(where.length + 1, size))
+    totals = (sum(form) % (1 << word) for form in zip(*sums, strict=True))
+    return np.array(list(totals), dtype=words.dtype)
+
+
+def _shares(length: int, size: int) -> list[range]:
+    """Split the blocks of so many values among threads."""
+    return shares(-(-length // size), worth=length // _VALUES_PER_THREAD)
+
+
+def _parts(blocks: range, length: int, size: int) -> Iterator[slice]:
+    return (slice(i * size, min((i + 1) * size, length)) for i in blocks)
 
 
 def _blocks(length: int, size: int) -> Iterator[slice]:
