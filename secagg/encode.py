@@ -128,8 +128,9 @@ def encode(
 
     @np.errstate(over="ignore")  # of squares, which the check of the norm notices
     def work(blocks: range) -> None:
-        rounding = Rounding(key, encoder.value_bits, blocks.start * BLOCK)
-        scratch = np.empty(min(BLOCK, where.length), dtype="<f8")
+        size = min(BLOCK, where.length)
+        rounding = Rounding(key, encoder.value_bits, blocks.start * BLOCK, size)
+        scratch = np.empty(size, dtype="<f8")
         for part in _parts(blocks, where.length, BLOCK):
             block = scratch[: part.stop - part.start]
             np.copyto(block, source[part])
@@ -257,12 +258,13 @@ def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
     of e / 2^h are independent and uniform, as if each had coefficients of its own.
     """
     more, word = where.integrity - 1, where.ring.word
-    size = _SUM_BYTES * 8 // word
+    size = min(_SUM_BYTES * 8 // word, -(-(where.length + 1) // 16) * 16)
     key = usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES]
     sums: list[list[int]] = []
 
     def work(blocks: range) -> None:
-        stream = Keystream(key, _SUM_BYTES, blocks.start * _SUM_BYTES)
+        most = max(size, more) * word // 8
+        stream = Keystream(key, most, blocks.start * size * word // 8)
         row = np.empty(size + more, dtype=words.dtype)
         row[size:] = stream.take(more, word)
         product = np.empty(size, dtype=words.dtype)

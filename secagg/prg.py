@@ -32,13 +32,13 @@ KEY_BYTES: Final = 32
 Rng: TypeAlias = Callable[[int], bytes]
 """``rng(count)`` returns ``count`` fresh random bytes; default ``os.urandom``."""
 
-_BLOCK_BYTES: Final = 1 << 16
+_BLOCK_BYTES: Final = 1 << 17
 _ZEROS: Final = memoryview(bytes(_BLOCK_BYTES))
 _WORDS: Final = {bits: np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)}
 _SLACK_BYTES: Final = 15  # update_into wants room for one unfinished cipher block
 _CIPHER_BLOCK: Final = 16
 _GCM_STARTS: Final = 2 * _CIPHER_BLOCK  # the counter of a zero nonce starts at 2
-_GCM_PIECE: Final = 1 << 14  # of shorter pieces a second cipher context is not worth it
+_GCM_PIECE: Final = 1 << 16  # shorter pieces are not worth a second cipher context
 
 
 def draw(rng: Rng, count: int) -> bytes:
@@ -95,7 +95,9 @@ class Keystream:
         self._encryptor = encryptor
         self._buffer = memoryview(bytearray(most_bytes + _SLACK_BYTES))
         self._octets = np.frombuffer(self._buffer, dtype=np.uint8)
-        self._zeros = memoryview(bytes(most_bytes))
+        self._zeros = _ZEROS[:most_bytes]
+        if most_bytes > _BLOCK_BYTES:
+            self._zeros = memoryview(bytes(most_bytes))
 
     def take(self, count: int, word_bits: int) -> RingVector:
         """Return the next ``count`` words of 8, 16, 32 or 64 bits.

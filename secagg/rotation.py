@@ -206,7 +206,9 @@ def _transform(pair: Pair, size: int, inner: int) -> NDArray[np.float64]:
     """Transform ``size`` rows of ``inner`` columns, from the first of the pair."""
     source, target = pair
     stride = inner
-    for bits in _stages(size.bit_length() - 1, _STAGE_BITS if inner == 1 else _FAR_BITS):
+    for bits in _stages(
+        size.bit_length() - 1, _STAGE_BITS if inner == 1 else _FAR_BITS
+    ):
         order = 1 << bits
         matrix = _hadamard(bits)
         if stride == 1:

@@ -48,11 +48,13 @@ class Rounding:
         value_bits: b; values lie strictly between -2^(b-1) and 2^(b-1).
         start: Place of the first value in the vector, a multiple of ``BLOCK``; draws
             belong to places, whoever rounds which.
+        most: Largest block.
     """
 
-    def __init__(self, key: bytes, value_bits: int, start: int = 0) -> None:
-        most = BLOCK * _DRAW_BYTES
-        self._draws = Keystream(key, most, start * _DRAW_BYTES)
+    def __init__(
+        self, key: bytes, value_bits: int, start: int = 0, most: int = BLOCK
+    ) -> None:
+        self._draws = Keystream(key, most * _DRAW_BYTES, start * _DRAW_BYTES)
         self._bits = fraction_bits(value_bits)
         # A float64 between 2^(52-f) and 2^(53-f) counts in steps of 2^-f, and is its
         # own fixed-point number but for a pattern on top.
@@ -60,7 +62,7 @@ class Rounding:
         self._offset = int(offset)
         # The offset ends in 32 zero bits, which each block's draws replace: that is
         # offset + u 2^-f, and copying is quicker than adding.
-        self._addend = np.full(BLOCK, offset, dtype="<f8")
+        self._addend = np.full(most, offset, dtype="<f8")
         self._low = self._addend.view("<u4")[::2]
         self._pattern = int(np.array(offset).view(np.int64)) >> self._bits
 
@@ -68,7 +70,7 @@ class Rounding:
         """Round a block to integers in two's complement.
 
         Args:
-            block: shape (count,), count <= ``BLOCK``; overwritten.
+            block: shape (count,), count <= ``most``; overwritten.
             words: shape (count,), 16, 32 or 64 bits each, little-endian; receives q
                 modulo 2^w.
         """

@@ -56,7 +56,7 @@ def shares(count: int, *, worth: int, threads: int | None = None) -> list[range]
         ParameterError: The number of threads is not a positive integer (caller).
     """
     if threads is None:
-        threads = min(default_threads(), worth) if worth > 1 else 1
+        threads = min(default_threads(), worth)
     elif type(threads) is not int or threads < 1:
         raise ParameterError(
             f"threads={threads!r} must be an integer of at least 1.", argument="threads"

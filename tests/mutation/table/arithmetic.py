@@ -87,8 +87,8 @@ MUTANTS = (
         Bug.SIGN,
         (
             "ring.py",
-            "target[word + 1] |= row >> np.uint64(64 - offset)",
-            "pass",
+            "np.right_shift(row, 64 - offset, out=target[word + 1])",
+            "target[word + 1] = 0",
         ),
         "ring",
         "values that cross a word are wrong",
@@ -195,7 +195,7 @@ MUTANTS = (
     mutant(
         "a-thread-takes-no-part",
         Bug.CHECK,
-        ("streams.py", "for segments in others", "for segments in others[:-1]"),
+        ("threads.py", "for one in others]", "for one in others[:-1]]"),
         "streams",
         "the end of every vector is sent without a mask",
     ),
