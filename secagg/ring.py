@@ -204,4 +204,4 @@ class _Lanes:
             np.bitwise_and(pairs, mask, out=low)
             np.bitwise_or(low, high, out=low)
             joined, bits, width = low, 2 * bits, 2 * width
-        return joined
+        return joined.view("<u8")

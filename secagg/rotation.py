@@ -247,4 +247,6 @@ def _flips_of(itemsize: int) -> NDArray[np.unsignedinteger]:
     """Return for each octet, lowest bit first, the sign bit of a float or nothing."""
     octets = np.arange(256, dtype=np.uint8)[:, None]
     ones = np.unpackbits(octets, axis=1, bitorder="little")
-    return ones.astype(f"=u{itemsize}") << (8 * itemsize - 1)
+    flips: NDArray[np.unsignedinteger] = ones.astype(f"=u{itemsize}")
+    flips <<= flips.dtype.type(8 * itemsize - 1)
+    return flips
