@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import DecodeError, ParameterError
-from secagg.threads import run, shares
+from secagg.packing import pack
 
 WORD_BITS: Final = (16, 32, 64)
 _BLOCK: Final = 1 << 16  # values packed at a time, in up to 64 rows
-_VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 RingVector: TypeAlias = NDArray[np.uint16 | np.uint32 | np.uint64]
 """One word per element, dtype ``Ring.dtype``; bits above r are meaningless."""
@@ -87,23 +86,7 @@ class Ring:
         if self.bits == self.word:
             plain = np.ascontiguousarray(words, dtype=self.dtype)
             return plain.data.cast("B")
-        per_group, group_words = self._group()
-        count = len(words)
-        packed = np.empty((-(-count // per_group), group_words), dtype="<u8")
-        step = _BLOCK // per_group  # groups of a block
-
-        def work(blocks: range) -> None:
-            lanes = _Lanes(self, min(step, len(packed)))
-            for i in blocks:
-                some = words[i * step * per_group : (i + 1) * step * per_group]
-                if len(some) % per_group:
-                    some = np.pad(some, (0, -len(some) % per_group))
-                lanes.pack(some, packed[i * step : (i + 1) * step])
-
-        worth = count // _VALUES_PER_THREAD
-        run(work, shares(-(-len(packed) // step), worth=worth))
-        octets = packed.reshape(-1).view(np.uint8)
-        return octets[: self.packed_bytes(count)].data
+        return pack(words, self.bits)
 
     def unpack(self, data: bytes | memoryview, count: int) -> RingVector:
         """Read ``count`` words; the inverse of ``pack``.
@@ -144,64 +127,3 @@ class Ring:
         """Return the fewest (values, 64-bit words) that share a boundary."""
         common = math.gcd(self.bits, 64)
         return 64 // common, self.bits // common
-
-
-class _Lanes:
-    """Room to pack some groups of values, used again and again.
-
-    Neighbours are joined until 64 bits hold no more, ``joined`` values in R bits.  Then
-    value j of all groups stands in one row: short strides are what makes it quick.
-    """
-
-    def __init__(self, ring: Ring, groups: int) -> None:
-        self._bits, self._word = ring.bits, ring.word
-        self._joined = ring.bits * (64 // ring.word)  # R
-        common = math.gcd(self._joined, 64)
-        self._per_group, self._group_words = 64 // common, self._joined // common
-        self._wide = np.empty(groups * self._per_group, dtype="<u8")
-        self._rows = np.empty((self._per_group, groups), dtype="<u8")
-        self._target = np.empty((self._group_words, groups), dtype="<u8")
-
-    def pack(self, words: RingVector, packed: NDArray[np.uint64]) -> None:
-        """Pack whole groups.
-
-        Args:
-            words: shape (groups * values of a group,).
-            packed: shape (groups, words of a group); receives the result.
-        """
-        size, per_group = len(packed), self._per_group
-        rows, target = self._rows[:, :size], self._target[:, :size]
-        np.copyto(rows, self._join(words).reshape(size, per_group).T)
-        spare = self._wide[:size]
-        filled = -1  # the last word of a group that holds anything
-        for j, row in enumerate(rows):
-            word, offset = divmod(j * self._joined, 64)
-            if word > filled:  # offset is 0
-                np.copyto(target[word], row)
-            else:
-                np.left_shift(row, offset, out=spare)
-                np.bitwise_or(target[word], spare, out=target[word])
-            filled = word
-            if offset + self._joined > 64:
-                np.right_shift(row, 64 - offset, out=target[word + 1])
-                filled = word + 1
-        np.copyto(packed, target.T)
-
-    def _join(self, words: RingVector) -> NDArray[np.uint64]:
-        """Return neighbours joined in 64 bits; all bits above them are zero."""
-        bits, width, joined = self._bits, self._word, words
-        if width == 64:
-            whole = self._wide[: len(words)]
-            np.bitwise_and(words, (1 << bits) - 1, out=whole)
-            return whole
-        while width < 64:
-            kind = np.dtype(f"<u{width // 4}")
-            pairs, mask = joined.view(kind), (1 << bits) - 1
-            low = self._wide.view(kind)[: len(pairs)]
-            high = self._rows.reshape(-1).view(kind)[: len(pairs)]
-            np.right_shift(pairs, width - bits, out=high)
-            np.bitwise_and(high, mask << bits, out=high)
-            np.bitwise_and(pairs, mask, out=low)
-            np.bitwise_or(low, high, out=low)
-            joined, bits, width = low, 2 * bits, 2 * width
-        return joined.view("<u8")

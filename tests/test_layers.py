@@ -20,7 +20,7 @@ FORBIDDEN = {
 }
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
-    "errors usage threads ring ciphers prg streams rounding rotation precision keys "
+    "errors usage threads packing ring ciphers prg streams rounding rotation precision keys "
     "shamir encoder offered encode noise schema masks boxes tails degree feasibility "
     "params planning permutation graph policy rowspace "
     "monitor wire invite journal keylist "

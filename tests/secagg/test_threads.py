@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg import encode, ring, rotation
+from secagg import encode, packing, rotation
 from secagg.encoder import Encoder
 from secagg.errors import ParameterError
 from secagg.ring import Ring
@@ -65,7 +65,7 @@ def test_a_wrong_number_of_threads_is_refused_at_once(monkeypatch):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_encoding_gives_the_same_bytes_for_any_number_of_threads(rotate, monkeypatch):
-    for module in (encode, ring, rotation):
+    for module in (encode, packing, rotation):
         monkeypatch.setattr(module, "_VALUES_PER_THREAD", 1)
     length = 4 * BLOCK + 1001
     vector = np.random.default_rng(3).standard_normal(length).astype(np.float32)
@@ -116,7 +116,7 @@ def test_the_norm_is_that_of_all_threads_values(monkeypatch):
 
 
 def test_whole_blocks_are_packed_by_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(ring, "_VALUES_PER_THREAD", 1)
+    monkeypatch.setattr(packing, "_VALUES_PER_THREAD", 1)
     for bits in (12, 26, 33):
         words = np.arange((1 << 17) + 333, dtype=np.uint64) * 0x9E3779B97F4A7C15
         packed = set()

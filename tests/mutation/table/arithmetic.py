@@ -86,7 +86,7 @@ MUTANTS = (
         "packing-drops-carried-bits",
         Bug.SIGN,
         (
-            "ring.py",
+            "packing.py",
             "np.right_shift(row, 64 - offset, out=target[word + 1])",
             "target[word + 1] = 0",
         ),
