@@ -60,6 +60,8 @@ def test_a_wrong_number_of_threads_is_refused_at_once(monkeypatch):
         with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
             secagg.Client(plan, secagg.Policy(), me="a")
         with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
+            secagg.Server(plan, ["a", "b", "c", "d"], session=b"s", length=3)
+        with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
             where.ring.pack(where.ring.zeros(where.words))
 
 
