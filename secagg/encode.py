@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -39,7 +40,7 @@ from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
 from secagg.rounding import BLOCK, Rounding
-from secagg.threads import run, shares
+from secagg.threads import Job, run
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
@@ -127,11 +128,14 @@ def encode(
     most = numbers.linf_bound - 0.5
 
     @np.errstate(over="ignore")  # of squares, which the check of the norm notices
-    def work(blocks: range) -> None:
+    def work(ranges: Iterator[range]) -> None:
         size = min(BLOCK, where.length)
-        rounding = Rounding(key, encoder.value_bits, blocks.start * BLOCK, size)
-        scratch = np.empty(size, dtype="<f8")
-        for part in _parts(blocks, where.length, BLOCK):
+        rounding = Rounding(key, encoder.value_bits, size)
+        scratch, following = np.empty(size, dtype="<f8"), 0
+        for part in _parts(ranges, where.length, BLOCK):
+            if part.start != following:
+                rounding.go_to(part.start)
+            following = part.stop
             block = scratch[: part.stop - part.start]
             np.copyto(block, source[part])
             if not numbers.rotated:
@@ -143,7 +147,7 @@ def encode(
             if multiplier != 1:
                 words[part] *= words.dtype.type(multiplier)
 
-    run(work, _shares(where.length, BLOCK))
+    _run(work, where.length, BLOCK)
     norm.done()
     return words
 
@@ -262,15 +266,16 @@ def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
     key = usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES]
     sums: list[list[int]] = []
 
-    def work(blocks: range) -> None:
+    def work(ranges: Iterator[range]) -> None:
         most = max(size, more) * word // 8
-        stream = Keystream(key, most, blocks.start * size * word // 8)
         row = np.empty(size + more, dtype=words.dtype)
-        row[size:] = stream.take(more, word)
         product = np.empty(size, dtype=words.dtype)
-        found = [0] * where.integrity
-        for part in _parts(blocks, where.length + 1, size):
-            count = part.stop - part.start
+        found, following = [0] * where.integrity, -1
+        for part in _parts(ranges, where.length + 1, size):
+            if part.start != following:
+                stream = Keystream(key, most, part.start * word // 8)
+                row[size:] = stream.take(more, word)
+            following, count = part.stop, part.stop - part.start
             row[:more] = row[size:]
             row[more : more + count] = stream.take(count, word)
             for j in range(where.integrity):
@@ -278,17 +283,18 @@ def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
                 found[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
         sums.append(found)
 
-    run(work, _shares(where.length + 1, size))
+    _run(work, where.length + 1, size)
     totals = (sum(form) % (1 << word) for form in zip(*sums, strict=True))
     return np.array(list(totals), dtype=words.dtype)
 
 
-def _shares(length: int, size: int) -> list[range]:
-    """Split the blocks of so many values among threads."""
-    return shares(-(-length // size), worth=length // _VALUES_PER_THREAD)
+def _run(work: Job, length: int, size: int) -> None:
+    """Share the blocks of so many values among threads."""
+    run(work, -(-length // size), worth=length // _VALUES_PER_THREAD)
 
 
-def _parts(blocks: range, length: int, size: int) -> Iterator[slice]:
+def _parts(ranges: Iterator[range], length: int, size: int) -> Iterator[slice]:
+    blocks = chain.from_iterable(ranges)
     return (slice(i * size, min((i + 1) * size, length)) for i in blocks)
 
 

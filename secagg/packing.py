@@ -10,12 +10,14 @@ This module packs only; what the values mean, and how they are read, is ``ring``
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.threads import run, shares
+from secagg.threads import run
 
 _BLOCK: Final = 1 << 16  # values packed at a time; what that takes stays in cache
 _VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
@@ -39,15 +41,15 @@ def pack(words: Words, bits: int) -> memoryview:
     packed = np.empty((-(-count // per_group), group_words), dtype="<u8")
     step = _BLOCK // per_group  # groups of a block
 
-    def work(blocks: range) -> None:
+    def work(ranges: Iterator[range]) -> None:
         lanes = _Lanes(bits, width, min(step, len(packed)))
-        for i in blocks:
+        for i in chain.from_iterable(ranges):
             some = words[i * step * per_group : (i + 1) * step * per_group]
             if len(some) % per_group:
                 some = np.pad(some, (0, -len(some) % per_group))
             lanes.pack(some, packed[i * step : (i + 1) * step])
 
-    run(work, shares(-(-len(packed) // step), worth=count // _VALUES_PER_THREAD))
+    run(work, -(-len(packed) // step), worth=count // _VALUES_PER_THREAD)
     return packed.reshape(-1).view(np.uint8)[: -(-count * bits // 8)].data
 
 

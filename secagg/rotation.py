@@ -30,6 +30,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -37,7 +38,7 @@ from numpy.typing import NDArray
 
 from secagg import usage
 from secagg.prg import KEY_BYTES, Keystream
-from secagg.threads import run, shares
+from secagg.threads import Job, run
 
 RELATIVE_ERROR: Final = 6 * 2.0**-24
 """Bound on |computed - exact|_2 / |x|_2 of ``Rotation.apply`` in float32.
@@ -138,38 +139,41 @@ class Rotation:
         bits = np.dtype(come.dtype.str.replace("f", "u"))
 
         @np.errstate(over="ignore")  # of squares, in a check of the norm
-        def work(runs: range) -> None:
+        def work(ranges: Iterator[range]) -> None:
             pair = _pair(self._run)
-            for place, flips in self._flips(key, runs, bits.newbyteorder("=")):
+            for place, flips in self._flips(key, ranges, bits.newbyteorder("=")):
                 np.bitwise_xor(come[place].view(bits), flips, out=flips)
                 np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
                 check(pair[0])
                 part[place] = _transform(pair, self._run, 1)
 
-        run(work, self._shares(self._width // self._run))
+        self._share(work, self._width // self._run)
 
     def _within_undone(self, part: Floats, key: bytes) -> None:
-        def work(runs: range) -> None:
+        def work(ranges: Iterator[range]) -> None:
             pair = _pair(self._run)
-            for place, flips in self._flips(key, runs, np.dtype("=u8")):
+            for place, flips in self._flips(key, ranges, np.dtype("=u8")):
                 np.copyto(pair[0], part[place])
                 turned = _transform(pair, self._run, 1)
                 np.bitwise_xor(turned.view("=u8"), flips, out=flips)
                 part[place] = flips.view("=f8")
 
-        run(work, self._shares(self._width // self._run))
+        self._share(work, self._width // self._run)
 
     def _flips(
-        self, key: bytes, runs: range, bits: np.dtype[np.unsignedinteger]
+        self, key: bytes, ranges: Iterator[range], bits: np.dtype[np.unsignedinteger]
     ) -> Iterator[tuple[slice, NDArray[np.unsignedinteger]]]:
         """Yield some runs' places, and what flips the signs of floats of so many bits.
 
         The sign of place i is bit i of the key's stream, lowest first; 1 is minus.
         """
         size = self._run // 8
-        stream = Keystream(key, size, runs.start * size)
         flips, places = np.empty(self._run, bits), np.empty(size, dtype=np.intp)
-        for i in runs:
+        following = -1
+        for i in chain.from_iterable(ranges):
+            if i != following:
+                stream = Keystream(key, size, i * size)
+            following = i + 1
             np.copyto(places, stream.take(size, 8))
             # A table and mode "clip" are several times faster than unpacking bits.
             table = _flips_of(bits.itemsize)
@@ -184,18 +188,18 @@ class Rotation:
         size = min(1 << _STRIP_BITS, self._width)
         table, columns = part.reshape(runs, self._run), size // runs
 
-        def work(strips: range) -> None:
+        def work(ranges: Iterator[range]) -> None:
             pair = _pair(size)
-            for i in strips:
+            for i in chain.from_iterable(ranges):
                 strip = table[:, i * columns : (i + 1) * columns]
                 np.copyto(pair[0].reshape(runs, columns), strip)
                 turned = _transform(pair, runs, columns)
                 strip[:] = turned.reshape(runs, columns)
 
-        run(work, self._shares(self._run // columns))
+        self._share(work, self._run // columns)
 
-    def _shares(self, blocks: int) -> list[range]:
-        return shares(blocks, worth=self._width // _VALUES_PER_THREAD)
+    def _share(self, work: Job, blocks: int) -> None:
+        run(work, blocks, worth=self._width // _VALUES_PER_THREAD)
 
 
 def _pair(size: int) -> Pair:

@@ -2,16 +2,17 @@
 
 The vector is taken in segments (``ciphers``), and all keys for each segment, so that
 the sums stay in the second-level cache: one pass over memory, whatever the number of
-keys.  Several threads take disjoint ranges of segments; cipher and addition release the
-interpreter's lock.  Addition modulo 2^w does not care for order, so the result is the
-same for any number of threads.  docs/performance.md says what limits it.
+keys.  Several threads take disjoint ranges of segments (``threads``); cipher and
+addition release the interpreter's lock.  Addition modulo 2^w does not care for order,
+so the result is the same for any number of threads.  docs/performance.md says what
+limits it.
 
 This module derives no keys and does not know whose they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -21,12 +22,13 @@ from secagg.ciphers import (
     MAX_BYTES,
     SEGMENT_BYTES,
     SLACK_BYTES,
+    Write,
     arguments,
     open_stream,
 )
 from secagg.errors import ParameterError
 from secagg.ring import RingVector
-from secagg.threads import run, shares
+from secagg.threads import run
 from secagg.usage import AES_256_CTR, check_cipher
 
 _STREAM_BYTES_PER_THREAD: Final = 1 << 25  # 4 ms of work; a thread costs 0.1 ms
@@ -62,12 +64,12 @@ def add_streams(
             is not a positive integer (caller).
     """
     _check(total, keys, cipher)
-    ranges = shares(
+    run(
+        lambda ranges: _add_ranges(total, keys, cipher, ranges),
         -(-total.nbytes // SEGMENT_BYTES),
         worth=total.nbytes * len(keys) // _STREAM_BYTES_PER_THREAD,
         threads=threads,
     )
-    run(lambda segments: _add_range(total, keys, cipher, segments), ranges)
 
 
 def stream_words(
@@ -83,26 +85,32 @@ def stream_words(
     return words
 
 
-def _add_range(
-    total: RingVector, keys: Sequence[SignedKey], cipher: str, segments: range
+def _add_ranges(
+    total: RingVector, keys: Sequence[SignedKey], cipher: str, ranges: Iterator[range]
 ) -> None:
     """Add all streams to the words of some segments."""
     words = SEGMENT_BYTES // total.itemsize
     longest = min(SEGMENT_BYTES, total.nbytes)
     held = memoryview(bytearray(longest + SLACK_BYTES))
     stream: RingVector = np.frombuffer(held, total.dtype, longest // total.itemsize)
-    steps = [
-        (open_stream(cipher, key, segments.start), np.add if up == 1 else np.subtract)
-        for key, up in keys
-    ]
-    for segment in segments:
-        part = total[segment * words : (segment + 1) * words]
-        size = part.nbytes
-        call = arguments(cipher, segment, _ZEROS[:size], held[: size + SLACK_BYTES])
-        addend = stream[: len(part)]
-        for write, combine in steps:
-            write(*call)
-            combine(part, addend, part)
+    steps: list[tuple[Write, np.ufunc]] = []
+    following = -1  # the segment that the streams stand before
+    for segments in ranges:
+        if segments.start != following:
+            start = segments.start
+            steps = [
+                (open_stream(cipher, key, start), np.add if up == 1 else np.subtract)
+                for key, up in keys
+            ]
+        following = segments.stop
+        for segment in segments:
+            part = total[segment * words : (segment + 1) * words]
+            size = part.nbytes
+            call = arguments(cipher, segment, _ZEROS[:size], held[: size + SLACK_BYTES])
+            addend = stream[: len(part)]
+            for write, combine in steps:
+                write(*call)
+                combine(part, addend, part)
 
 
 def _check(total: RingVector, keys: Sequence[SignedKey], cipher: str) -> None:

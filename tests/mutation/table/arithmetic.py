@@ -195,7 +195,7 @@ MUTANTS = (
     mutant(
         "a-thread-takes-no-part",
         Bug.CHECK,
-        ("threads.py", "for one in others]", "for one in others[:-1]]"),
+        ("threads.py", "blocks = _Blocks(count)", "blocks = _Blocks(count - 1)"),
         "streams",
         "the end of every vector is sent without a mask",
     ),

@@ -354,8 +354,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             "encode.py",
-            "_parts(blocks, where.length + 1, size)",
-            "_parts(blocks, where.length, size)",
+            "_parts(ranges, where.length + 1, size)",
+            "_parts(ranges, where.length, size)",
         ),
         "encode",
         "a changed total weight is not noticed",
@@ -409,8 +409,8 @@ MUTANTS = (
         Bug.REUSE,
         (
             "rounding.py",
-            "Keystream(key, most",
-            "Keystream(bytes(32), most",
+            "Keystream(key, self._most_bytes",
+            "Keystream(bytes(32), self._most_bytes",
         ),
         "encode rounding",
         "the errors of all clients go one way",
