@@ -26,25 +26,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
+from secagg.checksums import checksums
 from secagg.encoder import Encoder, check_integer
 from secagg.errors import IntegrityError
 from secagg.offered import NormCheck
-from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
 from secagg.rounding import BLOCK, Rounding
-from secagg.threads import Job, run
+from secagg.threads import parts, run
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
-_SUM_BYTES: Final = 1 << 17
 _VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 MeanType: TypeAlias = type[np.float32] | type[np.float64]
@@ -132,7 +130,7 @@ def encode(
         size = min(BLOCK, where.length)
         rounding = Rounding(key, encoder.value_bits, size)
         scratch, following = np.empty(size, dtype="<f8"), 0
-        for part in _parts(ranges, where.length, BLOCK):
+        for part in parts(ranges, where.length, BLOCK):
             if part.start != following:
                 rounding.go_to(part.start)
             following = part.stop
@@ -147,7 +145,7 @@ def encode(
             if multiplier != 1:
                 words[part] *= words.dtype.type(multiplier)
 
-    _run(work, where.length, BLOCK)
+    run(work, -(-where.length // BLOCK), worth=where.length // _VALUES_PER_THREAD)
     norm.done()
     return words
 
@@ -254,48 +252,8 @@ def _impossible() -> IntegrityError:
 
 
 def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
-    """Return k public linear forms of values and weight, modulo 2^w.
-
-    Form j has the coefficients a_j, a_(j+1), ...: the rows of a Toeplitz matrix.  For
-    an error e, let i be the last index at which e / 2^h is odd, with 2^h dividing all
-    of e.  Modulo 2, form j holds a_(i+j) and otherwise only earlier a's, so the forms
-    of e / 2^h are independent and uniform, as if each had coefficients of its own.
-    """
-    more, word = where.integrity - 1, where.ring.word
-    size = min(_SUM_BYTES * 8 // word, -(-(where.length + 1) // 16) * 16)
-    key = usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES]
-    sums: list[list[int]] = []
-
-    def work(ranges: Iterator[range]) -> None:
-        most = max(size, more) * word // 8
-        row = np.empty(size + more, dtype=words.dtype)
-        product = np.empty(size, dtype=words.dtype)
-        found, following = [0] * where.integrity, -1
-        for part in _parts(ranges, where.length + 1, size):
-            if part.start != following:
-                stream = Keystream(key, most, part.start * word // 8)
-                row[size:] = stream.take(more, word)
-            following, count = part.stop, part.stop - part.start
-            row[:more] = row[size:]
-            row[more : more + count] = stream.take(count, word)
-            for j in range(where.integrity):
-                np.multiply(words[part], row[j : j + count], out=product[:count])
-                found[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
-        sums.append(found)
-
-    _run(work, where.length + 1, size)
-    totals = (sum(form) % (1 << word) for form in zip(*sums, strict=True))
-    return np.array(list(totals), dtype=words.dtype)
-
-
-def _run(work: Job, length: int, size: int) -> None:
-    """Share the blocks of so many values among threads."""
-    run(work, -(-length // size), worth=length // _VALUES_PER_THREAD)
-
-
-def _parts(ranges: Iterator[range], length: int, size: int) -> Iterator[slice]:
-    blocks = chain.from_iterable(ranges)
-    return (slice(i * size, min((i + 1) * size, length)) for i in blocks)
+    covered = words[: where.length + 1]  # values and weight
+    return checksums(covered, where.integrity, binding)
 
 
 def _blocks(length: int, size: int) -> Iterator[slice]:

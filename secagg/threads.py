@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from itertools import chain
 from typing import Final, TypeAlias
 
 from secagg.errors import ParameterError
@@ -88,6 +89,12 @@ def run(job: Job, count: int, *, worth: int, threads: int | None = None) -> None
     for one in started:
         one.result()
     return None
+
+
+def parts(ranges: Iterator[range], length: int, size: int) -> Iterator[slice]:
+    """Return the places of each block in turn, of ``length`` in blocks of ``size``."""
+    blocks = chain.from_iterable(ranges)
+    return (slice(i * size, min((i + 1) * size, length)) for i in blocks)
 
 
 class _Blocks:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg import encode, packing, rotation, streams, threads
+from secagg import checksums, encode, packing, rotation, streams, threads
 from secagg.encoder import Encoder
 from secagg.errors import ParameterError
 from secagg.ring import Ring
@@ -15,7 +15,7 @@ from secagg.rounding import BLOCK
 from secagg.threads import THREADS_VARIABLE, default_threads, run
 
 WRONG = ("0", "two", "-1", "", "\N{ARABIC-INDIC DIGIT TWO}")
-SHARING = (encode, packing, rotation, streams)
+SHARING = (checksums, encode, packing, rotation, streams)
 
 
 def by_one(job, count, **_):

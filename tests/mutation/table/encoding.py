@@ -342,7 +342,7 @@ MUTANTS = (
         "checksums-unbound",
         Bug.BINDING,
         (
-            "encode.py",
+            "checksums.py",
             "usage.digest(usage.TAG_INTEGRITY, binding",
             'usage.digest(usage.TAG_INTEGRITY, b""',
         ),
@@ -354,8 +354,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             "encode.py",
-            "_parts(ranges, where.length + 1, size)",
-            "_parts(ranges, where.length, size)",
+            "covered = words[: where.length + 1]",
+            "covered = words[: where.length]",
         ),
         "encode",
         "a changed total weight is not noticed",
@@ -463,7 +463,7 @@ MUTANTS = (
         "checksums-alike",
         Bug.REUSE,
         (
-            "encode.py",
+            "checksums.py",
             "row[j : j + count]",
             "row[:count]",
         ),
