@@ -489,7 +489,7 @@ MUTANTS = (
             "if not math.fsum(self._squares) <= self._limit:",
             "if False:",
         ),
-        "encode",
+        "threads",
         "one client has any influence, and sums wrap",
     ),
     mutant(
