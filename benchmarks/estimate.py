@@ -24,7 +24,7 @@ from secagg.cost import cpu_seconds, work
 from secagg.graph import server_graph
 from secagg.invite import SERVER, Invite, Step
 from secagg.states import Role
-from secagg.streams import THREADS_VARIABLE
+from secagg.threads import THREADS_VARIABLE
 from secagg.traffic import Wiring, traffic
 from secagg.turnout import Turnout, turnout_of
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import secagg
 from secagg import encode
-from secagg.streams import THREADS_VARIABLE
+from secagg.threads import THREADS_VARIABLE
 from secagg.upload import MaskedInput
 
 CLIENTS = 33

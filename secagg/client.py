@@ -49,6 +49,7 @@ from secagg.policy import Policy
 from secagg.prg import KEY_BYTES, Rng, draw
 from secagg.reveal import UnmaskRequest
 from secagg.states import FINAL_STATES, Event, Role, State, advance
+from secagg.threads import default_threads
 
 _EVENTS = {
     Invite.TAG: Event.INVITE,
@@ -91,8 +92,9 @@ class Client:
         rng: Source of all randomness; leave the default outside simulations.
 
     Raises:
-        ParameterError: No round runs under the plan, it breaks the policy, or ``key``
-            is missing or not the one in the roster (caller).
+        ParameterError: No round runs under the plan, it breaks the policy, ``key`` is
+            missing or not the one in the roster, or ``BLINDSUM_THREADS`` is no positive
+            integer (caller).
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Client:
     ) -> None:
         plan.require_runnable()
         policy.check(plan)
+        default_threads()  # a setting that is wrong is told before the round begins
         if policy.roster is not None and (
             key is None or policy.roster.get(me) != key.public
         ):

@@ -32,18 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
+from secagg.checksums import checksums
 from secagg.encoder import Encoder, check_integer
 from secagg.errors import IntegrityError
 from secagg.offered import NormCheck
-from secagg.prg import KEY_BYTES, Keystream
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
 from secagg.rounding import BLOCK, Rounding
+from secagg.threads import parts, run
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
-_SUM_BYTES: Final = 1 << 16
-
+_VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 MeanType: TypeAlias = type[np.float32] | type[np.float64]
 
@@ -86,7 +86,6 @@ def layout(encoder: Encoder, *, clients: int, length: int) -> Layout:
     return Layout(Ring(encoder.ring_bits(clients)), checked)
 
 
-@np.errstate(over="ignore")  # of squares, which the check of the norm notices
 def encode(
     encoder: Encoder,
     where: Layout,
@@ -97,6 +96,8 @@ def encode(
     key: bytes,
 ) -> RingVector:
     """Return the words of one client but for the checksums, which are zero.
+
+    They are the same for any number of threads (``threads``).
 
     Args:
         encoder: States scale and largest norm.
@@ -113,8 +114,8 @@ def encode(
         ParameterError: A value is not finite, or the norm is too large (caller).
     """
     numbers = encoder.at(where.length)
-    words = where.ring.zeros(where.words)
-    rounding = Rounding(key, encoder.value_bits)
+    words = np.empty(where.words, dtype=where.ring.dtype)
+    words[where.length], words[where.length + 1 :] = weight, 0
     factor, multiplier = numbers.scale, weight
     if encoder.prescale:
         factor, multiplier = factor * weight / encoder.weight_max, 1
@@ -123,19 +124,29 @@ def encode(
     if numbers.rotated:
         source = _rotated(encoder, vector, norm, context)
     most = numbers.linf_bound - 0.5
-    scratch = np.empty(min(BLOCK, where.length), dtype="<f8")
-    for part in _blocks(where.length, BLOCK):
-        block = scratch[: part.stop - part.start]
-        np.copyto(block, source[part])
-        if not numbers.rotated:
-            norm.add(block)
-        np.multiply(block, factor, out=block)
-        if numbers.rotated:
-            np.clip(block, -most, most, out=block)
-        rounding.into(block, words[part])
-        if multiplier != 1:
-            words[part] *= words.dtype.type(multiplier)
-    words[where.length] = weight
+
+    @np.errstate(over="ignore")  # of squares, which the check of the norm notices
+    def work(ranges: Iterator[range]) -> None:
+        size = min(BLOCK, where.length)
+        rounding = Rounding(key, encoder.value_bits, size)
+        scratch, following = np.empty(size, dtype="<f8"), 0
+        for part in parts(ranges, where.length, BLOCK):
+            if part.start != following:
+                rounding.go_to(part.start)
+            following = part.stop
+            block = scratch[: part.stop - part.start]
+            np.copyto(block, source[part])
+            if not numbers.rotated:
+                norm.add(block)
+            np.multiply(block, factor, out=block)
+            if numbers.rotated:
+                np.clip(block, -most, most, out=block)
+            rounding.into(block, words[part])
+            if multiplier != 1:
+                words[part] *= words.dtype.type(multiplier)
+
+    run(work, -(-where.length // BLOCK), worth=where.length // _VALUES_PER_THREAD)
+    norm.done()
     return words
 
 
@@ -214,12 +225,14 @@ def in_units(
     return steps
 
 
+@np.errstate(over="ignore")
 def _rotated(
     encoder: Encoder, vector: NDArray[np.floating], norm: NormCheck, context: bytes
 ) -> NDArray[np.float32]:
     """Return the vector rotated, in float32, once its norm was checked."""
     turned = np.empty(len(vector), dtype=np.float32)
     rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
+    norm.done()
     return turned
 
 
@@ -239,28 +252,8 @@ def _impossible() -> IntegrityError:
 
 
 def _checksums(where: Layout, words: RingVector, binding: bytes) -> RingVector:
-    """Return k public linear forms of values and weight, modulo 2^w.
-
-    Form j has the coefficients a_j, a_(j+1), ...: the rows of a Toeplitz matrix.  For
-    an error e, let i be the last index at which e / 2^h is odd, with 2^h dividing all
-    of e.  Modulo 2, form j holds a_(i+j) and otherwise only earlier a's, so the forms
-    of e / 2^h are independent and uniform, as if each had coefficients of its own.
-    """
-    more, word = where.integrity - 1, where.ring.word
-    size = 8 * _SUM_BYTES // word
-    stream = Keystream(usage.digest(usage.TAG_INTEGRITY, binding)[:KEY_BYTES])
-    row = np.empty(size + more, dtype=words.dtype)
-    row[size:] = stream.take(more, word)
-    product = np.empty(size, dtype=words.dtype)
-    sums = [0] * where.integrity
-    for part in _blocks(where.length + 1, size):
-        count = part.stop - part.start
-        row[:more] = row[size:].copy()
-        row[more : more + count] = stream.take(count, word)
-        for j in range(where.integrity):
-            np.multiply(words[part], row[j : j + count], out=product[:count])
-            sums[j] += int(np.add.reduce(product[:count], dtype=words.dtype))
-    return np.array([total % (1 << word) for total in sums], dtype=words.dtype)
+    covered = words[: where.length + 1]  # values and weight
+    return checksums(covered, where.integrity, binding)
 
 
 def _blocks(length: int, size: int) -> Iterator[slice]:

@@ -9,7 +9,8 @@ A fingerprint tells a client's store whether two offers are the same.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, SupportsIndex
+import math
+from typing import Final, NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +39,10 @@ def check_weight(encoder: Encoder, weight: SupportsIndex) -> int:
 
 
 class NormCheck:
-    """The L2 norm of a vector, known block by block.
+    """The L2 norm of a vector, known once all its blocks were added, in any order.
+
+    Threads may share one: the sum of the squares is exact (``math.fsum``), so that
+    their order does not matter.
 
     Args:
         encoder: States the largest norm.
@@ -47,24 +51,36 @@ class NormCheck:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._limit = encoder.norm_limit**2
-        self._squares = 0.0
+        self._squares: list[float] = []
 
     def add(self, block: NDArray[np.float64]) -> None:
         """Take one more block, shape (count,).
 
         Raises:
-            ParameterError: A value is not finite, or the norm of all blocks so far is
-                above the largest (caller).
+            ParameterError: A value is not finite, or a piece of the block alone has a
+                norm above the largest (caller).
         """
         # Squares overflow only far above the limit, and vanish only far below it; a
         # value that is not finite leaves a sum that is none.  numpy's warning of the
         # overflow is for the caller to silence: here it would cost more than the sum.
         for start in range(0, len(block), _DOT):
             some = block[start : start + _DOT]
-            self._squares += float(np.dot(some, some))
-        if self._squares <= self._limit:
-            return
-        if not np.isfinite(block).all():
+            square = float(np.dot(some, some))
+            if not square <= self._limit:
+                self._refuse(block)
+            self._squares.append(square)
+
+    def done(self) -> None:
+        """Check the norm of all blocks together.
+
+        Raises:
+            ParameterError: It is above the largest (caller).
+        """
+        if not math.fsum(self._squares) <= self._limit:
+            self._refuse(None)
+
+    def _refuse(self, block: NDArray[np.float64] | None) -> NoReturn:
+        if block is not None and not np.isfinite(block).all():
             raise ParameterError(
                 "vector holds a value that is not finite; repair or skip this update.",
                 argument="vector",
@@ -152,4 +168,5 @@ def check_vector(
     norm = NormCheck(encoder)
     for start in range(0, given.size, BLOCK):
         norm.add(given[start : start + BLOCK].astype(np.float64))
+    norm.done()
     return given

@@ -2,8 +2,10 @@
 
 The stream of a key is AES-256 in counter mode (NIST SP 800-38A section 6.5) with a
 zero initial counter block over a zero plaintext.  Each key is used for one stream
-only, which is why the counter may start at zero.  Masks have streams of their own,
-laid out for speed (``streams``).
+only, which is why the counter may start at zero.  From its third block on it is also
+what GCM (SP 800-38D) makes of zeros under a zero nonce, and is computed so where that
+is faster (``ciphers``).  Masks have streams of their own, laid out for speed
+(``streams``).
 
 ``simulation_rng`` is the only source of simulated randomness in the package; whatever
 it feeds is reproducible and therefore protects nothing.  This module derives no keys
@@ -18,9 +20,10 @@ from typing import Final, TypeAlias
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
 from secagg import usage
+from secagg.ciphers import gcm_is_faster
 from secagg.errors import ParameterError
 from secagg.ring import RingVector
 
@@ -29,10 +32,13 @@ KEY_BYTES: Final = 32
 Rng: TypeAlias = Callable[[int], bytes]
 """``rng(count)`` returns ``count`` fresh random bytes; default ``os.urandom``."""
 
-_BLOCK_BYTES: Final = 1 << 16
+_BLOCK_BYTES: Final = 1 << 17
 _ZEROS: Final = memoryview(bytes(_BLOCK_BYTES))
 _WORDS: Final = {bits: np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)}
 _SLACK_BYTES: Final = 15  # update_into wants room for one unfinished cipher block
+_CIPHER_BLOCK: Final = 16
+_GCM_STARTS: Final = 2 * _CIPHER_BLOCK  # the counter of a zero nonce starts at 2
+_GCM_PIECE: Final = 1 << 16  # shorter pieces are not worth a second cipher context
 
 
 def draw(rng: Rng, count: int) -> bytes:
@@ -73,16 +79,25 @@ class Keystream:
     Args:
         key: 32 bytes, used for no other stream.
         most_bytes: Largest piece.
+        skip: Bytes of the stream that are left out at its start, a multiple of 16.
 
     Raises:
         ParameterError: The key is not 32 bytes (caller).
     """
 
-    def __init__(self, key: bytes, most_bytes: int = _BLOCK_BYTES) -> None:
-        self._encryptor = _encryptor(key)
-        self._buffer = bytearray(most_bytes + _SLACK_BYTES)
+    def __init__(
+        self, key: bytes, most_bytes: int = _BLOCK_BYTES, skip: int = 0
+    ) -> None:
+        encryptor, self._head = _encryptor(key, skip // _CIPHER_BLOCK), b""
+        if not skip and most_bytes >= _GCM_PIECE and gcm_is_faster():
+            self._head = encryptor.update(bytes(_GCM_STARTS))
+            encryptor = Cipher(AES(key), GCM(bytes(12))).encryptor()
+        self._encryptor = encryptor
+        self._buffer = memoryview(bytearray(most_bytes + _SLACK_BYTES))
         self._octets = np.frombuffer(self._buffer, dtype=np.uint8)
-        self._zeros = memoryview(bytes(most_bytes))
+        self._zeros = _ZEROS[:most_bytes]
+        if most_bytes > _BLOCK_BYTES:
+            self._zeros = memoryview(bytes(most_bytes))
 
     def take(self, count: int, word_bits: int) -> RingVector:
         """Return the next ``count`` words of 8, 16, 32 or 64 bits.
@@ -94,8 +109,12 @@ class Keystream:
         Returns:
             shape (count,); valid until the next call, which overwrites it.
         """
-        size = count * word_bits // 8
-        self._encryptor.update_into(self._zeros[:size], self._buffer)
+        size, done = count * word_bits // 8, 0
+        if self._head:
+            head, self._head = self._head[:size], self._head[size:]
+            done = len(head)
+            self._buffer[:done] = head
+        self._encryptor.update_into(self._zeros[done:size], self._buffer[done:])
         return self._octets[:size].view(_WORDS[word_bits])
 
 
@@ -135,9 +154,11 @@ def simulation_rng(seed: int | bytes, *names: str | int) -> Rng:
     return rng
 
 
-def _encryptor(key: bytes) -> CipherContext:
+def _encryptor(key: bytes, start: int = 0) -> CipherContext:
+    """Return the cipher of a stream, from its block number ``start`` on."""
     if len(key) != KEY_BYTES:
         raise ParameterError(
             f"a keystream key has {KEY_BYTES} bytes, got {len(key)}.", argument="key"
         )
-    return Cipher(AES(key), CTR(bytes(16))).encryptor()
+    counter = start.to_bytes(_CIPHER_BLOCK, "big")
+    return Cipher(AES(key), CTR(counter)).encryptor()

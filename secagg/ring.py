@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import DecodeError, ParameterError
+from secagg.packing import pack
 
 WORD_BITS: Final = (16, 32, 64)
 _BLOCK: Final = 1 << 16  # values packed at a time, in up to 64 rows
@@ -85,27 +86,7 @@ class Ring:
         if self.bits == self.word:
             plain = np.ascontiguousarray(words, dtype=self.dtype)
             return plain.data.cast("B")
-        per_group, group_words = self._group()
-        groups, step = -(-len(words) // per_group), _BLOCK // per_group
-        packed = np.empty((groups, group_words), dtype="<u8")
-        mask = np.uint64((1 << self.bits) - 1)
-        for start in range(0, groups, step):
-            size = min(step, groups - start)
-            some = words[start * per_group : (start + size) * per_group]
-            if len(some) < size * per_group:
-                some = np.pad(some, (0, size * per_group - len(some)))
-            # Value j of all groups in one row: short strides are what makes it quick.
-            rows = some.reshape(size, per_group).T.astype("<u8", order="C")
-            rows &= mask
-            target = np.zeros((group_words, size), dtype="<u8")
-            for j, row in enumerate(rows):
-                word, offset = divmod(j * self.bits, 64)
-                target[word] |= row << np.uint64(offset)
-                if offset + self.bits > 64:
-                    target[word + 1] |= row >> np.uint64(64 - offset)
-            packed[start : start + size] = target.T
-        octets = packed.reshape(-1).view(np.uint8)
-        return octets[: self.packed_bytes(len(words))].data
+        return pack(words, self.bits)
 
     def unpack(self, data: bytes | memoryview, count: int) -> RingVector:
         """Read ``count`` words; the inverse of ``pack``.

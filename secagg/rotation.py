@@ -17,7 +17,7 @@ The transform is global and not one of blocks: a spike that stays in its block w
 stay large, so blocks need a permutation first, which costs more than the stages it
 saves and gives the bound for typical vectors only, not for every one.  H is a Kronecker
 product: H_16 is applied along one axis after the other, as a matrix product, first
-within runs that fit a cache, then across them.
+within runs that fit a cache, then, as H_8, across them.
 
 Sums are float64; what is stored between the two sweeps of a step has the caller's type.
 Whoever holds the seed can find vectors that the rotation makes large.  The seed is a
@@ -30,6 +30,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -37,20 +38,25 @@ from numpy.typing import NDArray
 
 from secagg import usage
 from secagg.prg import KEY_BYTES, Keystream
+from secagg.threads import Job, run
 
 RELATIVE_ERROR: Final = 6 * 2.0**-24
 """Bound on |computed - exact|_2 / |x|_2 of ``Rotation.apply`` in float32.
 
 Each of at most two steps stores twice, and what the first one leaves out is rounded to
-float32: five times 2^-24.  The sixth is for the float64 sums, in at most 18 stages,
+float32: five times 2^-24.  The sixth is for the float64 sums, in at most 20 stages,
 each off by less than 16^1.5 2^-53."""
 LEAST: Final = 1 << 6
 """Values from which on rotating pays: below, ``spread`` is no better than the norm."""
 _RUN_BITS: Final = 15  # a run and its image, 256 KiB each, stay in cache
+_STRIP_BITS: Final = 16  # twice that: the longer a row of a strip, the quicker it comes
+_VALUES_PER_THREAD: Final = 1 << 17  # a millisecond of work; a thread costs 0.1 ms
 _STAGE_BITS: Final = 4
+_FAR_BITS: Final = 3  # across runs, where 16 rows would meet in the same cache sets
 _TAIL_CONSTANT: Final = 3.179
 
 Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Pair: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def spread(length: int, exponent: int) -> float:
@@ -87,7 +93,6 @@ class Rotation:
             for i, start in enumerate(steps)
         ]
         self._run = min(self._width, 1 << _RUN_BITS)
-        self._pair = (np.empty(self._run), np.empty(self._run))
 
     def apply(
         self,
@@ -95,30 +100,25 @@ class Rotation:
         given: NDArray[np.floating] | None = None,
         check: Callable[[NDArray[np.float64]], None] = lambda block: None,
     ) -> None:
-        """Rotate a vector.
+        """Rotate a vector; the same bits for any number of threads (``threads``).
 
         Args:
             values: shape (length,); receives the rotated vector.
             given: shape (length,), the vector; by default it is in ``values``.
-            check: Sees each of its values once, some at a time, and may raise.
+            check: Sees the size of each of its values once, some at a time, in any
+                order and from any thread; may raise.
         """
-        first, width = self._pair[0], self._width
+        width = self._width
         source = values if given is None else given
         for left in range(width, len(source), self._run):
-            block = first[: min(self._run, len(source) - left)]
-            np.copyto(block, source[left : left + self._run])
+            block = source[left : left + self._run].astype(np.float64)
             check(block)
             values[left : left + self._run] = block
         for step, (start, key) in enumerate(self._steps):
             part = values[start : start + width]
             come = source[:width] if step == 0 else part
-            for i, signs in enumerate(self._signs(key)):
-                run = slice(i * self._run, (i + 1) * self._run)
-                np.copyto(first, come[run])
-                if step == 0:
-                    check(first)
-                first *= signs
-                part[run] = self._transform(self._run, 1)
+            seen = check if step == 0 else lambda block: None
+            self._within(part, come, key, seen)
             self._across(part)
 
     def undo(self, values: Floats) -> None:
@@ -126,59 +126,113 @@ class Rotation:
         for start, key in reversed(self._steps):
             part = values[start : start + self._width]
             self._across(part)
-            for i, signs in enumerate(self._signs(key)):
-                run = slice(i * self._run, (i + 1) * self._run)
-                np.copyto(self._pair[0], part[run])
-                turned = self._transform(self._run, 1)
-                turned *= signs
-                part[run] = turned
+            self._within_undone(part, key)
 
-    def _signs(self, key: bytes) -> Iterator[NDArray[np.float64]]:
-        """Yield 1 or -1 for each place of each run: bit i of the key's stream."""
-        stream, signs = Keystream(key), np.empty(self._run)
-        for _ in range(self._width // self._run):
-            octets = stream.take(self._run // 8, 8).astype(np.intp)
+    def _within(
+        self,
+        part: Floats,
+        come: NDArray[np.floating],
+        key: bytes,
+        check: Callable[[NDArray[np.float64]], None],
+    ) -> None:
+        """Give signs to the values that come, and transform each run of them."""
+        bits = np.dtype(come.dtype.str.replace("f", "u"))
+
+        @np.errstate(over="ignore")  # of squares, in a check of the norm
+        def work(ranges: Iterator[range]) -> None:
+            pair = _pair(self._run)
+            for place, flips in self._flips(key, ranges, bits.newbyteorder("=")):
+                np.bitwise_xor(come[place].view(bits), flips, out=flips)
+                np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
+                check(pair[0])
+                part[place] = _transform(pair, self._run, 1)
+
+        self._share(work, self._width // self._run)
+
+    def _within_undone(self, part: Floats, key: bytes) -> None:
+        def work(ranges: Iterator[range]) -> None:
+            pair = _pair(self._run)
+            for place, flips in self._flips(key, ranges, np.dtype("=u8")):
+                np.copyto(pair[0], part[place])
+                turned = _transform(pair, self._run, 1)
+                np.bitwise_xor(turned.view("=u8"), flips, out=flips)
+                part[place] = flips.view("=f8")
+
+        self._share(work, self._width // self._run)
+
+    def _flips(
+        self, key: bytes, ranges: Iterator[range], bits: np.dtype[np.unsignedinteger]
+    ) -> Iterator[tuple[slice, NDArray[np.unsignedinteger]]]:
+        """Yield some runs' places, and what flips the signs of floats of so many bits.
+
+        The sign of place i is bit i of the key's stream, lowest first; 1 is minus.
+        """
+        size = self._run // 8
+        flips, places = np.empty(self._run, bits), np.empty(size, dtype=np.intp)
+        following = -1
+        for i in chain.from_iterable(ranges):
+            if i != following:
+                stream = Keystream(key, size, i * size)
+            following = i + 1
+            np.copyto(places, stream.take(size, 8))
             # A table and mode "clip" are several times faster than unpacking bits.
-            np.take(_signs_of(), octets, axis=0, out=signs.reshape(-1, 8), mode="clip")
-            yield signs
+            table = _flips_of(bits.itemsize)
+            np.take(table, places, axis=0, out=flips.reshape(-1, 8), mode="clip")
+            yield slice(i * self._run, (i + 1) * self._run), flips
 
     def _across(self, part: Floats) -> None:
-        """Transform across the runs, as many columns at a time as fill one run."""
+        """Transform across the runs, as many columns at a time as fill one strip."""
         runs = self._width // self._run
         if runs == 1:
             return
-        table, columns = part.reshape(runs, self._run), self._run // runs
-        for left in range(0, self._run, columns):
-            strip = table[:, left : left + columns]
-            np.copyto(self._pair[0].reshape(runs, columns), strip)
-            turned = self._transform(runs, columns)
-            strip[:] = turned.reshape(runs, columns)
+        size = min(1 << _STRIP_BITS, self._width)
+        table, columns = part.reshape(runs, self._run), size // runs
 
-    def _transform(self, size: int, inner: int) -> NDArray[np.float64]:
-        """Transform ``size`` rows of ``inner`` columns, from the first of the pair."""
-        source, target = self._pair
-        stride = inner
-        for bits in _stages(size.bit_length() - 1):
-            order = 1 << bits
-            matrix = _hadamard(bits)
-            if stride == 1:
-                shape: tuple[int, ...] = (-1, order)
-                np.matmul(source.reshape(shape), matrix, out=target.reshape(shape))
-            else:
-                shape = (-1, order, stride)
-                np.matmul(matrix, source.reshape(shape), out=target.reshape(shape))
-            stride *= order
-            source, target = target, source
-        return source
+        def work(ranges: Iterator[range]) -> None:
+            pair = _pair(size)
+            for i in chain.from_iterable(ranges):
+                strip = table[:, i * columns : (i + 1) * columns]
+                np.copyto(pair[0].reshape(runs, columns), strip)
+                turned = _transform(pair, runs, columns)
+                strip[:] = turned.reshape(runs, columns)
+
+        self._share(work, self._run // columns)
+
+    def _share(self, work: Job, blocks: int) -> None:
+        run(work, blocks, worth=self._width // _VALUES_PER_THREAD)
+
+
+def _pair(size: int) -> Pair:
+    return np.empty(size), np.empty(size)
+
+
+def _transform(pair: Pair, size: int, inner: int) -> NDArray[np.float64]:
+    """Transform ``size`` rows of ``inner`` columns, from the first of the pair."""
+    source, target = pair
+    stride = inner
+    for bits in _stages(
+        size.bit_length() - 1, _STAGE_BITS if inner == 1 else _FAR_BITS
+    ):
+        order = 1 << bits
+        matrix = _hadamard(bits)
+        if stride == 1:
+            shape: tuple[int, ...] = (-1, order)
+            np.matmul(source.reshape(shape), matrix, out=target.reshape(shape))
+        else:
+            shape = (-1, order, stride)
+            np.matmul(matrix, source.reshape(shape), out=target.reshape(shape))
+        stride *= order
+        source, target = target, source
+    return source
 
 
 def _width(length: int) -> int:
     return 1 << (length.bit_length() - 1)
 
 
-def _stages(bits: int) -> Iterator[int]:
+def _stages(bits: int, most: int) -> Iterator[int]:
     while bits:
-        stage = min(bits, _STAGE_BITS)
+        stage = min(bits, most)
         yield stage
         bits -= stage
 
@@ -193,8 +247,10 @@ def _hadamard(bits: int) -> NDArray[np.float64]:
 
 
 @functools.cache
-def _signs_of() -> NDArray[np.float64]:
-    """Return the eight signs of each octet, lowest bit first; a set bit is -1."""
+def _flips_of(itemsize: int) -> NDArray[np.unsignedinteger]:
+    """Return for each octet, lowest bit first, the sign bit of a float or nothing."""
     octets = np.arange(256, dtype=np.uint8)[:, None]
-    bits = np.unpackbits(octets, axis=1, bitorder="little")
-    return np.where(bits == 1, -1.0, 1.0)
+    ones = np.unpackbits(octets, axis=1, bitorder="little")
+    flips: NDArray[np.unsignedinteger] = ones.astype(f"=u{itemsize}")
+    flips <<= flips.dtype.type(8 * itemsize - 1)
+    return flips

@@ -37,6 +37,7 @@ from secagg.params import Plan
 from secagg.policy import check_identities
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 from secagg.tally import Outcome, Tally
+from secagg.threads import default_threads
 
 Outgoing = tuple[tuple[str, bytes], ...]
 """(receiver, message) pairs, for the transport."""
@@ -66,7 +67,8 @@ class Server:
         dtype: Of the mean, ``numpy.float32`` or ``numpy.float64``.
 
     Raises:
-        ParameterError: An argument does not fit the plan (caller).
+        ParameterError: An argument does not fit the plan, or ``BLINDSUM_THREADS`` is no
+            positive integer (caller).
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Server:
                 f"dtype={dtype!r} must be numpy.float32 or numpy.float64.",
                 argument="dtype",
             )
+        default_threads()  # a setting that is wrong is told before the round begins
         self._journal = NoJournal() if store is None else store
         self._invite = Invite(session, plan, tuple(roster), length)
         self._round_id = self._invite.round_id

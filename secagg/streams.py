@@ -2,19 +2,17 @@
 
 The vector is taken in segments (``ciphers``), and all keys for each segment, so that
 the sums stay in the second-level cache: one pass over memory, whatever the number of
-keys.  Several threads take disjoint ranges of segments; cipher and addition release the
-interpreter's lock.  Addition modulo 2^w does not care for order, so the result is the
-same for any number of threads.  docs/performance.md says what limits it.
+keys.  Several threads take disjoint ranges of segments (``threads``); cipher and
+addition release the interpreter's lock.  Addition modulo 2^w does not care for order,
+so the result is the same for any number of threads.  docs/performance.md says what
+limits it.
 
 This module derives no keys and does not know whose they are.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -24,17 +22,15 @@ from secagg.ciphers import (
     MAX_BYTES,
     SEGMENT_BYTES,
     SLACK_BYTES,
+    Write,
     arguments,
     open_stream,
 )
 from secagg.errors import ParameterError
 from secagg.ring import RingVector
+from secagg.threads import run
 from secagg.usage import AES_256_CTR, check_cipher
 
-THREADS_VARIABLE: Final = "BLINDSUM_THREADS"
-_AUTO_THREADS: Final = 2
-"""Most threads that are taken unasked.  Each takes the interpreter's lock twice per key
-and segment; how more of them get along has not been measured."""
 _STREAM_BYTES_PER_THREAD: Final = 1 << 25  # 4 ms of work; a thread costs 0.1 ms
 _ZEROS: Final = memoryview(bytes(SEGMENT_BYTES))
 
@@ -68,18 +64,12 @@ def add_streams(
             is not a positive integer (caller).
     """
     _check(total, keys, cipher)
-    first, *others = _ranges(total, len(keys), threads)
-    if not others:
-        return _add_range(total, keys, cipher, first)
-    with ThreadPoolExecutor(len(others)) as pool:
-        running = [
-            pool.submit(_add_range, total, keys, cipher, segments)
-            for segments in others
-        ]
-        _add_range(total, keys, cipher, first)
-        for one in running:
-            one.result()
-    return None
+    run(
+        lambda ranges: _add_ranges(total, keys, cipher, ranges),
+        -(-total.nbytes // SEGMENT_BYTES),
+        worth=total.nbytes * len(keys) // _STREAM_BYTES_PER_THREAD,
+        threads=threads,
+    )
 
 
 def stream_words(
@@ -95,46 +85,32 @@ def stream_words(
     return words
 
 
-def default_threads() -> int:
-    """Return ``BLINDSUM_THREADS``, or two, or one where this process has one core.
-
-    Raises:
-        ParameterError: The variable is not a positive integer (caller).
-    """
-    given = os.environ.get(THREADS_VARIABLE)
-    if given is None:
-        if hasattr(os, "sched_getaffinity"):
-            return min(_AUTO_THREADS, len(os.sched_getaffinity(0)))
-        return min(_AUTO_THREADS, os.cpu_count() or 1)
-    if not (given.isascii() and given.isdecimal() and int(given)):
-        raise ParameterError(
-            f"{THREADS_VARIABLE}={given!r} must be an integer of at least 1; unset it "
-            "for a choice by size.",
-            argument=THREADS_VARIABLE,
-        )
-    return int(given)
-
-
-def _add_range(
-    total: RingVector, keys: Sequence[SignedKey], cipher: str, segments: range
+def _add_ranges(
+    total: RingVector, keys: Sequence[SignedKey], cipher: str, ranges: Iterator[range]
 ) -> None:
     """Add all streams to the words of some segments."""
     words = SEGMENT_BYTES // total.itemsize
     longest = min(SEGMENT_BYTES, total.nbytes)
     held = memoryview(bytearray(longest + SLACK_BYTES))
     stream: RingVector = np.frombuffer(held, total.dtype, longest // total.itemsize)
-    steps = [
-        (open_stream(cipher, key, segments.start), np.add if up == 1 else np.subtract)
-        for key, up in keys
-    ]
-    for segment in segments:
-        part = total[segment * words : (segment + 1) * words]
-        size = part.nbytes
-        call = arguments(cipher, segment, _ZEROS[:size], held[: size + SLACK_BYTES])
-        addend = stream[: len(part)]
-        for write, combine in steps:
-            write(*call)
-            combine(part, addend, part)
+    steps: list[tuple[Write, np.ufunc]] = []
+    following = -1  # the segment that the streams stand before
+    for segments in ranges:
+        if segments.start != following:
+            start = segments.start
+            steps = [
+                (open_stream(cipher, key, start), np.add if up == 1 else np.subtract)
+                for key, up in keys
+            ]
+        following = segments.stop
+        for segment in segments:
+            part = total[segment * words : (segment + 1) * words]
+            size = part.nbytes
+            call = arguments(cipher, segment, _ZEROS[:size], held[: size + SLACK_BYTES])
+            addend = stream[: len(part)]
+            for write, combine in steps:
+                write(*call)
+                combine(part, addend, part)
 
 
 def _check(total: RingVector, keys: Sequence[SignedKey], cipher: str) -> None:
@@ -161,18 +137,3 @@ def _check(total: RingVector, keys: Sequence[SignedKey], cipher: str) -> None:
             )
         if sign not in (1, -1):
             raise ParameterError(f"sign={sign} must be 1 or -1.", argument="keys")
-
-
-def _ranges(total: RingVector, keys: int, threads: int | None) -> list[range]:
-    """Split the segments evenly among the threads; at least one range, maybe empty."""
-    segments = -(-total.nbytes // SEGMENT_BYTES)
-    if threads is None:
-        worth = total.nbytes * keys // _STREAM_BYTES_PER_THREAD
-        threads = min(default_threads(), worth) if worth > 1 else 1
-    elif type(threads) is not int or threads < 1:
-        raise ParameterError(
-            f"threads={threads!r} must be an integer of at least 1.", argument="threads"
-        )
-    threads = max(1, min(threads, segments))
-    cuts = [segments * i // threads for i in range(threads + 1)]
-    return [range(*both) for both in pairwise(cuts)]

@@ -6,6 +6,7 @@ import hmac
 import pickle
 
 import pytest
+from Crypto.Cipher import AES
 
 from secagg import keys, prg, usage
 from secagg.errors import AuthenticationError, LocalProtocolError, ParameterError
@@ -19,6 +20,22 @@ def test_words_made_in_blocks_are_those_of_the_whole_stream(word, count):
     stream = prg.keystream(key, count * word // 8)
     words = prg.keystream_words(key, count, word)
     assert words.tobytes() == stream and words.itemsize * 8 == word
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_a_stream_taken_in_pieces_is_counter_mode_whatever_code_makes_it(
+    faster, monkeypatch
+):
+    monkeypatch.setattr(prg, "gcm_is_faster", lambda: faster)
+    key, size = bytes(range(32)), 1 << 16
+    cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=0)
+    expected = cipher.encrypt(bytes(4 * size))
+    for most in (1 << 10, 1 << 16):  # a short piece, and one for which GCM pays
+        for skip in (0, 16, size):
+            for pieces in ((8, most, 24, most), (most, 3, most), (31, 1, 1, 40)):
+                stream = prg.Keystream(key, most, skip)
+                taken = b"".join(stream.take(p, 8).tobytes() for p in pieces)
+                assert taken == expected[skip : skip + len(taken)]
 
 
 def test_keystream_refuses_short_keys():

@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from secagg import ciphers, streams
+from secagg import ciphers
 from secagg.ciphers import SEGMENT_BYTES
 from secagg.errors import ParameterError
-from secagg.streams import add_streams, default_threads, stream_words
+from secagg.streams import add_streams, stream_words
 from secagg.usage import CIPHERS
 from tests.secagg import stream_oracle
 
@@ -107,8 +107,8 @@ def test_any_number_of_threads_gives_the_same_words(cipher, size):
 
 def test_both_ways_to_an_aes_segment_write_the_same_bytes(monkeypatch):
     texts = []
-    for way in (ciphers._gcm, ciphers._ctr):
-        monkeypatch.setattr(ciphers, "_aes_writer", lambda way=way: way)
+    for faster in (True, False):
+        monkeypatch.setattr(ciphers, "gcm_is_faster", lambda faster=faster: faster)
         texts.append(stream_words(b"k" * 32, SEGMENT_BYTES // 4 * 3 + 5, 32).tobytes())
     assert texts[0] == texts[1]
 
@@ -117,10 +117,11 @@ def test_an_old_cryptography_has_a_way_too(monkeypatch):
     class Old:
         """AESGCM without encrypt_into."""
 
-    ciphers._aes_writer.cache_clear()
+    ciphers.gcm_is_faster.cache_clear()
     monkeypatch.setattr(ciphers, "AESGCM", Old)
-    assert ciphers._aes_writer() is ciphers._ctr
-    ciphers._aes_writer.cache_clear()
+    assert not ciphers.gcm_is_faster()
+    stream_words(bytes(32), 9, 32)
+    ciphers.gcm_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -182,18 +183,3 @@ def test_no_key_gives_more_than_its_cipher_allows(monkeypatch):
     stream_words(bytes(32), 32, 16, cipher="chacha20")
     with pytest.raises(ParameterError, match="aes-256-ctr"):
         stream_words(bytes(32), 33, 16, cipher="chacha20")
-
-
-def test_threads_follow_the_work_and_the_variable(monkeypatch):
-    monkeypatch.setenv(streams.THREADS_VARIABLE, "3")
-    assert default_threads() == 3
-    big = np.zeros(1 << 23, dtype="<u8")  # 64 MiB, never touched
-    assert [len(streams._ranges(big, keys, None)) for keys in (1, 2, 9)] == [2, 3, 3]
-    assert len(streams._ranges(big[: 1 << 20], 4, None)) == 1
-    assert len(streams._ranges(big, 9, 5)) == 5
-    for wrong in ("0", "two", "-1", "", "\N{ARABIC-INDIC DIGIT TWO}"):
-        monkeypatch.setenv(streams.THREADS_VARIABLE, wrong)
-        with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
-            default_threads()
-    monkeypatch.delenv(streams.THREADS_VARIABLE)
-    assert default_threads() in (1, 2)

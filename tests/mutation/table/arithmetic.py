@@ -86,9 +86,9 @@ MUTANTS = (
         "packing-drops-carried-bits",
         Bug.SIGN,
         (
-            "ring.py",
-            "target[word + 1] |= row >> np.uint64(64 - offset)",
-            "pass",
+            "packing.py",
+            "np.right_shift(row, 64 - offset, out=target[word + 1])",
+            "target[word + 1] = 0",
         ),
         "ring",
         "values that cross a word are wrong",
@@ -195,7 +195,7 @@ MUTANTS = (
     mutant(
         "a-thread-takes-no-part",
         Bug.CHECK,
-        ("streams.py", "for segments in others", "for segments in others[:-1]"),
+        ("threads.py", "blocks = _Blocks(count)", "blocks = _Blocks(count - 1)"),
         "streams",
         "the end of every vector is sent without a mask",
     ),

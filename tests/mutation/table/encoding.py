@@ -342,7 +342,7 @@ MUTANTS = (
         "checksums-unbound",
         Bug.BINDING,
         (
-            "encode.py",
+            "checksums.py",
             "usage.digest(usage.TAG_INTEGRITY, binding",
             'usage.digest(usage.TAG_INTEGRITY, b""',
         ),
@@ -354,8 +354,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             "encode.py",
-            "_blocks(where.length + 1, size)",
-            "_blocks(where.length, size)",
+            "covered = words[: where.length + 1]",
+            "covered = words[: where.length]",
         ),
         "encode",
         "a changed total weight is not noticed",
@@ -376,7 +376,7 @@ MUTANTS = (
         Bug.BIAS,
         (
             "rounding.py",
-            "np.add(fixed, draws, out=fixed)",
+            "np.copyto(self._low[:count], draws)",
             "pass",
         ),
         "rounding",
@@ -387,8 +387,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             "rounding.py",
-            "np.add(fixed, draws, out=fixed)",
-            "np.add(fixed, 1 << self._bits - 1, out=fixed)",
+            "np.copyto(self._low[:count], draws)",
+            "self._low[:count] = 1 << self._bits - 1",
         ),
         "rounding",
         "small values are lost however many clients have them",
@@ -398,8 +398,8 @@ MUTANTS = (
         Bug.REUSE,
         (
             "rounding.py",
-            "np.copyto(draws, self._draws.take(len(block), _DRAW_BITS))",
-            "draws[:] = self._draws.take(1, _DRAW_BITS)",
+            "np.copyto(self._low[:count], draws)",
+            "self._low[:count] = draws[0]",
         ),
         "rounding",
         "the errors of all values go one way",
@@ -409,8 +409,8 @@ MUTANTS = (
         Bug.REUSE,
         (
             "rounding.py",
-            "Keystream(key, BLOCK",
-            "Keystream(bytes(32), BLOCK",
+            "Keystream(key, self._most_bytes",
+            "Keystream(bytes(32), self._most_bytes",
         ),
         "encode rounding",
         "the errors of all clients go one way",
@@ -431,8 +431,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             "encode.py",
-            "    words[where.length] = weight\n",
-            "    words[where.length] = 1\n",
+            "words[where.length + 1 :] = weight, 0",
+            "words[where.length + 1 :] = 1, 0",
         ),
         "encode",
         "the mean is divided by the number of clients",
@@ -463,7 +463,7 @@ MUTANTS = (
         "checksums-alike",
         Bug.REUSE,
         (
-            "encode.py",
+            "checksums.py",
             "row[j : j + count]",
             "row[:count]",
         ),
@@ -475,8 +475,8 @@ MUTANTS = (
         Bug.CHECK,
         (
             "offered.py",
-            "if self._squares <= self._limit:",
-            "if not self._squares > self._limit:",
+            "if not square <= self._limit:",
+            "if square > self._limit:",
         ),
         "encode",
         "one NaN spoils the sum of all",
@@ -486,10 +486,10 @@ MUTANTS = (
         Bug.CHECK,
         (
             "offered.py",
-            "if self._squares <= self._limit:",
-            "if np.isfinite(self._squares):",
+            "if not math.fsum(self._squares) <= self._limit:",
+            "if False:",
         ),
-        "encode",
+        "threads",
         "one client has any influence, and sums wrap",
     ),
     mutant(
@@ -497,8 +497,8 @@ MUTANTS = (
         Bug.SIGN,
         (
             "offered.py",
-            "self._squares += float(np.dot(some, some))",
-            "self._squares += float(np.abs(block).max()) ** 2",
+            "square = float(np.dot(some, some))",
+            "square = float(np.abs(some).max()) ** 2",
         ),
         "precision",
         "a vector has a larger norm than was agreed, and more influence",
@@ -507,7 +507,7 @@ MUTANTS = (
     mutant(
         "rotation-without-signs",
         Bug.CHANCE,
-        ("rotation.py", "                first *= signs\n", ""),
+        ("rotation.py", "np.take(table, places,", "np.take(table, 0 * places,"),
         "rotation",
         "smooth vectors end up as one large value, which is cut",
     ),

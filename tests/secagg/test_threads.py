@@ -1,0 +1,178 @@
+"""Work shared among threads: whole, to the same bits, and wrong settings refused."""
+
+import threading
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+
+import secagg
+from secagg import checksums, encode, packing, rotation, streams, threads
+from secagg.encoder import Encoder
+from secagg.errors import ParameterError
+from secagg.ring import Ring
+from secagg.rounding import BLOCK
+from secagg.threads import THREADS_VARIABLE, default_threads, run
+
+WRONG = ("0", "two", "-1", "", "\N{ARABIC-INDIC DIGIT TWO}")
+SHARING = (checksums, encode, packing, rotation, streams)
+
+
+def by_one(job, count, **_):
+    job(iter([range(count)]))
+
+
+def by_three(job, count, **_):
+    """Share blocks out as three threads might take them, the last ones first."""
+    cuts = sorted({0, count // 3, count // 2, count * 3 // 4, count})
+    ranges = [range(*both) for both in pairwise(cuts)]
+    for mine in (ranges[3:] + ranges[:1], ranges[2:3], ranges[1:2]):
+        job(iter(mine))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100])
+@pytest.mark.parametrize("asked", [None, 1, 2, 5, 1000])
+def test_every_block_is_taken_once(count, asked, monkeypatch):
+    monkeypatch.setenv(THREADS_VARIABLE, "3")
+    taken, calls = [], []
+
+    def job(ranges):
+        calls.append(None)
+        taken.extend(chain.from_iterable(ranges))
+
+    run(job, count, worth=9, threads=asked)
+    assert sorted(taken) == list(range(count))
+    assert 1 <= len(calls) <= max(1, min(asked or 3, count))
+
+
+@pytest.mark.parametrize("turns", ["fbfbfb", "bbfbbf", "ffffff", "bbbbbb"])
+def test_front_and_back_meet(turns):
+    blocks = threads._Blocks(20)
+    ways = {"f": blocks.from_front(), "b": blocks.from_back()}
+    taken = [i for turn in turns for i in next(ways[turn], ())]
+    taken += chain(*ways["f"], *ways["b"])
+    assert sorted(taken) == list(range(20))
+    assert not list(chain(*blocks.from_front(), *blocks.from_back()))
+
+
+def test_helpers_are_no_more_than_the_work_is_worth(monkeypatch):
+    monkeypatch.setenv(THREADS_VARIABLE, "3")
+    for worth, expected in ((0, 1), (1, 1), (2, 2), (9, 3)):
+        meeting = threading.Barrier(expected, timeout=60)
+        run(lambda ranges, here=meeting: here.wait(), 50, worth=worth)
+    for wrong in (0, -1, True, 1.0):
+        with pytest.raises(ParameterError, match="threads"):
+            run(list, 5, worth=9, threads=wrong)
+
+
+@pytest.mark.parametrize("failing", ["caller", "helper", "both"])
+def test_an_error_ends_the_work_of_all(failing):
+    meeting = threading.Barrier(2, timeout=60)
+    running = []
+
+    def job(ranges):
+        running.append(None)
+        meeting.wait()
+        who = "caller" if threading.current_thread() is caller else "helper"
+        try:
+            for _ in ranges:
+                if failing in (who, "both"):
+                    raise ValueError(who)
+                threading.Event().wait(0.01)
+        finally:
+            running.pop()
+
+    caller = threading.current_thread()
+    with pytest.raises(ValueError, match=r"caller|helper"):
+        run(job, 1 << 20, worth=1, threads=2)  # hours, if nobody stopped
+    assert not running
+    run(lambda ranges: list(ranges), 9, worth=1, threads=2)  # the next is not hurt
+
+
+def test_a_wrong_number_of_threads_is_refused_at_once(monkeypatch):
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    assert default_threads() in (1, 2)
+    plan = secagg.plan(4, 0, 1)
+    where = encode.layout(plan.encoder, clients=4, length=3)
+    for wrong in WRONG:
+        monkeypatch.setenv(THREADS_VARIABLE, wrong)
+        with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
+            secagg.Client(plan, secagg.Policy(), me="a")
+        with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
+            secagg.Server(plan, ["a", "b", "c", "d"], session=b"s", length=3)
+        with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
+            where.ring.pack(where.ring.zeros(where.words))
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_an_upload_has_the_same_bytes_however_its_blocks_are_shared(
+    rotate, monkeypatch
+):
+    length = 9 * BLOCK + 1001
+    vector = np.random.default_rng(3).standard_normal(length).astype(np.float32)
+    encoder = Encoder(value_bits=16, weight_max=9, clip_norm_l2=800.0, rotate=rotate)
+    where = encode.layout(encoder, clients=100, length=length)
+    sent = set()
+    for way in (by_one, by_three):
+        for module in SHARING:
+            monkeypatch.setattr(module, "run", way)
+        words = encode.encode(
+            encoder, where, vector, 7, context=bytes(32), key=bytes(range(32))
+        )
+        encode.seal(where, words, bytes(32), bytes(32))
+        out = encode.decode_sum(encoder, where, words, bytes(32), bytes(32), clients=1)
+        assert np.abs(out.mean - vector).max() <= out.max_error
+        streams.add_streams(words, [(bytes(32), 1), (bytes([1]) * 32, -1)])
+        sent.add(where.ring.pack(words))
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-ctr", "chacha20"])
+def test_streams_are_found_by_place(cipher, monkeypatch):
+    found = set()
+    for way in (by_one, by_three):
+        monkeypatch.setattr(streams, "run", way)
+        total = np.zeros(7 << 16, dtype="<u4")
+        streams.add_streams(total, [(bytes(32), 1)], cipher=cipher)
+        found.add(total.tobytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e200])
+def test_no_thread_misses_a_value_that_is_refused(rotate, wrong, monkeypatch):
+    for module in SHARING:
+        monkeypatch.setattr(module, "run", by_three)
+    encoder, length = Encoder(rotate=rotate), 3 * BLOCK
+    where = encode.layout(encoder, clients=2, length=length)
+    for place in (0, BLOCK, length - 1):
+        vector = np.zeros(length)
+        vector[place] = wrong
+        with pytest.raises(ParameterError, match="vector"):
+            encode.encode(encoder, where, vector, 1, context=b"", key=bytes(32))
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_the_norm_is_that_of_all_threads_values(rotate, monkeypatch):
+    for module in SHARING:
+        monkeypatch.setattr(module, "run", by_three)
+    encoder, length = Encoder(clip_norm_l2=1.0, rotate=rotate), 2 * BLOCK
+    where = encode.layout(encoder, clients=2, length=length)
+    for norm, refused in ((0.99, False), (1.01, True)):
+        vector = np.full(length, norm / length**0.5)  # either half alone is allowed
+        given = (encoder, where, vector, 1)
+        if refused:
+            with pytest.raises(ParameterError, match="L2 norm"):
+                encode.encode(*given, context=b"", key=bytes(32))
+        else:
+            encode.encode(*given, context=b"", key=bytes(32))
+
+
+def test_whole_blocks_are_packed_by_any_number_of_threads(monkeypatch):
+    for bits in (12, 26, 33):
+        words = np.arange((7 << 16) + 333, dtype=np.uint64) * 0x9E3779B97F4A7C15
+        packed = set()
+        for way in (by_one, by_three):
+            monkeypatch.setattr(packing, "run", way)
+            packed.add(Ring(bits).pack(words.astype(Ring(bits).dtype)))
+        assert len(packed) == 1
