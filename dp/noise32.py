@@ -61,7 +61,7 @@ def gaussian32(length: int, std: float, *, seed: bytes | None) -> NDArray[np.flo
         ParameterError: the caller's: a length below 1, a standard deviation out of
             range, or an empty seed.
     """
-    (found,) = gaussians32(length, std, seeds=[seed])
+    found: NDArray[np.float32] = gaussians32(length, std, seeds=[seed])[0]
     return found
 
 
