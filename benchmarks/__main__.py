@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import encode, estimate, faults, mask, private, simulate
+from benchmarks import dpsgd, encode, estimate, faults, mask, private, simulate
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
 TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
+    "dpsgd": lambda quick, _: dpsgd.measure(quick),
     "encode": encode.measure,
     "estimate": lambda quick, _: estimate.measure(quick),
     "faults": lambda quick, _: faults.measure(quick),

@@ -17,10 +17,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
@@ -60,6 +61,18 @@ def gaussian32(length: int, std: float, *, seed: bytes | None) -> NDArray[np.flo
         ParameterError: the caller's: a length below 1, a standard deviation out of
             range, or an empty seed.
     """
+    found: NDArray[np.float32] = gaussians32(length, std, seeds=[seed])[0]
+    return found
+
+
+def gaussians32(
+    length: int, std: float, *, seeds: Sequence[bytes | None]
+) -> NDArray[np.float32]:
+    """Draw a vector for each seed, as `gaussian32` would; quicker for short ones.
+
+    Returns:
+        (seeds, length) float32.
+    """
     if length < 1:
         raise ParameterError(f"length={length} of the noise must be at least 1.")
     if not STD_MIN <= std <= STD_MAX:
@@ -67,31 +80,47 @@ def gaussian32(length: int, std: float, *, seed: bytes | None) -> NDArray[np.flo
             f"std={std} of the noise must be in [2^-100, 2^100]; without noise there "
             "is no epsilon."
         )
+    # The keys are of this one call, so that their counters may begin at zero.
+    mode = CTR(bytes(16))
+    streams = [Cipher(AES256(_key(seed)), mode).encryptor() for seed in seeds]
+    found = np.empty((len(seeds), length + length % 2), dtype=np.float32)
+    # As many rows at a time as the cache holds; of long rows one part after the other.
+    rows = max(1, 4 * PAIRS // found.shape[1])
+    for row in range(0, len(seeds), rows):
+        for start in range(0, found.shape[1], 2 * PAIRS):
+            part = found[row : row + rows, start : start + 2 * PAIRS]
+            _fill(part, _bytes(streams[row : row + rows], part.shape[1] // 2), std)
+    return found[:, :length]
+
+
+def _key(seed: bytes | None) -> bytes:
     if seed is None:
-        key = os.urandom(32)
-    elif not seed:
+        return os.urandom(32)
+    if not seed:
         raise ParameterError(
             "The seed of the noise is empty; give bytes, or None for the operating "
             "system's."
         )
-    else:
-        key = hashlib.shake_256(TAG + seed).digest(32)
-    # The key is of this one call, so that its counter may begin at zero.
-    stream = Cipher(AES256(key), CTR(bytes(16))).encryptor()
-    found = np.empty(length + length % 2, dtype=np.float32)
-    held = np.empty(len(_ZEROS) + _SLACK, dtype=np.uint8)
-    for start in range(0, len(found), 2 * PAIRS):
-        part = found[start : start + 2 * PAIRS]
-        size = len(part) // 2 * PAIR_BYTES
-        stream.update_into(_ZEROS[:size], held.data)
-        _fill(part, held[:size], std)
-    return found[:length]
+    return hashlib.shake_256(TAG + seed).digest(32)
+
+
+def _bytes(streams: Sequence[CipherContext], pairs: int) -> NDArray[np.uint8]:
+    """Return the next bytes of each stream, (streams, bytes of so many pairs)."""
+    size = pairs * PAIR_BYTES
+    stride = size + -size % 8  # words that are aligned are read faster
+    held = np.empty(len(streams) * stride + _SLACK, dtype=np.uint8)
+    target = held.data
+    for row, stream in enumerate(streams):
+        # It writes `size` bytes; the room that it wants behind them is the next row's.
+        first = row * stride
+        stream.update_into(_ZEROS[:size], target[first : first + size + _SLACK])
+    return held[:-_SLACK].reshape(len(streams), stride)[:, :size]
 
 
 def _fill(part: NDArray[np.float32], held: NDArray[np.uint8], std: float) -> None:
     """Turn 12 bytes into each two normals: all lengths come first, then all angles."""
-    pairs = len(part) // 2
-    words = held[: 8 * pairs].view("<u8") >> np.uint64(11)
+    pairs = part.shape[1] // 2
+    words = held[:, : 8 * pairs].view("<u8") >> np.uint64(11)
     # Minus twice the logarithm of a uniform is the square of a pair's length. In
     # float64, since near 1 a float32 uniform is coarse, and so are small lengths.
     squares = words.astype(np.float64)
@@ -100,9 +129,7 @@ def _fill(part: NDArray[np.float32], held: NDArray[np.uint8], std: float) -> Non
     np.log(squares, out=squares)
     squares *= -2.0 * std * std
     lengths = np.sqrt(squares, out=squares).astype(np.float32)
-    angles = held[8 * pairs :].view("<i4").astype(np.float32)
+    angles = held[:, 8 * pairs :].view("<i4").astype(np.float32)
     angles *= np.float32(math.pi * 2.0**-31)
-    np.cos(angles, out=part[:pairs])
-    np.sin(angles, out=part[pairs:])
-    part[:pairs] *= lengths
-    part[pairs:] *= lengths
+    np.multiply(np.cos(angles), lengths, out=part[:, :pairs])
+    np.multiply(np.sin(angles, out=angles), lengths, out=part[:, pairs:])

@@ -38,7 +38,7 @@ from torch import Tensor
 from dp.accounting import sampled_gaussian
 from dp.clipping import BOUND_MAX
 from dp.errors import ParameterError
-from dp.noise32 import gaussian32
+from dp.noise32 import gaussians32
 
 # With a smaller clip norm, large gradients scaled down to it leave float32's range.
 CLIP_MIN = 2.0**-60
@@ -128,10 +128,7 @@ class DpSgd:
             ParameterError: a seed is empty.
         """
         std = self.noise_multiplier * self.clip_norm_l2
-        drawn = np.empty((len(seeds), length), dtype=np.float32)
-        for own, seed in zip(drawn, seeds, strict=True):
-            own[:] = gaussian32(length, std, seed=_at(seed, step))
-        return drawn
+        return gaussians32(length, std, seeds=[_at(seed, step) for seed in seeds])
 
     def clipped_sums(self, found: PerExampleGradients, sampled: Tensor) -> Tensor:
         """Return each client's sum of clipped gradients; not to be released.
@@ -167,7 +164,7 @@ class DpSgd:
                 sample is empty.
             noise: the same shape, from `noise`.
         """
-        return (sums + noise) / self.batch_size
+        return (sums + noise).div_(self.batch_size)
 
 
 def _at(seed: bytes | None, step: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""`blindsum dp`: plan noise for a budget, and read what a ledger says was spent."""
+"""`blindsum dp`: plan noise for a budget, choose a budget, read what was spent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 import dp
+from fl.cli_choose import CHOOSE_EXAMPLES, dp_choose
 from fl.errors import ConfigError
 from fl.status import GATE_FAILED
 
 dp_app = typer.Typer(
     help="Plan the noise of differential privacy; read what was spent of a budget."
 )
+dp_app.command("choose", epilog=CHOOSE_EXAMPLES)(dp_choose)
 
 
 class Unit(StrEnum):

@@ -170,7 +170,7 @@ def _descend(
         sample = samples.at(step)
         clients, width, places = sample.shape
         noise = torch.from_numpy(mechanism.noise(length, seeds, step))
-        sums = torch.zeros((len(members), length), device=device)
+        sums = None
         units = max(1, at_once // places)
         for start in range(0, width, units):
             part = sample.part(start, units)
@@ -182,7 +182,10 @@ def _descend(
                 gathered(stack.y, at, records),
                 None if part.weights is None else part.weights.to(device),
             )
-            sums += mechanism.clipped_sums(found, part.sampled.to(device))
+            clipped = mechanism.clipped_sums(found, part.sampled.to(device))
+            sums = clipped if sums is None else sums + clipped
+        if sums is None:  # nobody has a record in this step
+            sums = torch.zeros((len(members), length), device=device)
         released = mechanism.release(sums, noise.to(device))
         optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
 

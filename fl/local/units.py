@@ -108,14 +108,16 @@ class Records:
 
     def at(self, step: int) -> Sample:
         """Return the records whose coins came up; any others fill up."""
-        up = [np.flatnonzero(one[step]) for one in self.coins]
-        first = _first(self.sizes)
-        width = max(len(one) for one in up)
-        rows = np.zeros((len(up), width, 1), dtype=np.int64)
-        for client, own in enumerate(up):
-            rows[client, : len(own), 0] = own + first[client]
+        # The clients' records follow each other in the stack, as do their coins here.
+        up = np.flatnonzero(np.concatenate([one[step] for one in self.coins]))
+        counts = np.diff(np.searchsorted(up, np.cumsum(self.sizes)), prepend=0)
+        sampled = np.arange(counts.max()) < counts[:, None]
+        rows = np.zeros(sampled.shape, dtype=np.int64)
+        rows[sampled] = up
         return Sample(
-            rows=torch.from_numpy(rows), weights=None, sampled=_sampled(up, width)
+            rows=torch.from_numpy(rows).unsqueeze(2),
+            weights=None,
+            sampled=torch.from_numpy(sampled),
         )
 
 

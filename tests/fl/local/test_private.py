@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from dp.sgd import DpSgd
 from fl.errors import ModelError
 from fl.local import Member, PrivateRecipe, Rule, engine_for, train_private
+from fl.local.batches import draw_coins
 from fl.local.engine import examples_of
 from fl.local.stack import Layout, cut
 from fl.local.thread import side_by_side
@@ -211,6 +212,76 @@ def test_a_step_equals_opacus_optimiser(kind: str) -> None:
     # Opacus divides by the norm plus 1e-6; we aim a 2^-16th lower.
     wanted = to_vector(theirs) - to_vector(model)
     assert np.allclose(found, wanted, atol=1e-6, rtol=3e-5)
+
+
+RULES = {
+    "sgd": Rule(learning_rate=0.3),
+    "momentum": Rule(learning_rate=0.3, momentum=0.9),
+    "adam": Rule(learning_rate=0.01, optimizer="adam"),
+}
+
+
+def by_opacus(
+    model: nn.Module, client: Member, rule: Rule, *, steps: int = 3, noise: float = 0.0
+) -> np.ndarray:
+    """Opacus' own module and optimiser on the samples that our coins draw."""
+    theirs = copy.deepcopy(model)
+    wrapped = GradSampleModule(theirs, loss_reduction="sum")
+    plain = (
+        torch.optim.Adam(theirs.parameters(), lr=rule.learning_rate)
+        if rule.optimizer == "adam"
+        else torch.optim.SGD(theirs.parameters(), rule.learning_rate, rule.momentum)
+    )
+    optimiser = DPOptimizer(
+        plain, noise_multiplier=noise, max_grad_norm=CLIP, expected_batch_size=SIZE
+    )
+    (coins,) = draw_coins([client.records], [client.key], steps=steps, rate=RATE)
+    for up in torch.from_numpy(coins):
+        optimiser.zero_grad()
+        outputs = wrapped(client.x[up])
+        cross_entropy(outputs, client.y[up], reduction="sum").backward()
+        optimiser.step()
+    return to_vector(theirs) - to_vector(model)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_a_round_equals_opacus_with_every_optimiser(kind: str, rule: str) -> None:
+    model, shape = model_of(kind)
+    clients = members([9, 1, 4, 2], shape)
+    sizes, keys = [one.records for one in clients], [one.key for one in clients]
+    coins = draw_coins(sizes, keys, steps=3, rate=RATE)
+    empty = sum(int((one.sum(axis=1) == 0).sum()) for one in coins)
+    assert empty > 1, "samples are to be empty, too"
+    found = run(model, clients, rule=RULES[rule])
+    wanted = np.stack([by_opacus(model, one, RULES[rule]) for one in clients])
+    assert np.linalg.norm(wanted) > 1e-3
+    # Opacus divides by the norm plus 1e-6; we aim a 2^-16th lower.
+    np.testing.assert_allclose(found, wanted, atol=1e-6, rtol=4e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_noisy_steps_are_distributed_as_opacus_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, _ = model_of("mlp")
+    clients, rule = members([9] * 25), RULES["sgd"]
+    noisy = run(model, clients, rule=rule, steps=1)
+    torch.manual_seed(11)
+    theirs = np.stack(
+        [by_opacus(model, one, rule, steps=1, noise=SIGMA) for one in clients]
+    )
+    monkeypatch.setattr(
+        DpSgd, "noise", lambda _, length, seeds, step: nothing(len(seeds), length)
+    )
+    still = run(model, clients, rule=rule, steps=1)
+    ours, theirs = (noisy - still).ravel(), (theirs - still).ravel()
+    assert stats.ks_2samp(ours, theirs).pvalue > 0.001
+    ratio = ours.var() / theirs.var()
+    assert 0.0005 < stats.f.cdf(ratio, ours.size, theirs.size) < 0.9995
+    assert stats.f.cdf(ratio * 1.2, ours.size, theirs.size) > 0.9995
 
 
 def variance_tail(draws: np.ndarray, std: float) -> float:
