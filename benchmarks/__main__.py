@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import dpsgd, encode, estimate, faults, mask, private, simulate
+from benchmarks import dpsgd, encode, estimate, faults, mask, private, simulate, utility
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
@@ -21,6 +21,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "private": lambda quick, _: private.measure(quick),
     "round": round_.measure,
     "simulate": simulate.measure,
+    "utility": lambda quick, _: utility.measure(quick),
 }
 PEERS = {
     "encode": encode.PEERS,

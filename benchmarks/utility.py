@@ -1,7 +1,7 @@
 """What privacy costs: accuracy against epsilon, for each mechanism, on real digits.
 
-100 clients, every mechanism at the same epsilon and delta over the same rounds, batches
-and first models; the released model is asked about records that nobody trained on. Every
+100 clients, every mechanism at the same epsilon and delta over the same rounds and
+first models; the released model is asked about records that nobody trained on. Every
 secure sum is played by real messages, with its noise. The end of each curve, epsilon
 without bound, is the same training under no protection.
 
