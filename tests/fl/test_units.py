@@ -25,7 +25,7 @@ from fl.errors import ConfigError, DataError
 from fl.federation import Client, Federation
 from fl.models import build, to_vector
 from fl.partition import check_sites, partition, split
-from fl.preparation import prepare
+from fl.preparation import _try_out, prepare
 from fl.progress import Silent
 from fl.protection import Protection
 from fl.protections import build as protect
@@ -165,6 +165,34 @@ def test_somebody_at_more_sites_than_declared_is_refused() -> None:
         check_sites(raw, "site", 1)
     with pytest.raises(DataError, match="nothing says to whom"):
         check_sites(tiny.dataset(), "iid", 1)
+
+
+@pytest.mark.usefixtures("known_noise")
+@pytest.mark.parametrize(
+    ("each", "part"),
+    [
+        (3, None),  # 24 persons are trained on
+        (15, "persons to train on are fewer than two for each of 5 clients"),
+    ],
+)
+def test_persons_are_what_a_federation_is_measured_by(
+    each: int, part: str | None
+) -> None:
+    settings = tiny.config(*PEOPLE)
+    protections = [noised(settings)]
+    if part is None:
+        _try_out(people(each), protections, settings)
+        return
+    with pytest.raises(DataError, match=part):
+        _try_out(people(each), protections, settings)
+
+
+@pytest.mark.usefixtures("known_noise")
+def test_delta_is_held_against_the_number_of_persons() -> None:
+    settings = tiny.config(*PEOPLE, "privacy.delta=0.0099")
+    raw = people(3, records=600)  # 120 persons and 360 records to train on
+    with pytest.raises(ConfigError, match="expose one whole subject of 120"):
+        _try_out(raw, [noised(settings)], settings)
 
 
 # ---------------------------------------------------------------- what is spent
