@@ -78,8 +78,8 @@ def test_no_two_trials_share_their_noise(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("name", "grid", "says"),
     [
-        ("secagg", GRID, "no noise"),
-        ("nonsense", GRID, "no protection"),
+        ("secagg", GRID, "not chosen by trial"),
+        ("dp-ftrl", GRID, "not chosen by trial"),
         ("dp-sgd", (), "empty"),
         ("dp-sgd", (0.0,), "must be in"),
         ("dp-sgd", (float("nan"),), "must be in"),
