@@ -162,6 +162,7 @@ def test_no_epsilon_that_is_enough_is_said_and_fails_a_gate(
     assert call(1.0, "--grid", "one")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_choice_over_every_client_is_paid_by_all_of_them_together(
     tmp_path: Path,
 ) -> None:
