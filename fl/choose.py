@@ -31,6 +31,9 @@ from fl.protection import Protection, UnavailableError
 from fl.run import train
 from fl.seeds import seed_for
 
+NAMES = ("dp-sgd", "central-dp", "secagg+central-dp")
+"""Whose rounds are releases of their own, alike but for the noise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -81,18 +84,19 @@ def planned(config: Config, name: str, grid: Sequence[float]) -> tuple[Trial, ..
 
     Args:
         config: all but the budget.
-        name: of a protection with noise.
+        name: in `NAMES`.
         grid: chosen without looking at the records.
 
     Raises:
-        ConfigError: an empty grid, an epsilon out of range, or a protection without
-            noise or that this federation cannot have.
+        ConfigError: an empty grid, an epsilon out of range, or a protection not
+            in `NAMES` or that this federation cannot have.
     """
     if not grid:
         raise ConfigError("The grid of epsilons is empty; give some, such as 1,2,4.")
-    if name not in fl.protections.NAMES:
+    if name not in NAMES:
         raise ConfigError(
-            f"{name!r} is no protection; name one of {', '.join(fl.protections.NAMES)}."
+            f"the noise of {name!r} is not chosen by trial; name one of "
+            f"{', '.join(NAMES)}."
         )
     trials = []
     for epsilon in sorted(set(grid)):
@@ -107,21 +111,19 @@ def planned(config: Config, name: str, grid: Sequence[float]) -> tuple[Trial, ..
             protection = fl.protections.build(name, own, own.federation.clients)
         except UnavailableError as error:
             raise ConfigError(f"{name}: {error}") from error
-        unit, event = protection.unit, protection.event
-        if unit is None or event is None:
-            raise ConfigError(f"{name} has no noise to choose; name one that has.")
-        example = protection.example
-        releases = (
-            own.training.rounds
-            if example is None
-            else example.rounds * example.settings.steps
-        )
+        noise = protection.example or protection.central
+        unit = protection.unit
+        assert noise is not None and unit is not None
+        releases = own.training.rounds
+        if protection.example is not None:
+            example = protection.example
+            releases = example.rounds * example.settings.releases
         trials.append(
             Trial(
                 config=own,
                 protection=protection,
                 unit=unit,
-                event=event,
+                event=noise.event,
                 releases=releases,
             )
         )

@@ -224,6 +224,7 @@ def test_the_step_that_would_break_the_target_is_never_taken() -> None:
     assert optimizer.purse.taken == 4
 
 
+@pytest.mark.slow
 def test_softer_noise_is_accounted_as_what_it_is() -> None:
     wrapped, optimizer, loader = private(net(), records(9))
     LambdaNoise(optimizer, noise_lambda=lambda _: 0.5).step()

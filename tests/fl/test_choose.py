@@ -78,8 +78,8 @@ def test_no_two_trials_share_their_noise(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("name", "grid", "says"),
     [
-        ("secagg", GRID, "no noise"),
-        ("nonsense", GRID, "no protection"),
+        ("secagg", GRID, "not chosen by trial"),
+        ("dp-ftrl", GRID, "not chosen by trial"),
         ("dp-sgd", (), "empty"),
         ("dp-sgd", (0.0,), "must be in"),
         ("dp-sgd", (float("nan"),), "must be in"),
@@ -162,6 +162,7 @@ def test_no_epsilon_that_is_enough_is_said_and_fails_a_gate(
     assert call(1.0, "--grid", "one")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_choice_over_every_client_is_paid_by_all_of_them_together(
     tmp_path: Path,
 ) -> None:
