@@ -221,6 +221,7 @@ def known_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("known_noise")
+@pytest.mark.slow
 def test_a_person_at_several_sites_spends_at_each() -> None:
     base = (*PEOPLE, "training.rounds=1", "privacy.example.steps=2")
     twice = (*base, "privacy.example.max_sites_per_subject=2")
