@@ -20,7 +20,7 @@ import dp
 import secagg
 from fl import privacy
 from fl.checkpoint import Checkpoint, KeptRound, digest
-from fl.clipping import at_clip
+from fl.clipping import at_clip, clip_of
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.ledgers import NOWHERE, Standing, pay
@@ -160,6 +160,7 @@ def advance(course: Course, terms: Terms, index: int) -> None:
             refused=len(cohort) - len(admitted),
             dropouts=len(vanished),
             seconds=time.perf_counter() - began,
+            clip_norm_l2=clip_of(protection),
         )
     )
 

@@ -22,7 +22,8 @@ class RoundRecord:
     the party that spent most has spent so far; None without differential privacy.
     ``cohort`` counts whose coin said yes, ``refused`` those of them whose budget would
     not last, ``dropouts`` those of the rest who fell silent at some step; ``seconds``
-    is wall time.
+    is wall time. ``clip_norm_l2`` is the bound on the round's updates where it follows
+    earlier ones, None where it is the same in all rounds.
     """
 
     index: int
@@ -40,6 +41,7 @@ class RoundRecord:
     refused: int = 0
     dropouts: int = 0
     seconds: float = 0.0
+    clip_norm_l2: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

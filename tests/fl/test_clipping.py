@@ -65,10 +65,11 @@ def test_a_run_spends_what_it_spends_with_a_fixed_clip_norm(name: str) -> None:
 
 def test_the_clip_norm_comes_down_to_updates_that_are_shorter() -> None:
     # Every update is a fraction of 100, and all say so.
-    _, clips = _played(_terms("privacy.client.clip_norm_l2=100.0"))
+    course, clips = _played(_terms("privacy.client.clip_norm_l2=100.0"))
     assert len(set(clips)) == len(clips)
     assert all(abs(math.log(b / a)) <= 0.1 + 1e-9 for a, b in pairwise(clips))
     assert clips[-1] < clips[0]
+    assert [one.clip_norm_l2 for one in course.rounds] == clips[:-1]
 
 
 def test_masked_sums_move_the_clip_norm_as_sums_in_the_clear_do() -> None:

@@ -160,8 +160,8 @@ def test_a_run_is_reserved_on_disk_once_and_refused_whole(tmp_path: Path) -> Non
 CANARIES = (
     "training.rounds=6",
     "privacy.ftrl.separation=2",
-    "attacks.canaries=1200",
-    "model.hidden=[128]",
+    "attacks.canaries=600",
+    "model.hidden=[64]",
     "federation.clients=8",
 )
 
@@ -183,7 +183,7 @@ def test_the_noise_of_a_whole_run_is_what_its_epsilon_claims(kind: str) -> None:
     # Of two Gaussians 1/z apart, if the canary's rounds are the worst pattern; for the
     # tree the sensitivity is a bound, and they may be closer.
     claimed = 1 / mechanism.noise_multiplier
-    found, slack = _separation(sound, settings), 5 * (4 / 1200) ** 0.5 * (1 + claimed)
+    found, slack = _separation(sound, settings), 5 * (4 / 600) ** 0.5 * (1 + claimed)
     assert found <= claimed + slack
     if kind == "banded":
         assert found >= claimed - slack

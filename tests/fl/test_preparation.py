@@ -22,7 +22,7 @@ from fl.protections import build
 from fl.settings import USUAL
 from tests.fl import tiny
 
-CLIENT_LEVEL = {"central-dp", "secagg+central-dp"}
+CLIENT_LEVEL = set(USUAL) - {"none", "secagg", "he", "dp-sgd"}
 ASKED = 'protections.names=["none", "central-dp"]'
 
 
