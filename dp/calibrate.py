@@ -74,19 +74,19 @@ def _bracket(
     """Return noises, `factor` or a power of it apart, too small and large enough."""
     low = high = start
     while curve(high) > target:
-        low, high, factor = high, high * factor, factor * factor
-        if high > _MOST:
+        if high == _MOST:
             raise ParameterError(
                 f"epsilon={target} needs noise beyond {_MOST:g} times the clip norm; "
                 "plan fewer releases or a larger epsilon."
             )
+        low, high, factor = high, min(high * factor, _MOST), factor * factor
     while low == high or curve(low) <= target:
-        high, low, factor = low, low / factor, factor * factor
-        if low < _LEAST:
+        if low == _LEAST:
             raise ParameterError(
                 f"epsilon={target} would be kept with almost no noise, which promises "
                 "nothing; choose a smaller epsilon."
             )
+        high, low, factor = low, max(low / factor, _LEAST), factor * factor
     return low, high
 
 

@@ -30,7 +30,8 @@ ProtectionName = Literal[
     "dp-ftrl",
     "secagg+dp-ftrl",
 ]
-# What an audit tries where no names are given: one of a kind, for the time it takes.
+# What an audit tries where no names are given. Under distributed-dp all clients upload
+# in every round, canaries too, which takes as long as all of these together.
 USUAL: tuple[ProtectionName, ...] = (
     "none",
     "secagg",
@@ -38,7 +39,6 @@ USUAL: tuple[ProtectionName, ...] = (
     "dp-sgd",
     "central-dp",
     "secagg+central-dp",
-    "distributed-dp",
 )
 
 KINDS = ("logreg", "mlp", "cnn")

@@ -225,6 +225,13 @@ def test_what_cannot_be_bounded_is_refused(
         epsilon(event, count, delta)
 
 
+@pytest.mark.parametrize("target", [66.0, 400.0])
+def test_a_large_budget_of_one_release_has_its_little_noise(target: float) -> None:
+    sigma = noise_multiplier_for(target, 1e-5, 1, 1)
+    spent = epsilon(sampled_gaussian(sigma, 1), 1, 1e-5)
+    assert 0.99 * target < spent <= target
+
+
 def test_budgets_out_of_reach_are_refused() -> None:
     with pytest.raises(ParameterError, match="positive"):
         noise_multiplier_for(0.0, 1e-5, 1, 1)
