@@ -29,6 +29,7 @@ ProtectionName = Literal[
     "distributed-dp",
     "dp-ftrl",
     "secagg+dp-ftrl",
+    "local-dp",
 ]
 # What an audit tries where no names are given: one of a kind, for the time it takes.
 USUAL: tuple[ProtectionName, ...] = (

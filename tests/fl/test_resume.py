@@ -37,6 +37,7 @@ KINDS = (
     "central-dp",
     "secagg+central-dp",
     "distributed-dp",
+    "local-dp",
 )
 
 
