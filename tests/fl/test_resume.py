@@ -37,7 +37,6 @@ KINDS = (
     "central-dp",
     "secagg+central-dp",
     "distributed-dp",
-    "local-dp",
 )
 
 
