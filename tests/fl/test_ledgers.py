@@ -245,6 +245,7 @@ def _rate_from_records(monkeypatch: pytest.MonkeyPatch) -> None:
         *,
         index: int,
         length: int,
+        attendance: object,
         standing: Standing,
     ) -> tuple[Client, ...]:
         assert protection.example is not None
