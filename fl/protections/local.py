@@ -8,16 +8,17 @@ from fl import privacy
 from fl.config import Config
 from fl.plans import plain
 from fl.protection import Protection
-from fl.protections.noised import refuse_few
+from fl.protections.noised import refuse_adaptive, refuse_few
 
 
 def local_dp(config: Config, clients: int) -> Protection:
     """Return uploads in the clear, each under noise of its own.
 
     Raises:
-        UnavailableError: too few clients.
+        UnavailableError: too few clients, or a clip norm that follows the updates.
     """
     refuse_few(config, clients)
+    refuse_adaptive(config, "noise on every upload is sized for one clip norm")
     noise = privacy.local_noise(config)
     usual = max(config.federation.participation * clients, 1.0)
     drowned = noise.std / math.sqrt(usual) / noise.clip_norm_l2

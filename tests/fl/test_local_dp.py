@@ -121,9 +121,11 @@ def test_the_page_states_the_relation_and_how_little_is_left() -> None:
         assert words in said
 
 
-def test_few_clients_are_refused_unless_insisted_upon() -> None:
+def test_few_clients_and_a_clip_norm_that_follows_are_refused() -> None:
     with pytest.raises(UnavailableError, match="below 50 clients"):
         tiny.protection(NAME, _settings("privacy.allow_useless=false"))
+    with pytest.raises(UnavailableError, match="one clip norm"):
+        tiny.protection(NAME, _settings('privacy.client.clip="adaptive"'))
 
 
 def test_canaries_catch_a_client_that_forgets_its_noise(
