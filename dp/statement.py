@@ -49,6 +49,14 @@ FTRL_MECHANISM: Final = (
     "one Gaussian mechanism; each sum is divided by a public constant"
 )
 
+LOCAL_MECHANISM: Final = (
+    "Gaussian noise on every upload: each client clips its whole update and adds noise "
+    "of {std!r} in each coordinate, for two updates that are twice the clip norm apart"
+)
+LOCAL_TRUST: Final = (
+    "Each client must be trusted to clip and to noise its own update; the server and "
+    "the other clients need not be"
+)
 SHARES_MECHANISM: Final = (
     "noise in shares: whole updates are clipped, rotated and rounded to integers, each "
     "client adds its share of {noise} noise, of variance {variance} in steps of the "
@@ -234,7 +242,7 @@ def _said(claim: Claim) -> dict[str, str]:
         "mechanism": f"The mechanism is {claim.mechanism}.",
         "parameters": f"The clip norm is {claim.clip_norm_l2!r} in L2, and the noise "
         f"multiplier {claim.noise_multiplier!r}: the standard deviation of the noise "
-        "over what one unit can add.",
+        "over how far one unit can move what is released.",
         "guarantee": f"Together, the releases satisfy differential privacy with "
         f"epsilon at most {round_up(claim.epsilon)} at delta {claim.delta!r}: the "
         "probability of any outcome under one data set is at most exp(epsilon) times "

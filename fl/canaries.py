@@ -39,6 +39,7 @@ from fl.round import (
     run_one,
 )
 from fl.seeds import rng_for, seed_for
+from fl.updates import as_sent
 
 Scores = NDArray[np.float64]
 
@@ -71,6 +72,8 @@ def play(trial: Trial) -> Guessed:
         return _scheduled(trial, trial.protection.central)
     if trial.protection.central is not None:
         return _clients(trial)
+    if trial.protection.local is not None:
+        return _alone(trial)
     if trial.protection.shares is not None:
         return _uploaders(trial, trial.protection.shares.clients)
     if trial.protection.example is not None:
@@ -171,6 +174,62 @@ def _covariance(strategy: dp.Strategy, rounds: int) -> Scores:
     units = np.eye(rows)
     noise = np.array(list(strategy.noises(lambda row: units[row])))
     return np.asarray(noise @ noise.T)
+
+
+def _alone(trial: Trial) -> Guessed:
+    """Let canary clients send one of two opposite updates; score each by its uploads.
+
+    The relation is to replace an update, so a coin chooses between two that are as far
+    apart as any, and not whether there is one.
+    """
+    protection, config, seed = trial.protection, trial.config, _seed(trial)
+    length = parameters(trial)
+    count = min(config.attacks.canaries, length)
+    first = coins(count, seed=seed_for(seed, "canary coins"))
+    places = own_coordinates(count, length)
+    members = [_stub(place) for place in places.tolist()]
+    number = {member.name: i for i, member in enumerate(members)}
+    updates = [
+        (1 if one else -1) * loudest(place, length, protection.clip_norm_l2)
+        for place, one in zip(places.tolist(), first.tolist(), strict=True)
+    ]
+    books = privacy.ledger(privacy.CLIENT, protection.relation, config)
+    before, scores = np.zeros(length, dtype=np.float32), np.zeros(count)
+    for index in range(config.training.rounds):
+        joined = rng_for(seed, "canary cohort", index).random(count)
+        cohort = [
+            member
+            for member, coin in zip(members, joined, strict=True)
+            if coin < config.federation.participation
+        ]
+        admitted = admit(
+            books, cohort, protection, index=index, length=length, attendance=None
+        )
+        sent = {
+            one.name: as_sent(
+                updates[number[one.name]],
+                protection,
+                seed=seed_for(seed, "canary", index, one.name),
+            )
+            for one in admitted
+        }
+        vanish = draw_vanishing(admitted, config, seed=seed, index=index)
+        try:
+            snapshot = aggregate(
+                sent,
+                dict.fromkeys(sent, 1),
+                before,
+                protection,
+                config,
+                vanish=vanish,
+                seed=seed,
+                name=("canaries", index),
+            )
+        except secagg.AbortError:  # nobody uploaded
+            continue
+        for name, upload in snapshot.aggregate.transcript.uploads().items():
+            scores[number[name]] += upload.vector[places[number[name]]]
+    return Guessed(scores=scores, included=first)
 
 
 def _for_all(protection: Protection, canaries: int) -> Protection:

@@ -248,9 +248,12 @@ def admit(
                 "noise correlated over a run holds for limited participation only; "
                 "give the run's attendance."
             )
+    names = tuple(client.name for client in cohort)
+    if protection.local is not None:
+        admitted = buy(names, protection.local.event, 1)
+        return tuple(client for client in cohort if client.name in admitted)
     if protection.example is None:
         return within_limits(attendance, tuple(cohort), index)
-    names = tuple(client.name for client in cohort)
     own = protection.example
     admitted = buy(names, own.event, own.settings.releases)
     return tuple(client for client in cohort if client.name in admitted)
@@ -262,7 +265,8 @@ def is_paid(protection: Protection, admitted: Sequence[Client], index: int) -> b
         return index == 0  # for the whole run
     if protection.central is not None or protection.shares is not None:
         return True
-    return protection.example is not None and bool(admitted)
+    own = protection.example is not None or protection.local is not None
+    return own and bool(admitted)
 
 
 def totals(books: dp.Ledger | None) -> tuple[dict[str, int], dict[str, int]]:

@@ -20,6 +20,8 @@ from dp.statement import (
     EXAMPLE_MECHANISM,
     EXAMPLE_TRUST,
     FTRL_MECHANISM,
+    LOCAL_MECHANISM,
+    LOCAL_TRUST,
     SHARES_MECHANISM,
     SHARES_NOT_COVERED,
     SHARES_TRUST,
@@ -171,6 +173,14 @@ def _sentences(
             noise_multiplier=example.noise_multiplier,
             clip_norm_l2=example.settings.clip_norm_l2,
             sampling_rate=example.settings.sampling_rate,
+        )
+    elif protection.local is not None:
+        claim = common(
+            mechanism=LOCAL_MECHANISM.format(std=protection.local.std),
+            trusted=LOCAL_TRUST,
+            noise_multiplier=protection.local.noise_multiplier,
+            clip_norm_l2=protection.local.clip_norm_l2,
+            sampling_rate=1.0,
         )
     elif protection.shares is not None:
         claim = _shares_claim(common, protection.shares, len(_final(evidence)))

@@ -101,4 +101,5 @@ def _called(protection: Protection) -> str:
         return ENCRYPTED_UPLOAD
     if protection.hides_one_upload is not None:
         return MASKED_UPLOAD
-    return PLAIN_UPLOAD if protection.example is None else NOISED_UPLOAD
+    noised = protection.example is not None or protection.local is not None
+    return NOISED_UPLOAD if noised else PLAIN_UPLOAD

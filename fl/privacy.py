@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import dp
 from dp.accounting import coarse_epsilon
+from dp.local import LocalGaussian
 from fl.config import Config
 from fl.errors import ConfigError
 from fl.privacy_settings import ExamplePrivacy, PrivacyConfig
@@ -119,6 +120,16 @@ def correlated_noise(config: Config, clients: int) -> dp.CorrelatedSum:
         noise_multiplier=_multiplier(config.privacy, 1.0, 1),
         strategy=strategy,
         clients=clients,
+    )
+
+
+def local_noise(config: Config) -> LocalGaussian:
+    """Return the least noise on every upload that keeps each client's budget."""
+    rounds = config.training.rounds
+    lasting = min(config.privacy.local.rounds or rounds, rounds)
+    return LocalGaussian(
+        clip_norm_l2=config.privacy.client.clip_norm_l2,
+        noise_multiplier=_multiplier(config.privacy, 1.0, lasting),
     )
 
 

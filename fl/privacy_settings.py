@@ -154,6 +154,17 @@ class FtrlPrivacy(Section):
     )
 
 
+class LocalPrivacy(Section):
+    """Noise on every upload, by its client; clipped as [privacy.client] says."""
+
+    rounds: int = Field(
+        default=0,
+        ge=0,
+        description="uploads that a client's budget is to last for; then its ledger "
+        "refuses further ones. 0: one in every round of the training",
+    )
+
+
 class PrivacyConfig(Section):
     """What differential privacy is to guarantee, over all rounds together."""
 
@@ -183,6 +194,7 @@ class PrivacyConfig(Section):
     client: ClientPrivacy = ClientPrivacy()
     distributed: DistributedPrivacy = DistributedPrivacy()
     ftrl: FtrlPrivacy = FtrlPrivacy()
+    local: LocalPrivacy = LocalPrivacy()
     allow_useless: bool = Field(
         default=False,
         description="run client-level noise for fewer than 50 clients, where it "

@@ -10,7 +10,8 @@ from typing import TypeAlias
 import dp
 import secagg
 from dp.accounting import SHARES_ACCOUNTANT
-from dp.relation import ZERO_OUT
+from dp.local import LocalGaussian
+from dp.relation import REPLACE, ZERO_OUT
 from fl import privacy
 from fl.errors import ConfigError
 from fl.plans import plain, same
@@ -46,6 +47,7 @@ class Protection:
             correlated over the run, or None.
         shares: noise that each client adds to its integers, or None; all enrolled
             clients then upload in every round.
+        local: noise that each client adds to its upload, or None.
         sum_error: public bound per coordinate on how far rounding moves a sum of all
             clients; the noise covers it.
         clip_norm_l2: public bound on the norm of an update.
@@ -61,6 +63,7 @@ class Protection:
     example: ExampleNoise | None = None
     central: Central | None = None
     shares: Shares | None = None
+    local: LocalGaussian | None = None
     sum_error: float = 0.0
     clip_norm_l2: float
     proves: str
@@ -68,13 +71,15 @@ class Protection:
     @property
     def unit(self) -> str | None:
         """Return the unit of differential privacy, or None without noise."""
-        if self.central is not None or self.shares is not None:
+        if any(one is not None for one in (self.central, self.shares, self.local)):
             return privacy.CLIENT
         return self.example.settings.unit if self.example is not None else None
 
     @property
     def relation(self) -> str:
         """Return which data sets are neighbours under `unit`."""
+        if self.local is not None:
+            return REPLACE
         # A schedule has a place for everybody: an empty one puts in zeros.
         scheduled = isinstance(self.central, dp.CorrelatedSum)
         if scheduled or self.shares is not None:
@@ -96,8 +101,9 @@ class Protection:
         """
         if self.shares is not None:
             return self.shares.at(length).event
-        if self.central is not None:
-            return self.central.event
+        for one in (self.central, self.local):
+            if one is not None:
+                return one.event
         return self.example.event if self.example is not None else None
 
     def weight(self, records: int) -> int:

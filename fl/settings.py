@@ -29,6 +29,7 @@ ProtectionName = Literal[
     "distributed-dp",
     "dp-ftrl",
     "secagg+dp-ftrl",
+    "local-dp",
 ]
 # What an audit tries where no names are given. Under distributed-dp all clients upload
 # in every round, canaries too, which takes as long as all of these together.

@@ -112,9 +112,29 @@ def clipped_changes(
             device=device,
         )
     return [
-        dp.clip_l2(one, turn.clip_norm_l2 or protection.clip_norm_l2).vector
-        for one, turn in zip(changes, turns, strict=True)
+        as_sent(one, protection, seed=own, clip_norm_l2=turn.clip_norm_l2)
+        for one, own, turn in zip(changes, seeds, turns, strict=True)
     ]
+
+
+def as_sent(
+    change: NDArray[np.floating],
+    protection: Protection,
+    *,
+    seed: int,
+    clip_norm_l2: float | None = None,
+) -> NDArray[np.float32]:
+    """Return what a client puts into a round: clipped, and noised if it trusts nobody.
+
+    Args:
+        change: of the model, (parameters,).
+        protection: with the clip norm, and the noise of an upload.
+        seed: of this client in this round.
+        clip_norm_l2: of this round, where it follows the updates.
+    """
+    if protection.local is None:
+        return dp.clip_l2(change, clip_norm_l2 or protection.clip_norm_l2).vector
+    return protection.local.release(change, seed=bytes_for(seed, "local noise"))
 
 
 def private_recipe(noise: ExampleNoise) -> PrivateRecipe:

@@ -14,6 +14,7 @@ from fl.protection import Protection
 from fl.protections.distributed import distributed_dp
 from fl.protections.ftrl import dp_ftrl, masked_dp_ftrl
 from fl.protections.hiding import he, masks, none
+from fl.protections.local import local_dp
 from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
 
 _TABLE: dict[str, Callable[[Config, int], Protection]] = {
@@ -26,6 +27,7 @@ _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "distributed-dp": distributed_dp,
     "dp-ftrl": dp_ftrl,
     "secagg+dp-ftrl": masked_dp_ftrl,
+    "local-dp": local_dp,
 }
 NAMES = tuple(_TABLE)
 

@@ -17,8 +17,9 @@ def run(setting: Setting, evidence: Evidence) -> None:
     """Train shadow models under each kind of noise, then attack every protection."""
     shadows: dict[str | None, Shadows | Missing] = {}
     for protection in setting.protections:
-        if protection.unit not in shadows:
-            shadows[protection.unit] = _shadows(setting, evidence, protection)
+        kind = _kind(protection)
+        if kind not in shadows:
+            shadows[kind] = _shadows(setting, evidence, protection)
     task = setting.progress.task("membership inference", len(setting.protections))
     for protection in setting.protections:
         runs = [
@@ -26,7 +27,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
             for repeat in evidence.repeats
         ]
         evidence.rankings += membership.findings(
-            runs, protection, shadows[protection.unit], setting.config
+            runs, protection, shadows[_kind(protection)], setting.config
         )
         task.advance()
 
@@ -36,7 +37,7 @@ def _shadows(
 ) -> Shadows | Missing:
     """Train shadows like the model that ``protection`` releases, or take kept ones."""
     config, shelf = setting.config, setting.shelf
-    name = f"shadows-{protection.unit or 'without-noise'}"
+    name = f"shadows-{_kind(protection) or 'without-noise'}"
     kept = None if shelf is None else shelf.get(name)
     if kept is not None:
         return Shadows(
@@ -57,3 +58,8 @@ def _shadows(
         arrays = {"phi": found.phi, "members": found.members}
         shelf.put(name, Piece(fields={"seconds": found.seconds}, arrays=arrays))
     return found
+
+
+def _kind(protection: Protection) -> str | None:
+    """Return what sort of noise there is: protections of one sort share shadows."""
+    return "local" if protection.local is not None else protection.unit

@@ -29,7 +29,7 @@ from fl.run import Diary, RunRecord, train
 from tests.fl import tiny
 from tests.fl.equal import plain
 
-NOISED = ("dp-sgd", "central-dp", "secagg+central-dp")
+NOISED = ("dp-sgd", "central-dp", "secagg+central-dp", "distributed-dp")
 BOTH = ("dp-sgd", "secagg+central-dp")
 ROUNDS = 3
 
@@ -199,7 +199,7 @@ def test_the_ledger_of_a_client_does_not_depend_on_how_many_records_it_has(
     one_record_more_is_not_seen(tmp_path)
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", (*BOTH, "distributed-dp"))
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_that_was_cut_off_goes_on_and_spends_for_each_round_once(
     name: str, at: int, tmp_path: Path
@@ -244,6 +244,8 @@ def _rate_from_records(monkeypatch: pytest.MonkeyPatch) -> None:
         protection: Protection,
         *,
         index: int,
+        length: int,
+        attendance: object,
         standing: Standing,
     ) -> tuple[Client, ...]:
         assert protection.example is not None

@@ -90,9 +90,11 @@ UNITS = {
     "distributed-dp": "client",
     "dp-ftrl": "client",
     "secagg+dp-ftrl": "client",
+    "local-dp": "client",
 }
 ZEROED = "zero out one"
 RELATIONS = dict.fromkeys(("distributed-dp", "dp-ftrl", "secagg+dp-ftrl"), ZEROED)
+RELATIONS["local-dp"] = "replace one"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -30,7 +30,14 @@ SETS = (
     "privacy.example.rounds=3",
 )
 KEEP = (0, 1, 4)
-KINDS = ("none", "secagg", "dp-sgd", "central-dp", "secagg+central-dp")
+KINDS = (
+    "none",
+    "secagg",
+    "dp-sgd",
+    "central-dp",
+    "secagg+central-dp",
+    "distributed-dp",
+)
 
 
 class _KilledError(Exception):
