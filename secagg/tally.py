@@ -252,11 +252,9 @@ class Tally:
         self._seed_commitments[message.sender] = message.seed_commitment
 
     def _accept_input(self, message: MaskedInput) -> None:
-        words = self._where.ring.unpack(message.packed, self._where.words)
-        if self._contexts:
-            self._total += words
-        else:
-            self._total = words
+        if not len(self._total):
+            self._total = self._where.ring.zeros(self._where.words)
+        self._where.ring.add_packed(self._total, message.packed)
         self._contexts[message.sender] = message.context
 
     def _accept_shares(self, message: UnmaskShares) -> None:
