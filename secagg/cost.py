@@ -167,8 +167,6 @@ def _server_parts(
                 op.NAME: n,
                 op.PLACE: n * (not plan.complete),
                 op.KEY_READ: t.u1,
-                op.KEY_PAIR: 2 * t.u1,  # to see that the two keys are usable
-                op.AGREEMENT: 2 * t.u1,
                 op.VERIFICATION: t.u1 * signed,
                 op.KEY_WRITTEN: written,
             }
