@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,8 +210,10 @@ class Tally:
             clients=len(self.u3),
             dtype=self._dtype,
         )
+        self._total = self._where.ring.zeros(0)  # before there is another vector
+        mean: NDArray[Any] = decoded.mean.astype(self._dtype, copy=False)
         return Outcome(
-            mean=decoded.mean,
+            mean=mean,
             weight=decoded.weight,
             survivors=frozenset(self._invite.roster[index] for index in self.u3),
             max_error=decoded.max_error,
