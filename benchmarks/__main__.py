@@ -15,6 +15,7 @@ from benchmarks import (
     mask,
     memory,
     private,
+    scale,
     simulate,
     utility,
 )
@@ -31,6 +32,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "memory": lambda quick, _: memory.measure(quick),
     "private": lambda quick, _: private.measure(quick),
     "round": round_.measure,
+    "scale": lambda quick, _: scale.measure(quick),
     "simulate": simulate.measure,
     "utility": lambda quick, _: utility.measure(quick),
 }
