@@ -7,7 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import dpsgd, encode, estimate, faults, mask, private, simulate, utility
+from benchmarks import (
+    dpsgd,
+    encode,
+    estimate,
+    faults,
+    mask,
+    memory,
+    private,
+    scale,
+    simulate,
+    utility,
+)
 from benchmarks import round as round_
 from fl.manifest import commit, machine
 
@@ -18,8 +29,10 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "estimate": lambda quick, _: estimate.measure(quick),
     "faults": lambda quick, _: faults.measure(quick),
     "mask": mask.measure,
+    "memory": lambda quick, _: memory.measure(quick),
     "private": lambda quick, _: private.measure(quick),
     "round": round_.measure,
+    "scale": lambda quick, _: scale.measure(quick),
     "simulate": simulate.measure,
     "utility": lambda quick, _: utility.measure(quick),
 }

@@ -70,7 +70,7 @@ def _held_bytes(make: Callable[[], object]) -> int:
 def _makers() -> dict[Piece, Callable[[], object]]:
     """Return for each kind of object what makes ``_MANY`` of them, as a peer would."""
     limits = Limits(_MANY + 1)
-    names = tuple(f"client-{i:06d}" for i in range(_MANY))
+    names = tuple(f"member-{i:06d}" for i in range(_MANY))  # of nobody else
     invite = Invite(_ID, secagg.plan(_MANY, 1, 0, graph="complete"), names, 1).encode()
     keys = KeyList(
         _ID,

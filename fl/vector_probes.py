@@ -52,7 +52,7 @@ def vector_probes(plan: secagg.Plan, length: int) -> Iterator[Probe]:
     total = where.ring.zeros(where.words)
 
     def add() -> None:
-        np.add(total, where.ring.unpack(packed, where.words), out=total)
+        where.ring.add_packed(total, packed)
 
     yield Probe(op.WORD_SUMMED, add, len(words))
     keys = min(plan.k + 1, _MASK_KEYS)

@@ -41,8 +41,8 @@ class Aggregate:
         max_error: Bound on |mean - true weighted mean| per coordinate.
         bytes_up: Bytes that each client sent.
         bytes_down: Bytes that were sent to each client.
-        client_cpu_s: Mean computing time of one client.
-        server_cpu_s: Computing time of the server.
+        client_cpu_s: Mean computing time of one client, of all its threads.
+        server_cpu_s: Computing time of the server, the same.
         transcript: Every message to and from the server.
     """
 
@@ -112,13 +112,13 @@ class PlainSum:
         roster = sorted(vectors)
         # A client that is silent only from "unmask" on has already uploaded.
         uploading = [n for n in roster if vanish.get(n, Step.UNMASK) == Step.UNMASK]
-        began = time.thread_time()
+        began = time.process_time()
         wires = []
         for name in uploading:
             vector = _plain_vector(name, vectors[name])
             upload = PlainInput.of(round_id, vector, weights[name]).encode()
             wires.append(Wire(Step.MASKED_INPUT.value, name, SERVER, upload))
-        sent = time.thread_time()
+        sent = time.process_time()
         if not wires:
             raise AbortError(
                 "every client vanished before its upload.",
@@ -127,7 +127,7 @@ class PlainSum:
                 have=0,
             )
         mean, weight, largest = _weighted_mean(wires)
-        done = time.thread_time()
+        done = time.process_time()
         transcript = Transcript(tuple(wires))
         return Aggregate(
             mean=mean.astype(np.float32),

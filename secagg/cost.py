@@ -164,11 +164,9 @@ def _server_parts(
         (Role.SERVER, Step.ADVERTISE_KEYS): Counter(
             {
                 op.MESSAGE: t.u1 + lists,
-                op.NAME: n,
+                op.NAME: 2 * n,  # hashed, and put into the invitation
                 op.PLACE: n * (not plan.complete),
                 op.KEY_READ: t.u1,
-                op.KEY_PAIR: 2 * t.u1,  # to see that the two keys are usable
-                op.AGREEMENT: 2 * t.u1,
                 op.VERIFICATION: t.u1 * signed,
                 op.KEY_WRITTEN: written,
             }

@@ -174,8 +174,9 @@ def decode_sum(
 ) -> Decoded:
     """Read the weighted mean from the unmasked sum over ``clients`` clients.
 
-    It is computed in float64; only where nothing was rotated can it be rounded to
-    float32 piece by piece, and 8 bytes a value be saved.
+    It is computed in float64, block by block.  What was rotated is turned back as a
+    whole and comes in float64 whatever ``dtype`` says: at that point it takes two of
+    float32's vectors, and only the caller can drop the words before it makes a third.
 
     Raises:
         IntegrityError: A checksum, the weight or a value is impossible for such a sum
@@ -204,7 +205,6 @@ def decode_sum(
         mean[part] = totals / divisor / numbers.scale
     if numbers.rotated:
         rotation_of(encoder, where.length, context).undo(mean)
-        mean = mean.astype(dtype, copy=False)
     return Decoded(mean, weight, numbers.max_error)
 
 

@@ -7,9 +7,10 @@ in the invitation; every later message carries it.  The encoding is described in
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import ClassVar, Final
 
 from secagg import usage
@@ -61,7 +62,6 @@ class Invite:
     plan: Plan
     roster: tuple[str, ...]
     length: int
-    body: bytes = field(init=False, repr=False, compare=False)
     round_id: bytes = field(init=False, repr=False, compare=False)  # digest of the body
 
     def __post_init__(self) -> None:
@@ -84,22 +84,24 @@ class Invite:
                 f"clients={self.plan.clients}; invite exactly the planned cohort.",
                 argument="roster",
             )
-        body = b"".join(
+        round_id = usage.digest(usage.TAG_ROUND, self._body())
+        object.__setattr__(self, "round_id", round_id)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return header(self.TAG, self.round_id) + self._body()
+
+    def _body(self) -> bytes:
+        return b"".join(
             (
-                count_prefix(len(session)),
-                session,
+                count_prefix(len(self.session)),
+                self.session,
                 self.plan.encode(),
                 self.length.to_bytes(4, "little"),
                 count_prefix(len(self.roster)),
                 _roster_bytes(self.roster),
             )
         )
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "round_id", usage.digest(usage.TAG_ROUND, body))
-
-    def encode(self) -> bytes:
-        """Return the canonical bytes."""
-        return header(self.TAG, self.round_id) + self.body
 
     @classmethod
     def read(cls, round_id: bytes, reader: Reader, limits: Limits) -> Invite:
@@ -165,19 +167,17 @@ def _is_name(name: object) -> bool:
 
 
 def _read_roster(reader: Reader, count: int) -> tuple[str, ...]:
-    """Read what ``_roster_bytes`` wrote."""
+    """Read what ``_roster_bytes`` wrote.
+
+    Names are interned: where many clients share a process, each is there once.
+    """
     sizes = reader.take(count)
     names = reader.text(sum(sizes))
-    ends = list(accumulate(sizes))
+    edges = list(accumulate(sizes, initial=0))
     if names.isascii():
-        return tuple(
-            names[end - size : end] for size, end in zip(sizes, ends, strict=True)
-        )
+        return tuple(sys.intern(names[a:b]) for a, b in pairwise(edges))
     raw = names.encode()
     try:
-        return tuple(
-            raw[end - size : end].decode()
-            for size, end in zip(sizes, ends, strict=True)
-        )
+        return tuple(sys.intern(raw[a:b].decode()) for a, b in pairwise(edges))
     except UnicodeDecodeError as error:
         raise DecodeError("a name is not UTF-8.") from error

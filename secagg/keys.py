@@ -40,6 +40,17 @@ PUBLIC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 TAG_BYTES: Final = 16
 FIELD_PRIME: Final = (1 << 255) - 19  # of curve25519
+# The x of all points of the curve or its twist that 8 times make the neutral element:
+# what X25519 maps to zero, whatever the scalar (RFC 7748 sections 5 and 6.1).
+_LOW_ORDER: Final = frozenset(
+    {
+        0,
+        1,
+        FIELD_PRIME - 1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+    }
+)
 _NONCE: Final = bytes(12)  # every box key seals one message only, see `seal`
 
 
@@ -192,8 +203,11 @@ def check_public(public: bytes) -> None:
     Raises:
         AuthenticationError: The key is malformed or of low order (peer).
     """
-    # Low order is a property of the point: any clamped scalar shows it.
-    AgreementKey(Secret(bytes(SECRET_BYTES))).agree(public)
+    if len(public) == PUBLIC_BYTES:
+        number = int.from_bytes(public, "little") & ((1 << 255) - 1)
+        if number % FIELD_PRIME not in _LOW_ORDER:
+            return
+    raise AuthenticationError("A public key is malformed or of low order.")
 
 
 def check_canonical(public: bytes) -> None:

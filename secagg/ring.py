@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ from secagg.errors import DecodeError, ParameterError
 from secagg.packing import pack
 
 WORD_BITS: Final = (16, 32, 64)
-_BLOCK: Final = 1 << 16  # values packed at a time, in up to 64 rows
+_BLOCK: Final = 1 << 16  # values packed or unpacked at a time
 
 RingVector: TypeAlias = NDArray[np.uint16 | np.uint32 | np.uint64]
 """One word per element, dtype ``Ring.dtype``; bits above r are meaningless."""
@@ -94,36 +95,107 @@ class Ring:
         Raises:
             DecodeError: The length is wrong or a padding bit is set (peer).
         """
+        self._check_packed(data, count)
+        words = self.zeros(count)
+        self.add_packed(words, data)
+        if self.bits < self.word:
+            words &= self.dtype.type((1 << self.bits) - 1)
+        return words
+
+    def add_packed(self, total: RingVector, data: bytes | memoryview) -> None:
+        """Add packed words to as many words, in place; beside them, a block is held.
+
+        A value of r bits lies within one load of 2, 4 or 8 bytes that starts at any
+        byte.  What else was loaded ends up above the r bits, where it means nothing.
+
+        Args:
+            total: shape (count,), contiguous, dtype ``dtype``.
+            data: What ``pack`` made of ``count`` words.
+
+        Raises:
+            ParameterError: ``total`` is not as above (caller).
+            DecodeError: The length is wrong or a padding bit is set; nothing was added
+                (peer).
+        """
+        if total.dtype != self.dtype or not total.flags.c_contiguous:
+            raise ParameterError(
+                f"total must be contiguous words of {self.word} bits.", argument="total"
+            )
+        self._check_packed(data, len(total))
+        if self.bits == self.word:
+            total += np.frombuffer(data, dtype=self.dtype)
+            return
+        loads = _loads(self.bits, self.word)
+        # Before the end, where a load would reach beyond the data.
+        whole = max(0, len(data) - loads.reach + loads.octets) // loads.octets
+        whole = min(whole, len(total) // loads.values)
+        self._add_groups(total[: whole * loads.values], data, loads)
+        tail = total[whole * loads.values :]
+        number = int.from_bytes(data[whole * loads.octets :], "little")
+        mask = (1 << self.bits) - 1
+        rest = [number >> i * self.bits & mask for i in range(len(tail))]
+        tail += np.array(rest, dtype=self.dtype)
+
+    def _add_groups(
+        self, total: RingVector, data: bytes | memoryview, loads: _Loads
+    ) -> None:
+        """Add whole groups: first values of all, then second ones, and so on."""
+        table, span = total.reshape(-1, loads.values), _BLOCK // loads.values
+        held = np.empty(min(len(table), span), dtype=loads.word)
+        low = held.view(self.dtype)[:: loads.word.itemsize // self.dtype.itemsize]
+        for start in range(0, len(table), span):
+            some = table[start : start + span]
+            shape, stride = (len(some),), (loads.octets,)
+            loaded, addend = held[: len(some)], low[: len(some)]
+            for j in range(loads.values):
+                octet, offset = divmod(j * self.bits, 8)
+                octet += start * loads.octets
+                np.copyto(loaded, np.ndarray(shape, loads.word, data, octet, stride))
+                if offset:
+                    loaded >>= loads.word.type(offset)
+                if offset + self.bits > 64:  # it ends in a ninth byte
+                    last = np.ndarray(shape, np.uint8, data, octet + 8, stride)
+                    loaded |= last.astype(loads.word) << np.uint64(64 - offset)
+                column = some[:, j]
+                column += addend
+
+    def _check_packed(self, data: bytes | memoryview, count: int) -> None:
         need = self.packed_bytes(count)
         if len(data) != need:
             raise DecodeError(f"packed vector has {len(data)} bytes, expected {need}.")
         spare = need * 8 - count * self.bits
         if spare and data[-1] >> (8 - spare):
             raise DecodeError("packed vector has non-zero padding bits.")
-        octets = np.frombuffer(data, dtype=np.uint8)
-        if self.bits == self.word:
-            return octets.view(self.dtype).copy()
-        per_group, group_words = self._group()
-        groups, step = -(-count // per_group), _BLOCK // per_group
-        words = np.empty((groups, per_group), dtype=self.dtype)
-        mask = np.uint64((1 << self.bits) - 1)
-        for start in range(0, groups, step):
-            size = min(step, groups - start)
-            some = octets[8 * start * group_words : 8 * (start + size) * group_words]
-            if len(some) < 8 * size * group_words:
-                some = np.pad(some, (0, 8 * size * group_words - len(some)))
-            columns = some.view("<u8").reshape(size, group_words).T.copy()
-            rows = np.empty((per_group, size), dtype="<u8")
-            for j, row in enumerate(rows):
-                word, offset = divmod(j * self.bits, 64)
-                np.right_shift(columns[word], np.uint64(offset), out=row)
-                if offset + self.bits > 64:
-                    row |= columns[word + 1] << np.uint64(64 - offset)
-            rows &= mask
-            np.copyto(words[start : start + size], rows.T, casting="unsafe")
-        return words.reshape(-1)[:count]
 
     def _group(self) -> tuple[int, int]:
         """Return the fewest (values, 64-bit words) that share a boundary."""
         common = math.gcd(self.bits, 64)
         return 64 // common, self.bits // common
+
+
+@dataclass(frozen=True, slots=True)
+class _Loads:
+    """How packed values are read: groups of them start at whole bytes.
+
+    Attributes:
+        values: Values of a group.
+        octets: Bytes of a group.
+        word: What is loaded for each value, from the byte in which it starts.
+        reach: Bytes from the start of a group to the end of its last load.
+    """
+
+    values: int
+    octets: int
+    word: np.dtype[np.uint16 | np.uint32 | np.uint64]
+    reach: int
+
+
+@lru_cache(maxsize=64)
+def _loads(bits: int, word: int) -> _Loads:
+    """Return the narrowest loads, no narrower than the native word."""
+    common = math.gcd(bits, 8)
+    starts = [divmod(j * bits, 8) for j in range(8 // common)]
+    need = max(offset for _, offset in starts) + bits
+    width = next((one for one in WORD_BITS if one >= max(need, word)), 64) // 8
+    reach = starts[-1][0] + max(width, -(-need // 8))
+    return _Loads(len(starts), bits // common, np.dtype(f"<u{width}"), reach)

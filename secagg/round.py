@@ -43,8 +43,8 @@ class RoundResult:
         max_error: Bound on |mean - true weighted mean| per coordinate.
         bytes_up_per_client: Bytes that each client sent.
         bytes_down_per_client: Bytes that were sent to each client.
-        client_cpu_s: Mean computing time of one client.
-        server_cpu_s: Computing time of the server.
+        client_cpu_s: Mean computing time of one client, of all its threads.
+        server_cpu_s: Computing time of the server, the same.
         faults: Refused messages, with sender and reason.
         transcript: Every message, in order.
     """
@@ -156,14 +156,17 @@ def _deliver(
 
 
 class _Clock:
-    """Charges the computing time since the last charge to one side."""
+    """Charges the computing time since the last charge to one side.
+
+    Of all threads: masks are added by several, and one party acts at a time.
+    """
 
     def __init__(self) -> None:
         self.seconds = {"clients": 0.0, SERVER: 0.0}
-        self._last = time.thread_time()
+        self._last = time.process_time()
 
     def charge(self, side: str) -> None:
-        now = time.thread_time()
+        now = time.process_time()
         self.seconds[side] += now - self._last
         self._last = now
 

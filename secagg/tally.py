@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,8 +210,10 @@ class Tally:
             clients=len(self.u3),
             dtype=self._dtype,
         )
+        self._total = self._where.ring.zeros(0)  # before there is another vector
+        mean: NDArray[Any] = decoded.mean.astype(self._dtype, copy=False)
         return Outcome(
-            mean=decoded.mean,
+            mean=mean,
             weight=decoded.weight,
             survivors=frozenset(self._invite.roster[index] for index in self.u3),
             max_error=decoded.max_error,
@@ -252,11 +255,9 @@ class Tally:
         self._seed_commitments[message.sender] = message.seed_commitment
 
     def _accept_input(self, message: MaskedInput) -> None:
-        words = self._where.ring.unpack(message.packed, self._where.words)
-        if self._contexts:
-            self._total += words
-        else:
-            self._total = words
+        if not len(self._total):
+            self._total = self._where.ring.zeros(self._where.words)
+        self._where.ring.add_packed(self._total, message.packed)
         self._contexts[message.sender] = message.context
 
     def _accept_shares(self, message: UnmaskShares) -> None:

@@ -190,9 +190,9 @@ class _Clock:
         self.restart()
 
     def restart(self) -> None:
-        self._last = time.thread_time()
+        self._last = time.process_time()
 
     def charge(self, what: str) -> None:
-        now = time.thread_time()
+        now = time.process_time()
         self.seconds[what] += now - self._last
         self._last = now

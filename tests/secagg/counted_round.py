@@ -150,9 +150,9 @@ def _count_calls(patch: pytest.MonkeyPatch, count: Count) -> None:
     )
     after(
         Ring,
-        "unpack",
+        "add_packed",
         Op.WORD_SUMMED,
-        lambda ring, data, n: n * (ring is not of_shares),
+        lambda ring, total, data: len(total) * (ring is not of_shares),
     )
     after(Harary, "neighbours", Op.NEIGHBOURHOOD)
     after(Harary, "tabulated", Op.PLACE, lambda graph: graph.order.size)

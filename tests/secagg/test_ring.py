@@ -30,6 +30,50 @@ def test_packing_agrees_with_slow_oracle_and_inverts(bits, values):
     assert np.array_equal(back, ring.reduce(words))
 
 
+@pytest.mark.parametrize("bits", [1, 13, 17, 26, 36, 59, 61, 62])
+def test_packing_of_many_words_agrees_with_the_slow_oracle(bits, monkeypatch):
+    monkeypatch.setattr("secagg.ring._BLOCK", 64)  # several blocks, and a rest
+    ring = Ring(bits)
+    rng = np.random.default_rng(bits)
+    for count in (63, 64, 65, 64 * 8 + 3):
+        words = rng.integers(0, 2**64, count, dtype=np.uint64).astype(ring.dtype)
+        packed = slow_pack(words.tolist(), bits)
+        assert ring.pack(words) == packed
+        assert np.array_equal(ring.unpack(packed, count), ring.reduce(words))
+
+
+@pytest.mark.parametrize("bits", [5, 16, 24, 26, 32, 43, 64])
+def test_adding_packed_words_adds_modulo_the_ring(bits):
+    ring = Ring(bits)
+    rng = np.random.default_rng(bits)
+    slow = [0] * 83
+    total = ring.zeros(83)
+    for _ in range(9):
+        words = rng.integers(0, 2**64, 83, dtype=np.uint64).astype(ring.dtype)
+        # A message is a view into what was received, at any address.
+        ring.add_packed(total, memoryview(b"head" + ring.pack(words))[4:])
+        added = zip(slow, words.tolist(), strict=True)
+        slow = [(a + b) % (1 << bits) for a, b in added]
+    assert ring.reduce(total).tolist() == slow
+
+
+def test_adding_asks_for_contiguous_words_of_the_ring():
+    ring = Ring(26)
+    packed = ring.pack(ring.zeros(5))
+    for total in (np.zeros(5, "<u8"), np.zeros(10, "<u4")[::2]):
+        with pytest.raises(ParameterError):
+            ring.add_packed(total, packed)
+
+
+def test_what_cannot_be_unpacked_adds_nothing():
+    ring, total = Ring(5), Ring(5).zeros(3)
+    packed = ring.pack(np.array([1, 2, 3], dtype=ring.dtype))
+    for spoilt in (packed + b"\0", packed[:-1] + bytes([packed[-1] | 0x80])):
+        with pytest.raises(DecodeError):
+            ring.add_packed(total, spoilt)
+    assert not total.any()
+
+
 @pytest.mark.parametrize("bits", [1, 2, 15, 16, 17, 31, 32, 33, 44, 63, 64])
 def test_center_inverts_from_signed_over_the_whole_range(bits):
     ring = Ring(bits)

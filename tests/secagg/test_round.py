@@ -1,6 +1,7 @@
 """The whole protocol: exact sums over u3, or a typed abort, for every dropout."""
 
 import functools
+import itertools
 from fractions import Fraction
 from itertools import combinations, product
 
@@ -280,3 +281,12 @@ def test_masks_are_not_reused_between_rounds_or_clients(plan):
         for upload in out.transcript.uploads().values():
             seen.add(upload.vector.tobytes())
     assert len(seen) == 2 * plan.clients
+
+
+def test_computing_time_is_that_of_all_threads(plan, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("time.process_time", lambda: float(next(ticks)))
+    out = secagg.run_round(plan, make_updates(plan.clients, 3))
+    charged = out.client_cpu_s * plan.clients + out.server_cpu_s
+    assert charged == pytest.approx(next(ticks) - 1)
+    assert min(out.client_cpu_s, out.server_cpu_s) > 0

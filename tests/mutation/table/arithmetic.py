@@ -96,9 +96,34 @@ MUTANTS = (
     mutant(
         "unpacking-keeps-foreign-bits",
         Bug.SIGN,
-        ("ring.py", "rows &= mask\n            np.copyto(", "np.copyto("),
+        ("ring.py", "words &= self.dtype.type((1 << self.bits) - 1)", "pass"),
         "ring",
         "bits of one value run into another",
+    ),
+    mutant(
+        "unpacking-drops-the-ninth-byte",
+        Bug.SIGN,
+        ("ring.py", "if offset + self.bits > 64:  # it", "if False:  # it"),
+        "ring::test_packing_of_many_words_agrees_with_the_slow_oracle",
+        "values of 59 and more bits lose their top",
+    ),
+    mutant(
+        "unpacking-of-a-later-block-reads-the-first",
+        Bug.SIGN,
+        ("ring.py", "octet += start * loads.octets", "pass"),
+        "ring::test_packing_of_many_words_agrees_with_the_slow_oracle",
+        "vectors beyond one block are summed wrongly",
+    ),
+    mutant(
+        "adding-takes-words-of-any-width",
+        Bug.CHECK,
+        (
+            "ring.py",
+            "if total.dtype != self.dtype or not total.flags.c_contiguous:",
+            "if False:",
+        ),
+        "ring::test_adding_asks_for_contiguous_words_of_the_ring",
+        "an addition that went into a copy is lost without a word",
     ),
     # prg.py
     mutant(

@@ -267,11 +267,18 @@ MUTANTS = (
         Bug.CHECK,
         (
             "keys.py",
-            "AgreementKey(Secret(bytes(SECRET_BYTES))).agree(public)",
-            "pass",
+            "if number % FIELD_PRIME not in _LOW_ORDER:",
+            "if True:",
         ),
         "client_server",
         "a client with a low-order key ends the round for everybody else",
+    ),
+    mutant(
+        "low-order-sought-among-unreduced",
+        Bug.CHECK,
+        ("keys.py", "if number % FIELD_PRIME not in", "if number not in"),
+        "known_answers::test_x25519_refuses_low_order_and_malformed_points",
+        "a second encoding of a low-order key passes",
     ),
     mutant(
         "point-may-be-unreduced",

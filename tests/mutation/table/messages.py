@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Bug, mutant
 
-_ROUND = "usage.digest(usage.TAG_ROUND, body)"
+_ROUND = "usage.digest(usage.TAG_ROUND, self._body())"
 
 
 def _unbound(part: str) -> tuple[str, str, str]:
     """Leave a part of the invitation out of the round id."""
-    body = f"body.replace({part}, b'')"
+    body = f"self._body().replace({part}, b'')"
     return "invite.py", _ROUND, f"usage.digest(usage.TAG_ROUND, {body})"
 
 

@@ -580,7 +580,7 @@ MUTANTS = (
     mutant(
         "upload-replaces-the-sum",
         Bug.SIGN,
-        ("tally.py", "self._total += words", "self._total = words"),
+        ("tally.py", "if not len(self._total):", "if True:"),
         "round",
         "the last upload is unmasked as if it were the sum",
     ),
