@@ -73,6 +73,7 @@ def test_a_peer_that_is_not_installed_is_said_and_has_no_figure(
     assert not [name for name in figures if "flower" in name]
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_on_the_way_is_said_and_keeps_its_earlier_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,6 +192,7 @@ def test_just_the_records_whose_coin_says_so_are_planted() -> None:
         assert 0 <= label < 3
 
 
+@pytest.mark.slow
 def test_many_canaries_play_where_few_clients_are() -> None:
     # 200 canary clients in a mechanism for four: their sum is longer than any that
     # four clients could send, and the noise must stay what it is.

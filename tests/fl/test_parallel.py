@@ -147,6 +147,7 @@ def _trained(count: int, folder: Path, patch: pytest.MonkeyPatch) -> tuple[objec
     return plain(runs), plain([json.loads(line) for line in log])
 
 
+@pytest.mark.slow
 def test_one_two_and_four_workers_train_the_same_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
