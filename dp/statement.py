@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Final
 
 from dp.accounting import RELATION
@@ -241,14 +241,14 @@ def _said(claim: Claim) -> dict[str, str]:
         f"{neighbours(claim.relation, claim.unit)}. {_SPREAD[claim.unit]}",
         "mechanism": f"The mechanism is {claim.mechanism}.",
         "parameters": f"The clip norm is {claim.clip_norm_l2!r} in L2, and the noise "
-        f"multiplier {claim.noise_multiplier!r}: the standard deviation of the noise "
-        "over how far one unit can move what is released.",
+        f"multiplier {_down(claim.noise_multiplier)}: the standard deviation of the "
+        "noise over how far one unit can move what is released.",
         "guarantee": f"Together, the releases satisfy differential privacy with "
         f"epsilon at most {round_up(claim.epsilon)} at delta {claim.delta!r}: the "
         "probability of any outcome under one data set is at most exp(epsilon) times "
         "that under a neighbour, plus delta.",
-        "composition": f"This composes all of {claim.releases} releases over the "
-        f"rounds of the run, by the accountant {claim.accountant}; further releases "
+        "composition": f"This composes {_releases(claim.releases)} over the rounds of "
+        f"the run, by the accountant {claim.accountant}; further releases "
         "about the same data add to it.",
         "sampling": _sampling(claim),
         "trust": f"{claim.trusted}.",
@@ -280,6 +280,16 @@ def _sampling(claim: Claim) -> str:
 
 def _uncovered(claim: Claim) -> tuple[str, ...]:
     return claim.not_covered + ((SIMULATED,) if claim.simulated else ())
+
+
+def _releases(count: int) -> str:
+    return "one release" if count == 1 else f"all of {count} releases"
+
+
+def _down(value: float) -> str:
+    """Return five digits, never above the value as printed: noise is not overstated."""
+    context = Context(prec=5, rounding=ROUND_FLOOR)
+    return f"{context.create_decimal(repr(value)).normalize():f}"
 
 
 def round_up(value: float, digits: int = 3) -> str:

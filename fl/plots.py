@@ -109,10 +109,10 @@ def _trace(evidence: Evidence, name: str, x: tuple[float, ...]) -> Series:
 
 
 def _spread(evidence: Evidence) -> str:
-    return (
-        f"Mean over {len(evidence.repeats)} seeds; the band spans their lowest and "
-        "highest."
-    )
+    seeds = len(evidence.repeats)
+    if seeds == 1:
+        return "One seed."
+    return f"Mean over {seeds} seeds; the band spans their lowest and highest."
 
 
 def _batches(leakage: Sequence[LeakageRow]) -> Curve | None:

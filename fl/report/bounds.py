@@ -147,10 +147,11 @@ def _spent(rows: Sequence[LedgerRow]) -> str:
     first = rows[0]
     who = first.party if len(rows) == 1 else f"{len(rows)} clients"
     releases = _range([row.releases for row in rows])
+    noun = "release" if releases == "1" else "releases"
     spent = _range([row.epsilon_spent for row in rows])
     refused = sum(row.refused for row in rows)
     said = (
-        f"{who}: {releases} releases, epsilon {spent} of "
+        f"{who}: {releases} {noun}, epsilon {spent} of "
         f"{number(first.epsilon_budget)} spent per {first.unit} ({first.relation}) at "
         f"delta {number(first.delta)}"
     )

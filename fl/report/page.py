@@ -29,6 +29,8 @@ from fl.report.schema import Report
 
 _HERE = Path(__file__).resolve().parent
 FEW_CLIENTS = 10  # below this the crowd bounds everything else, so it comes first
+# The protection under which a coin decides what is uploaded, not whether.
+SHARES = "distributed-dp"
 # More rows than this would make a printed page a book; report.json has them all.
 _MOST_PRINTED = 120
 _FRAME = {
@@ -68,6 +70,7 @@ def page(
     slots = {name: i for i, name in enumerate(report.protections)}
     context: dict[str, object] = {
         "report": report,
+        "all_upload": any(u.protection == SHARES for u in report.utility),
         "crowd_first": report.federation.clients < FEW_CLIENTS,
         "css": _css(),
         "none_mark": wording.NONE,

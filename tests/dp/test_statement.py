@@ -173,3 +173,12 @@ def test_limits_of_participation_take_the_place_of_sampling() -> None:
         "rate": 1.0,
         "kind": "limited participation",
     }
+
+
+def test_printed_noise_is_never_more_than_there_is() -> None:
+    said = text(replace(CLAIM, noise_multiplier=1.093296091590674))
+    assert "noise multiplier 1.0932:" in said
+
+
+def test_one_release_is_said_as_one() -> None:
+    assert "composes one release over" in text(replace(CLAIM, releases=1))
