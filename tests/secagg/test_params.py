@@ -4,6 +4,7 @@ import pytest
 import secagg
 from secagg.encoder import Encoder
 from secagg.errors import DecodeError, ParameterError
+from secagg.invite import Invite
 from secagg.params import Plan, decode_plan
 from secagg.policy import Policy
 
@@ -222,6 +223,7 @@ def test_plans_against_a_lying_server_and_for_huge_cohorts_cannot_run():
             plan.digest,
             plan.require_runnable,
             lambda plan=plan: secagg.Client(plan, Policy(), me="a"),
+            lambda plan=plan: Invite(b"s", plan, ("a",), 1),
             lambda plan=plan: secagg.Server(
                 plan, ["a"] * plan.clients, session=b"s", length=1
             ),

@@ -248,7 +248,7 @@ MUTANTS = (
             'of low order."\n            ) from error',
             "return Secret(bytes(32))",
         ),
-        "primitives",
+        "known_answers",
         "a server hands out keys under which every mask is known to it",
     ),
     mutant(
@@ -259,7 +259,7 @@ MUTANTS = (
             'raise AuthenticationError("A signature does not verify.") from error',
             "return",
         ),
-        "primitives",
+        "known_answers",
         "anybody's keys pass for a client's",
     ),
     mutant(

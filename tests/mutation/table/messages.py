@@ -236,6 +236,8 @@ MUTANTS = (
         ),
         "messages",
         "two names are one",
+        equivalent="What is put in place of bad bytes is written as other bytes, so "
+        "decode() refuses the message as not canonical.",
     ),
     # messages.py
     mutant(

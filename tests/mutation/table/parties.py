@@ -546,6 +546,8 @@ MUTANTS = (
         ),
         "fail_closed",
         "shares stay alive in the frames of the stored error",
+        equivalent="The same error is stripped again where it is caught, or goes on to "
+        "the caller, which gives it new frames.",
     ),
     mutant(
         "server-asks-whoever-is-gone",

@@ -144,21 +144,28 @@ def test_coefficients_pack_and_unpack_and_every_flip_is_seen(
         pass  # a padding bit, or a coefficient beyond its prime
 
 
-def fields(clip=1.0, bits=24, weight=65535, clients=5, length=17, count=1):
-    return struct.pack("<dBIIII", clip, bits, weight, clients, length, count)
+def fields(clip=1.0, bits=24, weight=65535, flags=0, clients=5, length=17, count=1):
+    return struct.pack("<dBIBIII", clip, bits, weight, flags, clients, length, count)
+
+
+FIELDS_END = FIELDS_AT + len(fields())
+
+
+def test_the_fields_that_are_tampered_with_are_where_they_are_taken_to_be():
+    assert GOOD[FIELDS_AT:FIELDS_END] == fields()
 
 
 HOSTILE = {
     "empty": b"",
     "header only": GOOD[:34],
-    "no ciphertext": GOOD[: FIELDS_AT + 25],
+    "no ciphertext": GOOD[:FIELDS_END],
     "one byte short": GOOD[:-1],
     "one byte long": GOOD + b"\0",
     "of another version": b"\xff" + GOOD[1:],
     "a sum in place of an input": GOOD[:1] + bytes([EncryptedTotal.TAG]) + GOOD[2:],
     "of another tag": GOOD[:1] + b"\6" + GOOD[2:],
 } | {
-    f"frame with {change}": GOOD[:FIELDS_AT] + fields(**change) + GOOD[FIELDS_AT + 25 :]
+    f"frame with {change}": GOOD[:FIELDS_AT] + fields(**change) + GOOD[FIELDS_END:]
     for change in (
         {"length": 0},
         {"length": 18},
@@ -173,6 +180,7 @@ HOSTILE = {
         {"bits": 255},
         {"weight": 0},
         {"weight": (1 << 32) - 1},
+        {"flags": 4},  # room for noise, in a wider ring
         {"count": 0},
         {"count": 2},
         {"count": (1 << 32) - 1},
