@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import chain
 from typing import Final, TypeAlias
@@ -55,7 +55,7 @@ def run(job: Job, count: int, *, worth: int, threads: int | None = None) -> None
 
     The caller's ranges follow each other from the front; a helper's come from the back,
     each a quarter of what is left, until they meet.  A helper that no core is free for
-    takes nothing, and is not waited for.
+    takes nothing, and is not waited for; the caller does all if no thread can be had.
 
     Args:
         job: Called once in each thread that takes part, with the ranges of blocks that
@@ -78,16 +78,21 @@ def run(job: Job, count: int, *, worth: int, threads: int | None = None) -> None
     helpers = min(threads, count, _MOST_HELPERS + 1) - 1
     if helpers < 1:
         return job(iter([range(count)]))
-    blocks = _Blocks(count)
-    running = [_pool().submit(blocks.help, job) for _ in range(helpers)]
+    blocks = _Blocks(job, count)
     try:
+        for _ in range(helpers):
+            try:
+                _pool().submit(blocks.help)
+            except RuntimeError:  # the process ends, or may start no more threads
+                break
         job(blocks.from_front())
     finally:
-        blocks.close()
-        started = [one for one in running if not one.cancel()]
-        wait(started)
-    for one in started:
-        one.result()
+        failure = blocks.end()
+    if failure is not None:
+        try:
+            raise failure
+        finally:  # its frames hold this one, which would keep them: keys and vectors
+            del failure
     return None
 
 
@@ -100,9 +105,12 @@ def parts(ranges: Iterator[range], length: int, size: int) -> Iterator[slice]:
 class _Blocks:
     """The blocks that nobody has taken yet: those from ``_low`` up to ``_high``."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, job: Job, count: int) -> None:
+        self._job: Job | None = job
         self._low, self._high = 0, count
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._helping = 0
+        self._failure: BaseException | None = None
 
     def from_front(self) -> Iterator[range]:
         """Take one block after the other."""
@@ -126,18 +134,45 @@ class _Blocks:
                 taken = range(self._high, self._high + size)
             yield taken
 
-    def help(self, job: Job) -> None:
+    def help(self) -> None:
         """Work as a helper; after an error nobody takes another block."""
+        with self._lock:
+            job = self._job
+            if job is None:  # the end came first
+                return
+            self._helping += 1
         try:
             job(self.from_back())
-        except BaseException:
-            self.close()
-            raise
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+                self._high = self._low
+        finally:
+            with self._lock:
+                self._helping -= 1
+                self._lock.notify_all()
 
-    def close(self) -> None:
-        """Leave nothing to take."""
-        with self._lock:
-            self._high = self._low
+    def end(self) -> BaseException | None:
+        """Leave nothing to take, wait for who helps; return the first helper's error.
+
+        A signal's exception is raised once nobody writes to the arrays any more.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self._lock:
+                    self._job, self._high = None, self._low
+                    self._lock.wait_for(lambda: not self._helping)
+                break
+            except BaseException as error:
+                interrupt = error
+        failure, self._failure = self._failure, None
+        if interrupt is None:
+            return failure
+        try:
+            raise interrupt
+        finally:
+            del interrupt, failure
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,10 @@
 """Work shared among threads: whole, to the same bits, and wrong settings refused."""
 
+import gc
+import signal
 import threading
+import time
+import weakref
 from itertools import chain, pairwise
 
 import numpy as np
@@ -47,7 +51,7 @@ def test_every_block_is_taken_once(count, asked, monkeypatch):
 
 @pytest.mark.parametrize("turns", ["fbfbfb", "bbfbbf", "ffffff", "bbbbbb"])
 def test_front_and_back_meet(turns):
-    blocks = threads._Blocks(20)
+    blocks = threads._Blocks(list, 20)
     ways = {"f": blocks.from_front(), "b": blocks.from_back()}
     taken = [i for turn in turns for i in next(ways[turn], ())]
     taken += chain(*ways["f"], *ways["b"])
@@ -87,6 +91,76 @@ def test_an_error_ends_the_work_of_all(failing):
         run(job, 1 << 20, worth=1, threads=2)  # hours, if nobody stopped
     assert not running
     run(lambda ranges: list(ranges), 9, worth=1, threads=2)  # the next is not hurt
+
+
+def test_an_interrupt_is_raised_once_no_helper_works_any_more():
+    caller, both = threading.current_thread(), threading.Barrier(2, timeout=60)
+    finished = []
+
+    def job(ranges):
+        both.wait()
+        if threading.current_thread() is not caller:
+            time.sleep(0.02)  # the caller waits by now
+            signal.pthread_kill(caller.ident, signal.SIGINT)
+            time.sleep(0.05)
+            finished.append(None)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, 9, worth=2, threads=2)
+    assert finished
+
+
+def test_a_helpers_error_keeps_nothing_alive():
+    class Vector:
+        """Stands for what a job works on."""
+
+    def go():
+        vector, both = Vector(), threading.Barrier(3, timeout=60)
+
+        def job(ranges, vector=vector):
+            both.wait()
+            if threading.current_thread() is not caller:
+                raise ValueError
+
+        with pytest.raises(ValueError):
+            run(job, 9, worth=3, threads=3)
+        return weakref.ref(vector)
+
+    caller = threading.current_thread()
+    gc.disable()
+    try:
+        held, until = go(), time.monotonic() + 60
+        while held() and time.monotonic() < until:
+            time.sleep(0.001)  # until the helpers have left their last call
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("had", [0, 1])
+def test_the_caller_does_all_if_no_thread_can_be_had(had, monkeypatch):
+    pool, caller = threads._pool(), threading.current_thread()
+    submit, asked, taken = pool.submit, [], []
+
+    def refuse(call):
+        asked.append(None)
+        if len(asked) > had:
+            raise RuntimeError("can't start new thread")
+        return submit(call)
+
+    def job(ranges):
+        for some in ranges:
+            taken.extend(some)
+            if threading.current_thread() is not caller:
+                time.sleep(0.01)
+                taken.append("done")
+
+    monkeypatch.setattr(pool, "submit", refuse)
+    run(job, 50, worth=5, threads=5)
+    after = list(taken)
+    assert sorted(i for i in after if i != "done") == list(range(50))
+    time.sleep(0.02)
+    assert taken == after
 
 
 def test_a_wrong_number_of_threads_is_refused_at_once(monkeypatch):
