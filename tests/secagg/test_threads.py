@@ -142,11 +142,11 @@ def test_the_caller_does_all_if_no_thread_can_be_had(had, monkeypatch):
     pool, caller = threads._pool(), threading.current_thread()
     submit, asked, taken = pool.submit, [], []
 
-    def refuse(call):
+    def refuse(*call):
         asked.append(None)
         if len(asked) > had:
             raise RuntimeError("can't start new thread")
-        return submit(call)
+        return submit(*call)
 
     def job(ranges):
         for some in ranges:

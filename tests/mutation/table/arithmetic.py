@@ -220,7 +220,7 @@ MUTANTS = (
     mutant(
         "a-thread-takes-no-part",
         Bug.CHECK,
-        ("threads.py", "blocks = _Blocks(count)", "blocks = _Blocks(count - 1)"),
+        ("threads.py", "_Blocks(job, count)", "_Blocks(job, count - 1)"),
         "streams",
         "the end of every vector is sent without a mask",
     ),
