@@ -207,6 +207,11 @@ class Client:
                 "other; offer under that one, or make a new Client for a new round.",
                 argument="context",
             )
+        mark = b""
+        if self._journal.remembers:
+            # Before it is read to be encoded: were it after, a vector that changes in
+            # between would be marked as what the next offer holds, and pass as equal.
+            mark = offered.fingerprint(given, checked_weight)
         clients, length = self._plan.clients, given.size
         where = encode.layout(agreed, clients=clients, length=length)
         key = draw(self._rng, KEY_BYTES)
@@ -214,9 +219,6 @@ class Client:
             agreed, where, given, checked_weight, context=context, key=key
         )
         add_noise(agreed, where, words, noise, self._rng)
-        mark = b""
-        if self._journal.remembers:
-            mark = offered.fingerprint(given, checked_weight)
         self._offer = Offer(length, words, context, mark)
         self._context = context
         if self._member is None or following is not State.UPLOADED:

@@ -18,7 +18,7 @@ class Journal(Protocol):
 
     Attributes:
         remembers: Whether what it is told outlasts the call; if not, ``upload`` is
-            given an empty fingerprint.
+            given an empty fingerprint, which a ``Store`` behind it would refuse.
     """
 
     remembers: bool

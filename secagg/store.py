@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
-from secagg import store_file
-from secagg.errors import AbortError, LocalProtocolError, StoreError
+from secagg import store_file, usage
+from secagg.errors import AbortError, LocalProtocolError, ParameterError, StoreError
 from secagg.invite import Step
 from secagg.monitor import Release, check_release
 
@@ -113,13 +113,23 @@ class Store:
         change, and the vector itself if only its weight changed.
 
         Raises:
+            ParameterError: The fingerprint has not 32 bytes: an empty one would be the
+                same for all vectors (caller).
             AbortError: It uploaded another vector or weight under this context, or has
                 sent bytes of this step or of a later one before.
             StoreError: The step cannot be recorded; nothing must be sent.
         """
+        if len(fingerprint) != usage.DIGEST_BYTES:
+            raise ParameterError(
+                f"fingerprint has {len(fingerprint)} bytes, expected "
+                f"{usage.DIGEST_BYTES}; a journal around a Store has to remember too.",
+                argument="fingerprint",
+            )
         with self._transaction() as database:
             _go_forward(database, self._path, owner, session, Step.MASKED_INPUT)
-            (secret,) = database.execute("SELECT secret FROM key").fetchone()
+            (secret,) = database.execute("SELECT max(secret) FROM key").fetchone()
+            if not isinstance(secret, bytes) or len(secret) != usage.DIGEST_BYTES:
+                raise store_file.unusable(self._path, "its key is damaged")
             mark = hmac.digest(secret, fingerprint, "sha256")
             database.execute(
                 "INSERT OR IGNORE INTO uploads VALUES (?, ?, ?)", (owner, context, mark)
@@ -128,6 +138,8 @@ class Store:
                 "SELECT mark FROM uploads WHERE owner = ? AND context = ?",
                 (owner, context),
             ).fetchone()
+            if not isinstance(first, bytes):
+                raise store_file.unusable(self._path, "a mark in it is damaged")
             if not hmac.compare_digest(first, mark):
                 raise AbortError(
                     f"{owner!r} uploaded another vector or weight under this context "

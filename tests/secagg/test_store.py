@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg import encode as encoding
 from secagg.client import Client
-from secagg.errors import AbortError, LocalProtocolError, StoreError
+from secagg.errors import AbortError, LocalProtocolError, ParameterError, StoreError
 from secagg.invite import SERVER, Step
 from secagg.messages import step_of
 from secagg.monitor import Release
@@ -531,6 +532,57 @@ def test_a_late_offer_of_another_vector_is_refused_to_the_caller(path):
         with pytest.raises(AbortError, match="another vector or weight"):
             client.offer(np.zeros(3), weight=3, context=CONTEXT)
         assert client.aborted
+
+
+def test_a_vector_that_changes_while_it_is_offered_passes_for_no_other(
+    path, monkeypatch
+):
+    vector, encode = np.array([1.0, 2.0, 3.0]), encoding.encode
+
+    def train_on(*given, **more):
+        words = encode(*given, **more)
+        vector[0] = 1.5  # too late for what was encoded
+        return words
+
+    with Store(path) as store:
+        for session in (b"1", b"2"):
+            network, _ = network_of(
+                PLAN, session=session, journals={"c0": store}, late=["c0"]
+            )
+            network.run()
+            client = network.clients["c0"]
+            if session == b"1":
+                with monkeypatch.context() as patch:
+                    patch.setattr(encoding, "encode", train_on)
+                    assert client.offer(vector, weight=3, context=CONTEXT)
+            else:
+                with pytest.raises(AbortError, match="another vector"):
+                    client.offer(vector, weight=3, context=CONTEXT)
+
+
+def test_an_empty_fingerprint_is_refused(path):
+    with Store(path) as store:
+        store.record("c0", b"1", STEPS[0])
+        with pytest.raises(ParameterError, match="0 bytes"):
+            store.upload("c0", b"1", CONTEXT, b"")
+        store.upload("c0", b"1", CONTEXT, bytes(32))  # nothing was recorded
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM key",
+        "UPDATE key SET secret = 'text'",
+        "UPDATE key SET secret = x''",
+        "INSERT INTO uploads VALUES ('c0', {context}, 'text')",
+    ],
+)
+def test_a_damaged_key_or_mark_is_a_typed_error(path, damage):
+    with Store(path) as store:
+        store.record("c0", b"1", STEPS[0])
+        store._open.execute(damage.format(context=f"x'{CONTEXT.hex()}'"))
+        with pytest.raises(StoreError, match="is damaged"):
+            store.upload("c0", b"1", CONTEXT, bytes(32))
 
 
 def test_another_client_and_another_context_are_free_to_differ(path):
