@@ -82,12 +82,16 @@ class Keystream:
         skip: Bytes of the stream that are left out at its start, a multiple of 16.
 
     Raises:
-        ParameterError: The key is not 32 bytes (caller).
+        ParameterError: The key is not 32 bytes, or ``skip`` no multiple of 16 (caller).
     """
 
     def __init__(
         self, key: bytes, most_bytes: int = _BLOCK_BYTES, skip: int = 0
     ) -> None:
+        if skip % _CIPHER_BLOCK:
+            raise ParameterError(
+                f"skip={skip} must be a multiple of {_CIPHER_BLOCK}.", argument="skip"
+            )
         encryptor, self._head = _encryptor(key, skip // _CIPHER_BLOCK), b""
         if not skip and most_bytes >= _GCM_PIECE and gcm_is_faster():
             self._head = encryptor.update(bytes(_GCM_STARTS))
@@ -108,8 +112,16 @@ class Keystream:
 
         Returns:
             shape (count,); valid until the next call, which overwrites it.
+
+        Raises:
+            ParameterError: It is more than ``most_bytes`` (caller).
         """
         size, done = count * word_bits // 8, 0
+        if size > len(self._zeros):  # the rest would be of an earlier piece, or zero
+            raise ParameterError(
+                f"a piece of {size} bytes is more than {len(self._zeros)}.",
+                argument="count",
+            )
         if self._head:
             head, self._head = self._head[:size], self._head[size:]
             done = len(head)

@@ -87,7 +87,8 @@ class Ring:
         if self.bits == self.word:
             plain = np.ascontiguousarray(words, dtype=self.dtype)
             return plain.data.cast("B")
-        return pack(words, self.bits)
+        little = words.dtype.newbyteorder("<")  # the packing looks at bytes
+        return pack(words.astype(little, copy=False), self.bits)
 
     def unpack(self, data: bytes | memoryview, count: int) -> RingVector:
         """Read ``count`` words; the inverse of ``pack``.

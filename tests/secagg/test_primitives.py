@@ -38,6 +38,24 @@ def test_a_stream_taken_in_pieces_is_counter_mode_whatever_code_makes_it(
                 assert taken == expected[skip : skip + len(taken)]
 
 
+@pytest.mark.parametrize("block", [2**32 - 1, 2**32, 2**64 - 1])
+def test_a_stream_goes_on_beyond_the_counters_of_gcm(block):
+    key = bytes(range(32))
+    cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=block)
+    taken = prg.Keystream(key, 1 << 16, 16 * block).take(12, 32)
+    assert taken.tobytes() == cipher.encrypt(bytes(48))
+
+
+def test_a_stream_gives_no_more_at_a_time_than_it_has_room_for():
+    for most in (40, 1 << 16):
+        stream = prg.Keystream(bytes(32), most)
+        with pytest.raises(ParameterError, match="more than"):
+            stream.take(most // 8 + 1, 64)
+        stream.take(most // 8, 64)
+    with pytest.raises(ParameterError, match="multiple of 16"):
+        prg.Keystream(bytes(32), skip=8)
+
+
 def test_keystream_refuses_short_keys():
     with pytest.raises(ParameterError):
         prg.keystream(bytes(16), 4)

@@ -32,7 +32,8 @@ def test_packing_agrees_with_slow_oracle_and_inverts(bits, values):
 
 @pytest.mark.parametrize("bits", [1, 13, 17, 26, 36, 59, 61, 62])
 def test_packing_of_many_words_agrees_with_the_slow_oracle(bits, monkeypatch):
-    monkeypatch.setattr("secagg.ring._BLOCK", 64)  # several blocks, and a rest
+    for module in ("ring", "packing"):  # several blocks, and a rest
+        monkeypatch.setattr(f"secagg.{module}._BLOCK", 64)
     ring = Ring(bits)
     rng = np.random.default_rng(bits)
     for count in (63, 64, 65, 64 * 8 + 3):
@@ -40,6 +41,16 @@ def test_packing_of_many_words_agrees_with_the_slow_oracle(bits, monkeypatch):
         packed = slow_pack(words.tolist(), bits)
         assert ring.pack(words) == packed
         assert np.array_equal(ring.unpack(packed, count), ring.reduce(words))
+
+
+@pytest.mark.parametrize("bits", [12, 16, 20, 32, 40, 64])
+def test_packing_does_not_depend_on_how_words_lie_in_memory(bits):
+    ring = Ring(bits)
+    words = np.arange(200, dtype=ring.dtype) * ring.dtype.type(37)
+    packed = slow_pack(words.tolist(), bits)
+    swapped = words.astype(words.dtype.newbyteorder(">"))
+    for other in (swapped, np.repeat(words, 2)[::2], words[::-1].copy()[::-1]):
+        assert ring.pack(other) == packed
 
 
 @pytest.mark.parametrize("bits", [5, 16, 24, 26, 32, 43, 64])
