@@ -41,7 +41,8 @@ class Aggregate:
         max_error: Bound on |mean - true weighted mean| per coordinate.
         bytes_up: Bytes that each client sent.
         bytes_down: Bytes that were sent to each client.
-        client_cpu_s: Mean computing time of one client, of all its threads.
+        client_cpu_s: Mean computing time of one client, of all threads; whatever else
+            the process computes meanwhile is in it.
         server_cpu_s: Computing time of the server, the same.
         transcript: Every message to and from the server.
     """

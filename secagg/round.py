@@ -43,7 +43,8 @@ class RoundResult:
         max_error: Bound on |mean - true weighted mean| per coordinate.
         bytes_up_per_client: Bytes that each client sent.
         bytes_down_per_client: Bytes that were sent to each client.
-        client_cpu_s: Mean computing time of one client, of all its threads.
+        client_cpu_s: Mean computing time of one client, of all threads; whatever else
+            the process computes meanwhile is in it.
         server_cpu_s: Computing time of the server, the same.
         faults: Refused messages, with sender and reason.
         transcript: Every message, in order.

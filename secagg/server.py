@@ -197,6 +197,9 @@ class Server:
             self._waiting.discard(index)
             stop = self._to({index}, Abort(self._round_id).encode())
             return stop + self._close_if_complete()
+        except BaseException:  # half of its vector may be in the sum
+            with self._ending():
+                raise
         self._waiting.discard(index)
         return self._close_if_complete()
 

@@ -25,6 +25,7 @@ from secagg.keys import IdentityKey, Secret
 from secagg.messages import Abort, decode
 from secagg.policy import Policy
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
+from secagg.ring import Ring
 from secagg.server import Server
 from secagg.shamir import Share
 from secagg.states import State
@@ -613,6 +614,20 @@ def test_a_server_whose_own_work_fails_ends_the_round_with_a_typed_error(monkeyp
         network.run()
     assert network.server.finished
     assert not network.server.waiting_for
+    with pytest.raises(AbortError, match="the server failed"):
+        network.server.result()
+
+
+def test_a_server_interrupted_while_it_adds_a_vector_ends_the_round(monkeypatch):
+    def halfway(self, total, data):
+        total[0] += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ring, "add_packed", halfway)
+    network = Network(PLAN, UPDATES)
+    with pytest.raises(KeyboardInterrupt):
+        network.run()
+    assert network.server.state is State.ABORTED
     with pytest.raises(AbortError, match="the server failed"):
         network.server.result()
 
