@@ -125,25 +125,25 @@ def encode(
         source = _rotated(encoder, vector, norm, context)
     most = numbers.linf_bound - 0.5
 
-    @np.errstate(over="ignore")  # of squares, which the check of the norm notices
     def work(ranges: Iterator[range]) -> None:
         size = min(BLOCK, where.length)
         rounding = Rounding(key, encoder.value_bits, size)
         scratch, following = np.empty(size, dtype="<f8"), 0
-        for part in parts(ranges, where.length, BLOCK):
-            if part.start != following:
-                rounding.go_to(part.start)
-            following = part.stop
-            block = scratch[: part.stop - part.start]
-            np.copyto(block, source[part])
-            if not numbers.rotated:
-                norm.add(block)
-            np.multiply(block, factor, out=block)
-            if numbers.rotated:
-                np.clip(block, -most, most, out=block)
-            rounding.into(block, words[part])
-            if multiplier != 1:
-                words[part] *= words.dtype.type(multiplier)
+        with np.errstate(over="ignore"):  # of squares: the norm's check notices
+            for part in parts(ranges, where.length, BLOCK):
+                if part.start != following:
+                    rounding.go_to(part.start)
+                following = part.stop
+                block = scratch[: part.stop - part.start]
+                np.copyto(block, source[part])
+                if not numbers.rotated:
+                    norm.add(block)
+                np.multiply(block, factor, out=block)
+                if numbers.rotated:
+                    np.clip(block, -most, most, out=block)
+                rounding.into(block, words[part])
+                if multiplier != 1:
+                    words[part] *= words.dtype.type(multiplier)
 
     run(work, -(-where.length // BLOCK), worth=where.length // _VALUES_PER_THREAD)
     norm.done()
@@ -225,13 +225,13 @@ def in_units(
     return steps
 
 
-@np.errstate(over="ignore")
 def _rotated(
     encoder: Encoder, vector: NDArray[np.floating], norm: NormCheck, context: bytes
 ) -> NDArray[np.float32]:
     """Return the vector rotated, in float32, once its norm was checked."""
     turned = np.empty(len(vector), dtype=np.float32)
-    rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
+    with np.errstate(over="ignore"):  # not a decorator: one would serve all threads
+        rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
     norm.done()
     return turned
 

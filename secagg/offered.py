@@ -149,7 +149,6 @@ def fingerprint(vector: NDArray[np.floating], weight: int) -> bytes:
     return digest.digest()
 
 
-@np.errstate(over="ignore")  # of squares, which the check of the norm notices
 def check_vector(
     encoder: Encoder, vector: ArrayLike, *, length: int | None = None
 ) -> NDArray[np.floating]:
@@ -166,7 +165,8 @@ def check_vector(
     """
     given = check_form(vector, length=length)
     norm = NormCheck(encoder)
-    for start in range(0, given.size, BLOCK):
-        norm.add(given[start : start + BLOCK].astype(np.float64))
+    with np.errstate(over="ignore"):  # of squares: the norm's check notices
+        for start in range(0, given.size, BLOCK):
+            norm.add(given[start : start + BLOCK].astype(np.float64))
     norm.done()
     return given

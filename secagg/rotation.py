@@ -138,14 +138,14 @@ class Rotation:
         """Give signs to the values that come, and transform each run of them."""
         bits = np.dtype(come.dtype.str.replace("f", "u"))
 
-        @np.errstate(over="ignore")  # of squares, in a check of the norm
         def work(ranges: Iterator[range]) -> None:
             pair = _pair(self._run)
-            for place, flips in self._flips(key, ranges, bits.newbyteorder("=")):
-                np.bitwise_xor(come[place].view(bits), flips, out=flips)
-                np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
-                check(pair[0])
-                part[place] = _transform(pair, self._run, 1)
+            with np.errstate(over="ignore"):  # of squares, in a check of the norm
+                for place, flips in self._flips(key, ranges, bits.newbyteorder("=")):
+                    np.bitwise_xor(come[place].view(bits), flips, out=flips)
+                    np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
+                    check(pair[0])
+                    part[place] = _transform(pair, self._run, 1)
 
         self._share(work, self._width // self._run)
 
