@@ -206,9 +206,21 @@ def settle(trials: Sequence[Trial], config: Config, run: str) -> None:
 
 
 def tried(
-    trials: Sequence[Trial], federation: Federation, config: Config, target: float
+    trials: Sequence[Trial],
+    federation: Federation,
+    config: Config,
+    target: float,
+    *,
+    run: str = "",
 ) -> Iterator[Tried]:
     """Train under one trial after the other, until one reaches the target.
+
+    Args:
+        trials: planned.
+        federation: all train on.
+        config: with the seed.
+        target: share of held-out records to name rightly.
+        run: from `pay`; choices that share a ledger must not share their noise.
 
     Raises:
         UserError: as `fl.run.train`.
@@ -216,7 +228,7 @@ def tried(
     for number, trial in enumerate(trials):
         # Equal seeds would give trials one noise in several sizes, which their
         # differences would lay bare.
-        seed = seed_for(config.seed, "dp choose", number)
+        seed = seed_for(config.seed, "dp choose", run, number)
         record = train(federation, trial.protection, trial.config, seed=seed, keep=())
         found = Tried(
             trial=trial, right=int(record.correct.sum()), of=len(record.correct)

@@ -60,7 +60,7 @@ def dp_choose(
     federation = choose.deal(raw, settings, trials)
     run = "" if free else choose.pay(trials, federation, settings)
     last = None
-    for last in choose.tried(trials, federation, settings, target_accuracy):
+    for last in choose.tried(trials, federation, settings, target_accuracy, run=run):
         print(
             f"trial:             epsilon {last.trial.epsilon:g}: accuracy "
             f"{last.accuracy:.4f} ({last.right} of {last.of} held-out records)"

@@ -20,6 +20,7 @@ import dp
 from fl.config import Config
 from fl.errors import ConfigError, LedgerFileError
 from fl.protection import Protection
+from fl.seeds import seed_for
 
 LEDGER = "ledger.db"
 # The one book of a ledger over several runs.
@@ -152,6 +153,19 @@ def standing(
         except dp.LedgerError as error:
             raise LedgerFileError(str(error)) from error
         yield Standing(ledgers=tuple(ledgers), run=f"{files.run}/{name}")
+
+
+def seed_of(files: LedgerFiles | None, seed: int) -> int:
+    """Return the seed that a training draws everything from, its noise and coins too.
+
+    One budget over several runs counts on noise and coins of each run's own. Runs of one
+    seed would share them, and between two that differ in anything else, the budget or
+    one record, the noise would cancel. So where a ledger is over several runs, the name
+    of the run goes into the seed, the same for all its sittings.
+    """
+    if files is None or files.shared is None:
+        return seed
+    return seed_for(seed, "run", files.run)
 
 
 def check_shared(config: Config, noised: int) -> None:

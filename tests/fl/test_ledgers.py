@@ -323,9 +323,37 @@ def test_a_larger_budget_over_all_runs_lets_a_second_run_be(tmp_path: Path) -> N
 def test_a_ledger_on_disk_changes_no_bit_of_a_run(tmp_path: Path) -> None:
     settings = tiny.config()
     bare = _train(settings, "secagg+central-dp", None)
-    kept = _train(settings, "secagg+central-dp", _files(tmp_path, shared=True))
+    kept = _train(settings, "secagg+central-dp", _files(tmp_path))
     assert plain(bare) == plain(kept)
     assert np.array_equal(bare.final, kept.final)
+
+
+def test_runs_that_share_a_budget_share_no_noise(tmp_path: Path) -> None:
+    """Of one seed and two budgets: what cancels equal noise leaves the sum bare."""
+
+    def misses(*runs: str) -> float:
+        sums, noises = [], []
+        for run, epsilon in zip(runs, (1.0, 8.0), strict=True):
+            settings = tiny.config(
+                "training.rounds=1",
+                "federation.participation=1.0",
+                f"privacy.epsilon={epsilon}",
+                "privacy.ledger_epsilon=16.0",
+            )
+            files = _files(tmp_path, shared=True, run=run)
+            (sent,) = _train(settings, "central-dp", files).snapshots
+            noise = tiny.protection("central-dp", settings).central
+            assert noise is not None
+            sums.append(sent.released.astype(np.float64))
+            noises.append(noise.noise_multiplier)
+        left = sums[0] - sums[1] * noises[0] / noises[1]  # without the noise, if equal
+        return float(np.linalg.norm(left) / np.linalg.norm(sums[0]))
+
+    # Independent noise of these sizes: sqrt(2) of it is left; of equal noise, nothing.
+    assert misses("first", "second") > 0.7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fl.run.seed_of", lambda files, seed: seed)
+        assert misses("third", "fourth") < 0.7
 
 
 def test_a_shared_budget_that_ends_midway_refuses_and_counts(tmp_path: Path) -> None:
