@@ -26,7 +26,7 @@ from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.errors import ConfigError, LedgerFileError, UserError
 from fl.federation import Federation, federate
-from fl.ledgers import ALL_RUNS
+from fl.ledgers import ALL_RECORDS, ALL_RUNS, is_pooled
 from fl.partition import check_sites
 from fl.preparation import check_delta
 from fl.protection import Protection, UnavailableError
@@ -245,6 +245,8 @@ def _all_of(trial: Trial) -> dp.DpEvent:
 def _parties(trials: Sequence[Trial], federation: Federation) -> tuple[str, ...]:
     if trials[0].unit == privacy.CLIENT:
         return (privacy.EVERYBODY,)
+    if is_pooled(trials[0].protection, trials[0].config):
+        return (ALL_RECORDS,)
     return tuple(client.name for client in federation.clients)
 
 

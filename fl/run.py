@@ -47,8 +47,8 @@ def train(
     """Train for the configured rounds and return the record.
 
     Guarantee: equal arguments give an equal record but for times, wherever an earlier
-    sitting with this diary was cut off. Under a ledger over several runs (`seed_of`), no
-    two runs share noise or coins.
+    sitting with this diary was cut off. Under a ledger over several runs (`seed_of`),
+    no two runs share noise or coins.
 
     Args:
         federation: the clients' prepared data.
