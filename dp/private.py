@@ -138,6 +138,7 @@ def make_private(
         purse=purse,
         seed=seed,
         loss_reduction=loss_reduction,
+        coins=sampled.coins,
     )
     return _wrapped(model, loss_reduction), paid, sampled
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -34,16 +34,27 @@ COIN_BITS: Final = 53
 
 
 class Coins(UniformWithReplacementSampler):  # type: ignore[misc]
-    """Draws each batch by a coin per record; an epoch has int(1 / rate) batches."""
+    """Draws each batch by a coin per record; an epoch has int(1 / rate) batches.
+
+    Attributes:
+        begun: called when an epoch begins, before its first batch is drawn.
+    """
 
     def __init__(self, records: int, rate: float, seed: bytes | None) -> None:
         """Toss for so many records; a seed is for simulations, None for deployment."""
         super().__init__(num_samples=records, sample_rate=rate)
         self._seed, self._drawn = seed, 0
+        self.begun: Callable[[], None] = _nobody
         # Rounded down: a record is sampled with the stated probability or less.
         self._below = math.floor(rate * 2**COIN_BITS)
 
+    @property
+    def drawn(self) -> int:
+        """Return how many batches were drawn, some of them ahead of their use."""
+        return self._drawn
+
     def __iter__(self) -> Iterator[list[int]]:
+        self.begun()
         for _ in range(self.steps):
             words = self._words() >> np.uint64(64 - COIN_BITS)
             yield np.flatnonzero(words < self._below).tolist()
@@ -58,12 +69,17 @@ class Coins(UniformWithReplacementSampler):  # type: ignore[misc]
         return np.frombuffer(data, dtype="<u8")
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class SampledLoader(DPDataLoader):  # type: ignore[misc]
     """Opacus' loader with other coins, and a shape for a first batch that is empty."""
 
     def __init__(self, loader: DataLoader[Any], coins: Coins) -> None:
         """Read the same data as a loader of the caller's, batched by coins."""
         self.sample_rate, self.distributed = coins.sample_rate, False
+        self.coins = coins
         collate = wrap_collate_with_empty(collate_fn=loader.collate_fn)
         # Of this batch nothing but shapes and types is ever looked at.
         collate.first_batch = loader.collate_fn([loader.dataset[0]])

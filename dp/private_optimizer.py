@@ -22,6 +22,7 @@ from dp.accounting import composed_epsilon, fits, multiset, sampled_gaussian
 from dp.errors import BudgetExceeded, ParameterError
 from dp.gradients import LARGEST
 from dp.ledger import Ledger
+from dp.private_loader import Coins
 from dp.sgd import DpSgd
 
 
@@ -105,8 +106,14 @@ class PaidOptimizer(DPOptimizer):  # type: ignore[misc]
         purse: Purse,
         seed: bytes | None,
         loss_reduction: str,
+        coins: Coins,
     ) -> None:
-        """Wrap an optimiser, which from now on sees noisy gradients only."""
+        """Wrap an optimiser, which from now on sees noisy gradients only.
+
+        A step must be about one batch of `coins`: a batch that is used twice is refused
+        once there are more steps than batches, and what is left over of a batch when
+        another epoch begins is forgotten, so that no sum holds a record twice.
+        """
         super().__init__(
             optimizer,
             noise_multiplier=mechanism.noise_multiplier,
@@ -116,6 +123,8 @@ class PaidOptimizer(DPOptimizer):  # type: ignore[misc]
         )
         self.purse = purse
         self._rate, self._seed = mechanism.sampling_rate, seed
+        self._coins = coins
+        coins.begun = self._forget
 
     @property
     def epsilon(self) -> float:
@@ -128,8 +137,8 @@ class PaidOptimizer(DPOptimizer):  # type: ignore[misc]
         Raises:
             BudgetExceeded: before anything was changed.
             LedgerError: the step could not be recorded, or not noted as taken.
-            ParameterError: the caller's: a parameter has no gradient per record, or
-                the noise was set to nothing.
+            ParameterError: the caller's: a parameter has no gradient per record, the
+                noise was set to nothing, or every batch had its step.
         """
         if closure is not None:
             with torch.enable_grad():
@@ -145,6 +154,12 @@ class PaidOptimizer(DPOptimizer):  # type: ignore[misc]
         if self._check_skip_next_step(pop_next=False):
             super().step()
             return None
+        if self.purse.taken >= self._coins.drawn:
+            raise ParameterError(
+                f"{self._coins.drawn} batches were drawn and as many steps taken, so "
+                "this one is about a batch that had its step; take one step for each "
+                "batch of the returned loader, whose coins the accounting counts on."
+            )
         self.purse.pay(sampled_gaussian(self.noise_multiplier, self._rate))
         loss: float | None = super().step()
         self.purse.settle()
@@ -171,6 +186,13 @@ class PaidOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def scale_grad(self) -> None:
         """Do nothing: what was released is divided already."""
+
+    def _forget(self) -> None:
+        """Drop the parts of a batch whose step was not taken, and what was to skip."""
+        for parameter in self.params:
+            parameter.summed_grad = None
+        self._step_skip_queue.clear()
+        self._is_last_step_skipped = False
 
     def _cut(self, flat: Tensor) -> list[Tensor]:
         parts = torch.split(flat, [one.numel() for one in self.params])

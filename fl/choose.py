@@ -26,7 +26,9 @@ from fl.config import Config
 from fl.data import Dataset, RawTable
 from fl.errors import ConfigError, LedgerFileError, UserError
 from fl.federation import Federation, federate
-from fl.ledgers import ALL_RUNS
+from fl.ledgers import ALL_RECORDS, ALL_RUNS, is_pooled
+from fl.partition import check_sites
+from fl.preparation import check_delta
 from fl.protection import Protection, UnavailableError
 from fl.run import train
 from fl.seeds import seed_for
@@ -131,18 +133,36 @@ def planned(config: Config, name: str, grid: Sequence[float]) -> tuple[Trial, ..
 
 
 def cost(trials: Sequence[Trial], *more: Trial) -> float:
-    """Return the epsilon of all trials together, and of further runs like some."""
+    """Return the epsilon of all trials together, and of further runs like some.
+
+    Which trial is the last follows from the records, so `more` must not: what is paid
+    for a run of whatever is chosen is the most that could be, `dearest`.
+    """
     releases = [(one.event, one.releases) for one in (*trials, *more)]
     return dp.composed_epsilon(releases, trials[0].config.privacy.delta)
 
 
-def deal(raw: Dataset | RawTable, config: Config) -> Federation:
+def dearest(trials: Sequence[Trial]) -> Trial:
+    """Return the trial that is last where the records take most to learn."""
+    return max(trials, key=lambda one: one.epsilon)
+
+
+def deal(
+    raw: Dataset | RawTable, config: Config, trials: Sequence[Trial]
+) -> Federation:
     """Deal the records out, learning nothing from them, as all trials use them.
 
     Raises:
-        DataError: as `federate`.
+        DataError: as `federate`; or nobody says whose the records are where the unit is
+            the subject, or somebody is at more sites than were declared.
+        ConfigError: delta is not below one over the number of units.
     """
-    return federate(raw, config, None, seed=config.seed)
+    if trials[0].unit == privacy.SUBJECT:
+        most = config.privacy.example.max_sites_per_subject
+        check_sites(raw, config.federation.partition, most)
+    federation = federate(raw, config, None, seed=config.seed)
+    check_delta(federation, trials[0].protection, config)
+    return federation
 
 
 def pay(trials: Sequence[Trial], federation: Federation, config: Config) -> str:
@@ -186,9 +206,21 @@ def settle(trials: Sequence[Trial], config: Config, run: str) -> None:
 
 
 def tried(
-    trials: Sequence[Trial], federation: Federation, config: Config, target: float
+    trials: Sequence[Trial],
+    federation: Federation,
+    config: Config,
+    target: float,
+    *,
+    run: str = "",
 ) -> Iterator[Tried]:
     """Train under one trial after the other, until one reaches the target.
+
+    Args:
+        trials: planned.
+        federation: all train on.
+        config: with the seed.
+        target: share of held-out records to name rightly.
+        run: from `pay`; choices that share a ledger must not share their noise.
 
     Raises:
         UserError: as `fl.run.train`.
@@ -196,7 +228,7 @@ def tried(
     for number, trial in enumerate(trials):
         # Equal seeds would give trials one noise in several sizes, which their
         # differences would lay bare.
-        seed = seed_for(config.seed, "dp choose", number)
+        seed = seed_for(config.seed, "dp choose", run, number)
         record = train(federation, trial.protection, trial.config, seed=seed, keep=())
         found = Tried(
             trial=trial, right=int(record.correct.sum()), of=len(record.correct)
@@ -213,6 +245,8 @@ def _all_of(trial: Trial) -> dp.DpEvent:
 def _parties(trials: Sequence[Trial], federation: Federation) -> tuple[str, ...]:
     if trials[0].unit == privacy.CLIENT:
         return (privacy.EVERYBODY,)
+    if is_pooled(trials[0].protection, trials[0].config):
+        return (ALL_RECORDS,)
     return tuple(client.name for client in federation.clients)
 
 

@@ -57,10 +57,10 @@ def dp_choose(
     free = public or raw.builtin
     for line in _cost(trials, free):
         print(line)
-    federation = choose.deal(raw, settings)
+    federation = choose.deal(raw, settings, trials)
     run = "" if free else choose.pay(trials, federation, settings)
     last = None
-    for last in choose.tried(trials, federation, settings, target_accuracy):
+    for last in choose.tried(trials, federation, settings, target_accuracy, run=run):
         print(
             f"trial:             epsilon {last.trial.epsilon:g}: accuracy "
             f"{last.accuracy:.4f} ({last.right} of {last.of} held-out records)"
@@ -116,8 +116,9 @@ def _chosen(
         f"that reached {target:g}, in one training each"
     )
     if not free:
-        after = dp.round_up(choose.cost(trials, last.trial), 4)
+        after = dp.round_up(choose.cost(trials, choose.dearest(trials)), 4)
         yield (
-            f"with a run of it:  at most epsilon {after} in all; the trial's own model "
-            "is paid for already, but it is not kept"
+            f"with a run of it:  at most epsilon {after} in all, as if the largest of "
+            "the grid had been chosen, since the choice depends on the records; the "
+            "trial's own model is paid for already, but it is not kept"
         )

@@ -20,10 +20,13 @@ import dp
 from fl.config import Config
 from fl.errors import ConfigError, LedgerFileError
 from fl.protection import Protection
+from fl.seeds import seed_for
 
 LEDGER = "ledger.db"
 # The one book of a ledger over several runs.
 ALL_RUNS = "all runs"
+# Its one party, where who holds a record is drawn anew in every run.
+ALL_RECORDS = "all records"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +51,27 @@ class Standing:
     Attributes:
         ledgers: all of which must admit; the strictest first.
         run: the name of this training among all.
+        pooled: the one of them that has a single party, or None: see `is_pooled`.
     """
 
     ledgers: tuple[dp.Ledger, ...] = ()
     run: str = ""
+    pooled: dp.Ledger | None = None
 
     def admit(
         self, parties: tuple[str, ...], event: dp.DpEvent, count: int, index: int
     ) -> tuple[str, ...]:
         """Reserve a round on disk; return the parties whose budgets last."""
         for ledger in self.ledgers:
+            asked = (ALL_RECORDS,) if ledger is self.pooled and parties else parties
             # All of a round follows from its seed: played again it has the same bits.
-            parties = ledger.admit(
-                parties, event, count, run=self.run, round=index, same_bits=True
+            found = ledger.admit(
+                asked, event, count, run=self.run, round=index, same_bits=True
             )
+            if ledger is not self.pooled:
+                parties = found
+            elif not found:
+                return ()
         return parties
 
     def commit(self, index: int) -> None:
@@ -151,7 +161,37 @@ def standing(
             stack.callback(ledgers[-1].close)
         except dp.LedgerError as error:
             raise LedgerFileError(str(error)) from error
-        yield Standing(ledgers=tuple(ledgers), run=f"{files.run}/{name}")
+        one = files.shared is not None and is_pooled(protection, config)
+        yield Standing(
+            ledgers=tuple(ledgers),
+            run=f"{files.run}/{name}",
+            pooled=ledgers[0] if one else None,
+        )
+
+
+def is_pooled(protection: Protection, config: Config) -> bool:
+    """Say whether all clients are one party of a ledger over several runs.
+
+    Clients that are dealt records by lot are others in every run: with another seed or
+    number of clients a record is at a client of another name, whose budget may be
+    untouched. Sites keep their records. Within a run a record is at one client, so what
+    a round costs is paid once for all (McSherry, SIGMOD 2009).
+    """
+    each_pays = protection.example is not None or protection.local is not None
+    return each_pays and config.federation.partition != "site"
+
+
+def seed_of(files: LedgerFiles | None, seed: int) -> int:
+    """Return the seed that a training draws everything from, noise and coins too.
+
+    One budget over several runs counts on noise and coins of each run's own. Runs of
+    one seed would share them, and between two that differ in anything else, the budget
+    or one record, the noise would cancel. So where a ledger is over several runs, the
+    name of the run goes into the seed, the same for all its sittings.
+    """
+    if files is None or files.shared is None:
+        return seed
+    return seed_for(seed, "run", files.run)
 
 
 def check_shared(config: Config, noised: int) -> None:

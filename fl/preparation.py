@@ -15,7 +15,7 @@ from fl import models, privacy
 from fl.config import Config
 from fl.data import Dataset, RawTable, declared, load
 from fl.errors import ConfigError, DataError
-from fl.federation import federate
+from fl.federation import Federation, federate
 from fl.folder import RunFolder
 from fl.ledgers import LedgerFiles, check_shared
 from fl.partition import check_sites
@@ -135,21 +135,31 @@ def _try_out(
             f"a client holds {largest} records but training.weight_max = "
             f"{training.weight_max}; raise it to {largest} or more."
         )
-    units = {
-        privacy.EXAMPLE: len(trial.train_ids),
-        privacy.SUBJECT: trial.persons,
-        privacy.CLIENT: clients,
-    }
     for one in protections:
-        if one.unit is not None and config.privacy.delta >= 1 / units[one.unit]:
-            raise ConfigError(
-                f"privacy.delta = {config.privacy.delta} lets {one.name} expose one "
-                f"whole {one.unit} of {units[one.unit]}; set it well below "
-                f"{1 / units[one.unit]:.2g}."
-            )
+        check_delta(trial, one, config)
     if trial.persons < 2 * clients:
         what = "training records" if raw.subjects is None else "persons to train on"
         raise DataError(
             f"{trial.persons} {what} are fewer than two for each of {clients} clients; "
             "use more records or lower federation.clients."
+        )
+
+
+def check_delta(trial: Federation, protection: Protection, config: Config) -> None:
+    """Refuse a delta by which one whole unit might be shown; without noise, nothing.
+
+    Raises:
+        ConfigError: it is not below one over the number of units.
+    """
+    units = {
+        privacy.EXAMPLE: len(trial.train_ids),
+        privacy.SUBJECT: trial.persons,
+        privacy.CLIENT: len(trial.clients),
+    }
+    unit = protection.unit
+    if unit is not None and config.privacy.delta >= 1 / units[unit]:
+        raise ConfigError(
+            f"privacy.delta = {config.privacy.delta} lets {protection.name} expose one "
+            f"whole {unit} of {units[unit]}; set it well below "
+            f"{1 / units[unit]:.2g}."
         )

@@ -16,7 +16,7 @@ from fl.config import Config
 from fl.course import Course, Terms, advance, begin, totals
 from fl.errors import UserError
 from fl.federation import Federation
-from fl.ledgers import LedgerFiles, standing
+from fl.ledgers import LedgerFiles, seed_of, standing
 from fl.models import to_vector
 from fl.protection import Protection
 from fl.run_record import Account, RoundRecord, RunRecord
@@ -47,7 +47,8 @@ def train(
     """Train for the configured rounds and return the record.
 
     Guarantee: equal arguments give an equal record but for times, wherever an earlier
-    sitting with this diary was cut off.
+    sitting with this diary was cut off. Under a ledger over several runs (`seed_of`),
+    no two runs share noise or coins.
 
     Args:
         federation: the clients' prepared data.
@@ -69,7 +70,7 @@ def train(
             federation=federation,
             protection=protection,
             config=config,
-            seed=seed,
+            seed=seed_of(ledgers, seed),
             keep=frozenset(keep),
             standing=books,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,37 @@ def test_parts_of_a_batch_are_one_step() -> None:
 
 
 @pytest.mark.usefixtures("silent")
+def test_what_is_left_of_a_batch_is_in_no_later_step() -> None:
+    model = net()
+    wrapped, optimizer, loader = private(
+        model, records(4), sampling_rate=1.0, steps=3, seed=b"left"
+    )
+    before = flat(model)
+    for parts in (3, 4):  # of four; the first batch is given up before its step
+        with BatchMemoryManager(
+            data_loader=loader, max_physical_batch_size=1, optimizer=optimizer
+        ) as pieces:
+            train(wrapped, optimizer, itertools.islice(pieces, parts))
+    other = net()
+    train(*private(other, records(4), sampling_rate=1.0, steps=1, seed=b"left"))
+    assert optimizer.purse.taken == 1
+    assert np.abs(flat(model) - before).max() > 1e-3
+    np.testing.assert_allclose(flat(model), flat(other), atol=1e-6)
+
+
+def test_a_second_step_about_one_batch_is_refused_and_costs_nothing() -> None:
+    model = net()
+    wrapped, optimizer, loader = private(model, records(6))
+    x, y = next(iter(loader))
+    train(wrapped, optimizer, [(x, y)])
+    after = flat(model)
+    with pytest.raises(dp.ParameterError, match="had its step"):
+        train(wrapped, optimizer, [(x, y)])
+    assert np.array_equal(flat(model), after)
+    assert optimizer.purse.taken == 1
+
+
+@pytest.mark.usefixtures("silent")
 def test_a_record_that_is_not_finite_counts_as_none() -> None:
     data, model, other = records(5), net(), net()
     data.tensors[0][4] = math.inf
@@ -173,6 +205,7 @@ def noise_of(seed: bytes | None, steps: int = 1) -> tuple[list[np.ndarray], Any]
     moves = []
     for _ in range(steps):
         before = flat(model)
+        next(iter(loader))  # a batch whose records nobody looks at
         x, y = loader.collate_fn([])
         optimizer.zero_grad()
         cross_entropy(wrapped(x), y).backward()

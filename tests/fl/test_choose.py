@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dp
 from fl import choose, cli_choose
 from fl.cli import run as command
 from fl.config import Config
-from fl.errors import ConfigError, UserError
+from fl.errors import ConfigError, DataError, UserError
 from fl.federation import Federation
 from fl.ledgers import ALL_RUNS
 from tests.fl import tiny
@@ -28,7 +29,7 @@ def settings(*sets: str) -> Config:
 
 
 def federation(config: Config) -> Federation:
-    return choose.deal(PRIVATE, config)
+    return choose.deal(PRIVATE, config, choose.planned(config, "dp-sgd", GRID))
 
 
 def shared(path: Path) -> dp.Ledger:
@@ -92,6 +93,44 @@ def test_what_cannot_be_chosen_is_refused(
         choose.planned(settings(), name, grid)
 
 
+def test_persons_at_more_sites_than_declared_are_refused_before_any_trial() -> None:
+    whose = ("data.source=made_up.npz", "data.subject=who", "federation.partition=site")
+    config = settings(*whose)
+    raw = replace(
+        PRIVATE,
+        sites=np.arange(120, dtype=np.int64) % 5,
+        site_names=tuple("abcde"),
+        subjects=np.arange(120, dtype=np.int64) // 2,
+    )
+    trials = choose.planned(config, "dp-sgd", (2.0,))
+    with pytest.raises(DataError, match="records at 2 sites"):
+        choose.deal(raw, config, trials)
+    config = settings(*whose, "privacy.example.max_sites_per_subject=2")
+    trials = choose.planned(config, "dp-sgd", (2.0,))
+    assert {one.releases for one in trials} == {2}
+    assert len(choose.deal(raw, config, trials).clients) == 5
+
+
+def test_a_delta_of_one_over_the_records_is_refused_before_any_trial() -> None:
+    config = settings("privacy.delta=0.0099")
+    trials = choose.planned(config, "dp-sgd", (2.0,))
+    with pytest.raises(ConfigError, match="expose one whole example"):
+        choose.deal(replace(tiny.dataset(records=300), builtin=False), config, trials)
+
+
+def test_a_run_of_what_was_chosen_costs_the_same_whatever_was_chosen(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call = choosing(tmp_path, monkeypatch, capsys)
+    status, words = call(0.0)
+    assert status == 0 and "chosen:            epsilon 2," in words
+    two, eight = choose.planned(settings(), "dp-sgd", GRID)
+    most = choose.cost((two, eight), eight)
+    assert f"with a run of it:  at most epsilon {dp.round_up(most, 4)} in all" in words
+
+
 def choosing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
@@ -129,10 +168,10 @@ def test_the_ledger_pays_the_grid_before_any_trial_or_refuses(
     assert status == 0
     with shared(tmp_path / "l.db") as ledger:
         found = ledger.entries()
-        assert len(ledger.parties) == len(found) == 5
+        assert ledger.parties == ("all records",) and len(found) == 1
         assert all(one.committed for one in found)
         spent = ledger.epsilon(ledger.parties[0])
-    assert seen == [5]
+    assert seen == [1]
     stated = choose.cost(choose.planned(settings(), "dp-sgd", GRID))
     assert spent == pytest.approx(stated, rel=1e-3)
     assert f"at most epsilon {dp.round_up(stated, 4)}" in words
@@ -140,7 +179,7 @@ def test_the_ledger_pays_the_grid_before_any_trial_or_refuses(
     # A second choice does not fit, and neither trains nor spends.
     status, words = call(0.0, *paid)
     assert status == 2 and "smaller grid" in words
-    assert seen == [5]
+    assert seen == [1]
     with shared(tmp_path / "l.db") as ledger:
         assert ledger.entries() == found
     # Public records cost nothing.

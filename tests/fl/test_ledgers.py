@@ -129,7 +129,7 @@ def budget_outlasts_a_run(folder: Path, name: str) -> None:
     settings = tiny.config("training.rounds=2")
     _train(settings, name, _files(folder, shared=True, run="first"))
     before = _spent(folder / "shared.db")
-    assert before == (10 if name == "dp-sgd" else 2)
+    assert before == 2  # dealt records are one party there
     with pytest.raises(UserError, match="fits the budget"):
         _train(settings, name, _files(folder, shared=True, run="second"))
     assert _spent(folder / "shared.db") == before
@@ -323,9 +323,57 @@ def test_a_larger_budget_over_all_runs_lets_a_second_run_be(tmp_path: Path) -> N
 def test_a_ledger_on_disk_changes_no_bit_of_a_run(tmp_path: Path) -> None:
     settings = tiny.config()
     bare = _train(settings, "secagg+central-dp", None)
-    kept = _train(settings, "secagg+central-dp", _files(tmp_path, shared=True))
+    kept = _train(settings, "secagg+central-dp", _files(tmp_path))
     assert plain(bare) == plain(kept)
     assert np.array_equal(bare.final, kept.final)
+
+
+@pytest.mark.parametrize("name", ["dp-sgd", "local-dp"])
+def test_records_dealt_anew_have_no_new_budget(tmp_path: Path, name: str) -> None:
+    first = tiny.config("training.rounds=1", "federation.clients=10")
+    second = tiny.config("training.rounds=1", "federation.clients=11")
+    _train(first, name, _files(tmp_path, shared=True, run="first"))
+    (row,) = _rows(tmp_path / "shared.db")
+    assert (row.party, row.releases) == (fl.ledgers.ALL_RECORDS, 1)
+    with pytest.raises(UserError, match="fits the budget"):
+        _train(second, name, _files(tmp_path, shared=True, run="second"))
+    assert _spent(tmp_path / "shared.db") == 1
+    assert _spent(tmp_path / "second" / "ledger.db") == 0
+
+
+def test_sites_keep_a_budget_each(tmp_path: Path) -> None:
+    settings = tiny.config("training.rounds=1", "federation.partition=site")
+    assert not fl.ledgers.is_pooled(tiny.protection("dp-sgd", settings), settings)
+    dealt = tiny.config()
+    assert not fl.ledgers.is_pooled(tiny.protection("central-dp", dealt), dealt)
+
+
+def test_runs_that_share_a_budget_share_no_noise(tmp_path: Path) -> None:
+    """Of one seed and two budgets: what cancels equal noise leaves the sum bare."""
+
+    def misses(*runs: str) -> float:
+        sums, noises = [], []
+        for run, epsilon in zip(runs, (1.0, 8.0), strict=True):
+            settings = tiny.config(
+                "training.rounds=1",
+                "federation.participation=1.0",
+                f"privacy.epsilon={epsilon}",
+                "privacy.ledger_epsilon=16.0",
+            )
+            files = _files(tmp_path, shared=True, run=run)
+            (sent,) = _train(settings, "central-dp", files).snapshots
+            noise = tiny.protection("central-dp", settings).central
+            assert noise is not None
+            sums.append(sent.released.astype(np.float64))
+            noises.append(noise.noise_multiplier)
+        left = sums[0] - sums[1] * noises[0] / noises[1]  # without the noise, if equal
+        return float(np.linalg.norm(left) / np.linalg.norm(sums[0]))
+
+    # Independent noise of these sizes: sqrt(2) of it is left; of equal noise, nothing.
+    assert misses("first", "second") > 0.7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fl.run.seed_of", lambda files, seed: seed)
+        assert misses("third", "fourth") < 0.7
 
 
 def test_a_shared_budget_that_ends_midway_refuses_and_counts(tmp_path: Path) -> None:
@@ -428,7 +476,8 @@ def test_the_command_keeps_a_ledger_in_the_run_and_one_over_runs(
     assert command(["train", "empty.toml", "--out", "one", *SMALL]) == 0
     own = elsewhere / "one" / "ledger.db"
     assert stat.S_IMODE(own.stat().st_mode) == 0o600
-    assert _spent(own) == _spent(elsewhere / "all.db") == 10
+    # Five clients in the run's own; in the other all records are one party.
+    assert (_spent(own), _spent(elsewhere / "all.db")) == (10, 2)
     assert {one.book for one in _rows(own)} == {"dp-sgd-seed0"}
     # The budget is not reset for a second run, whatever its seed.
     capsys.readouterr()
@@ -436,7 +485,7 @@ def test_the_command_keeps_a_ledger_in_the_run_and_one_over_runs(
     assert command(again) == 2
     assert "fits the budget" in capsys.readouterr().err
     assert not (elsewhere / "two").exists()
-    assert _spent(elsewhere / "all.db") == 10
+    assert _spent(elsewhere / "all.db") == 2
 
 
 def _stop_after_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,7 +506,7 @@ def test_a_stopped_run_spends_for_each_round_once_in_both_files(
         _stop_after_a_round(patch)
         assert command(["train", "empty.toml", "--out", "one", *sets]) == 130
     own, shared = elsewhere / "one" / "ledger.db", elsewhere / "all.db"
-    assert _spent(own) == _spent(shared) == 5
+    assert (_spent(own), _spent(shared)) == (5, 1)
     resume = ["train", "--resume", str(elsewhere / "one"), "--quiet"]
     (elsewhere / "away").mkdir()
     monkeypatch.chdir(elsewhere / "away")
@@ -466,7 +515,7 @@ def test_a_stopped_run_spends_for_each_round_once_in_both_files(
     assert "is not there" in capsys.readouterr().err
     monkeypatch.chdir(elsewhere)
     assert command(resume) == 0
-    assert _spent(own) == _spent(shared) == 10
+    assert (_spent(own), _spent(shared)) == (10, 2)
     assert {one.uncommitted for one in (*_rows(own), *_rows(shared))} == {0}
 
 
