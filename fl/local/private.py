@@ -24,11 +24,12 @@ from dp.sgd import DpSgd, PerExampleGradients
 from fl.errors import ModelError
 from fl.local.autodiff import put
 from fl.local.engine import Engine, engine_for, examples_of, saved_bytes
+from fl.local.examples import StackedExamples
 from fl.local.optimiser import Rule, optimiser_for
 from fl.local.slopes import Whole
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
 from fl.local.training import CPU, gathered, in_training
-from fl.local.units import people_of, sampler
+from fl.local.units import Sample, people_of, sampler
 from fl.models import parameter_count, to_vector
 
 Gradients = Callable[
@@ -140,7 +141,10 @@ def train_private(
             )
         except dp.ParameterError as error:
             raise ModelError(f"dp-sgd cannot train this model: {error}") from error
-    if not np.isfinite(changes).all():
+    # A sum is quicker, and finite only if all of it is; it may itself overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = changes.sum()
+    if not np.isfinite(total) and not np.isfinite(changes).all():
         raise ModelError(
             f"DP-SGD diverged at learning_rate = {recipe.rule.learning_rate:g}; lower "
             "it, or the noise."
@@ -168,26 +172,45 @@ def _descend(
     device = stack.x.device
     for step in range(recipe.steps):
         sample = samples.at(step)
-        clients, width, places = sample.shape
-        noise = torch.from_numpy(mechanism.noise(length, seeds, step))
-        sums = None
-        units = max(1, at_once // places)
-        for start in range(0, width, units):
-            part = sample.part(start, units)
-            at = part.rows.reshape(-1).to(device)
-            records = (clients, at.numel() // clients)
-            found = gradients(
-                stack.parameters,
-                gathered(stack.x, at, records),
-                gathered(stack.y, at, records),
-                None if part.weights is None else part.weights.to(device),
-            )
-            clipped = mechanism.clipped_sums(found, part.sampled.to(device))
-            sums = clipped if sums is None else sums + clipped
-        if sums is None:  # nobody has a record in this step
-            sums = torch.zeros((len(members), length), device=device)
-        released = mechanism.release(sums, noise.to(device))
-        optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
+        noise = torch.from_numpy(mechanism.noise(length, seeds, step)).to(device)
+        sums = _clipped_sums(stack, mechanism, gradients, sample, at_once)
+        released = [
+            Whole(mechanism.release(one, own))
+            for one, own in zip(sums, stack.shaped(noise), strict=True)
+        ]
+        optimiser.step(stack.parameters, released)
+
+
+def _clipped_sums(
+    stack: Stack,
+    mechanism: DpSgd,
+    gradients: Gradients,
+    sample: Sample,
+    at_once: int,
+) -> list[Tensor]:
+    """Return each client's sum of clipped gradients, parameter by parameter."""
+    device = stack.x.device
+    clients, width, places = sample.shape
+    units = max(1, at_once // places)
+    sums: list[Tensor] = []
+    for start in range(0, width, units):
+        part = sample.part(start, units)
+        at = part.rows.reshape(-1).to(device)
+        records = (clients, at.numel() // clients)
+        found = gradients(
+            stack.parameters,
+            gathered(stack.x, at, records),
+            gathered(stack.y, at, records),
+            None if part.weights is None else part.weights.to(device),
+        )
+        factors = mechanism.clip_factors(found.norms(), part.sampled.to(device))
+        if isinstance(found, StackedExamples):
+            clipped = found.parts(factors)
+        else:
+            clipped = stack.shaped(found.weighted_sums(factors))
+        sums = [a + b for a, b in zip(sums, clipped, strict=True)] if sums else clipped
+    # Nobody may have a record in this step.
+    return sums or [torch.zeros_like(one) for one in stack.parameters]
 
 
 def _check_seeds(seeds: Sequence[bytes | None], clients: int) -> None:
@@ -247,4 +270,4 @@ def _bytes_of(member: Member, recipe: PrivateRecipe, each: int, length: int) -> 
     width = places * min(units, math.ceil(expected + 4 * math.sqrt(expected)))
     coins = 24 * recipe.steps * member.records
     records = member.x.numel() * member.x.element_size()
-    return records + coins + width * each + 32 * length
+    return records + coins + width * each + 20 * length
