@@ -7,10 +7,8 @@ that cannot be stacked goes through Opacus' hooks, one client after the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -25,43 +23,19 @@ from dp.sgd import DpSgd, PerExampleGradients
 from fl.errors import ModelError
 from fl.local.ahead import ahead
 from fl.local.autodiff import put
-from fl.local.engine import Engine, engine_for, examples_of, saved_bytes
+from fl.local.engine import Engine, engine_for, examples_of
 from fl.local.examples import StackedExamples
-from fl.local.optimiser import Rule, optimiser_for
+from fl.local.optimiser import optimiser_for
+from fl.local.private_recipe import PrivateRecipe, bytes_of_a_client, bytes_of_a_record
 from fl.local.slopes import Whole
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
 from fl.local.training import CPU, gathered, in_training
-from fl.local.units import Sample, people_of, sampler
+from fl.local.units import Sample, sampler
 from fl.models import parameter_count, to_vector
 
 Gradients = Callable[
     [Sequence[Tensor], Tensor, Tensor, Tensor | None], PerExampleGradients
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateRecipe:
-    """One round's DP-SGD, the same for every client; all of it public.
-
-    Attributes:
-        steps: noisy steps, >= 1.
-        mechanism: of each step.
-        rule: how a step follows from its noisy gradient.
-        most_records: the unit is the subject, and at most so many records of one are in
-            a step; None where the unit is the record.
-    """
-
-    steps: int
-    mechanism: DpSgd
-    rule: Rule
-    most_records: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.most_records is not None and self.most_records < 1:
-            raise ModelError(
-                f"most_records = {self.most_records} leaves a subject no record; give "
-                "at least 1."
-            )
 
 
 def train_private(
@@ -115,7 +89,7 @@ def train_private(
     alone = engine.name == "loop"
     dense = engine.name == "by hand" and not any(engine.images)
     grouped = recipe.most_records is not None
-    each = _bytes_of_a_record(model, engine, shape, grouped=grouped)
+    each = bytes_of_a_record(model, engine, shape, grouped=grouped)
 
     def work(stack: Stack) -> None:
         if alone:
@@ -137,7 +111,7 @@ def train_private(
                 to_vector(model)[None] if starts is None else starts,
                 work,
                 images=engine.images,
-                bytes_each=lambda one: _bytes_of(one, recipe, each, length),
+                bytes_each=lambda one: bytes_of_a_client(one, recipe, each, length),
                 limit=limit,
                 alone=alone,
                 device=CPU if alone else device,
@@ -255,27 +229,3 @@ def _by_opacus(model: nn.Module, hooks: ExitStack) -> Gradients:
         return of_units(x.squeeze(0), y.squeeze(0), own)
 
     return gradients
-
-
-def _bytes_of_a_record(
-    model: nn.Module, engine: Engine, shape: tuple[int, ...], *, grouped: bool
-) -> int:
-    """Estimate what one sampled record takes: activations, and its gradient if made."""
-    if engine.name == "loop":
-        return 8 * parameter_count(model) + 1
-    made = grouped or engine.name == "vmap" or any(engine.images)
-    return 2 * saved_bytes(model, shape) + (8 * parameter_count(model) if made else 0)
-
-
-def _bytes_of(member: Member, recipe: PrivateRecipe, each: int, length: int) -> int:
-    """Estimate what one client of a stack takes, were its sample rather large."""
-    units, places = member.records, 1
-    if recipe.most_records is not None:
-        counts = people_of(member).counts
-        units = len(counts)
-        places = min(recipe.most_records, int(counts.max(initial=1)))
-    expected = recipe.mechanism.sampling_rate * units
-    width = places * min(units, math.ceil(expected + 4 * math.sqrt(expected)))
-    coins = 24 * recipe.steps * member.records
-    records = member.x.numel() * member.x.element_size()
-    return records + coins + width * each + 20 * length
