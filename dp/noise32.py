@@ -36,6 +36,8 @@ STD_MIN, STD_MAX = 2.0**-100, 2.0**100
 PAIR_BYTES: Final = 12
 # Pairs at a time: what is worked on stays in the processor's cache.
 PAIRS: Final = 1 << 13
+# From [-1/2, 1/2] to (0, 1]; less would be lost beside one half.
+_MIDDLE: Final = 0.5 + 2.0**-53
 # `update_into` wants room for one unfinished block.
 _SLACK: Final = 15
 _ZEROS: Final = memoryview(bytes(PAIRS * PAIR_BYTES))
@@ -120,15 +122,17 @@ def _bytes(streams: Sequence[CipherContext], pairs: int) -> NDArray[np.uint8]:
 def _fill(part: NDArray[np.float32], held: NDArray[np.uint8], std: float) -> None:
     """Turn 12 bytes into each two normals: all lengths come first, then all angles."""
     pairs = part.shape[1] // 2
-    words = held[:, : 8 * pairs].view("<u8") >> np.uint64(11)
     # Minus twice the logarithm of a uniform is the square of a pair's length. In
     # float64, since near 1 a float32 uniform is coarse, and so are small lengths.
-    squares = words.astype(np.float64)
-    squares += 0.5
-    squares *= 2.0**-53
+    squares = held[:, : 8 * pairs].view("<i8").astype(np.float64)
+    squares *= 2.0**-64
+    squares += _MIDDLE
     np.log(squares, out=squares)
-    squares *= -2.0 * std * std
-    lengths = np.sqrt(squares, out=squares).astype(np.float32)
+    squares *= -2.0
+    # The square of a standard deviation could leave float32's range.
+    lengths = squares.astype(np.float32)
+    np.sqrt(lengths, out=lengths)
+    lengths *= np.float32(std)
     angles = held[:, 8 * pairs :].view("<i4").astype(np.float32)
     angles *= np.float32(math.pi * 2.0**-31)
     np.multiply(np.cos(angles), lengths, out=part[:, :pairs])

@@ -146,25 +146,38 @@ class DpSgd:
         Raises:
             ParameterError: ``found`` breaks its guarantee: a norm is not finite.
         """
-        norms = found.norms()
+        return found.weighted_sums(self.clip_factors(found.norms(), sampled))
+
+    def clip_factors(self, norms: Tensor, sampled: Tensor) -> Tensor:
+        """Return what each record's gradient counts for, (clients, width) float64.
+
+        Guarantee: at most 1, and a gradient of that norm times its factor is no longer
+        than C; 0 for a record that is in no sample.
+
+        Args:
+            norms: of the gradients, (clients, width) float64.
+            sampled: as for `clipped_sums`.
+
+        Raises:
+            ParameterError: a norm is not finite.
+        """
         if not bool(torch.isfinite(norms).all()):
             raise ParameterError(
                 "a record's gradient norm is not finite, so it cannot be clipped; "
                 "an engine must give such a record norm 0 and no share."
             )
         # A norm of 0 divides to infinity, and is then left as it is.
-        factors = (self.clip_norm_l2 * MARGIN / norms).clamp(max=1.0) * sampled
-        return found.weighted_sums(factors)
+        return (self.clip_norm_l2 * MARGIN / norms).clamp_(max=1.0).mul_(sampled)
 
     def release(self, sums: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy gradient that each client may step along.
 
         Args:
-            sums: (clients, parameters) float32 from `clipped_sums`; zeros where a
-                sample is empty.
+            sums: (clients, parameters) float32 from `clipped_sums`, or the same part
+                of all of them; zeros where a sample is empty. Overwritten.
             noise: the same shape, from `noise`.
         """
-        return (sums + noise).div_(self.batch_size)
+        return sums.add_(noise).div_(self.batch_size)
 
 
 def _at(seed: bytes | None, step: int) -> bytes | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fl.local import autodiff, byhand
 from fl.local.autodiff import Forward
 from fl.local.layers import Layer
-from fl.local.slopes import ExampleSlope
+from fl.local.slopes import ExampleSlope, Seen
 
 
 class Examples(Protocol):
@@ -50,7 +50,8 @@ class StackedExamples:
 
     def __init__(self, slopes: Sequence[ExampleSlope]) -> None:
         """Take the slopes of an unweighted sum over the units."""
-        squares = torch.stack([one.squared_norms() for one in slopes]).sum(dim=0)
+        seen = Seen()
+        squares = torch.stack([one.squared_norms(seen) for one in slopes]).sum(dim=0)
         finite = torch.isfinite(squares)
         if not bool(finite.all()):
             # Zeroed, not scaled: 0 times infinity would be NaN for the whole client.
@@ -64,8 +65,12 @@ class StackedExamples:
 
     def weighted_sums(self, factors: Tensor) -> Tensor:
         """Return the weighted sums, (clients, parameters) float32."""
-        parts = [one.weighted(factors).dense().flatten(1) for one in self._slopes]
-        return torch.cat(parts, dim=1)
+        return torch.cat([one.flatten(1) for one in self.parts(factors)], dim=1)
+
+    def parts(self, factors: Tensor) -> list[Tensor]:
+        """Return the weighted sums by parameter, each (clients, *shape)."""
+        seen, roots = Seen(), factors.sqrt().float()
+        return [one.weighted(roots, seen).dense() for one in self._slopes]
 
 
 def examples_by_hand(layers: Sequence[Layer]) -> Examples:

@@ -7,10 +7,9 @@ that cannot be stacked goes through Opacus' hooks, one client after the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,43 +21,21 @@ from dp.gradients import per_example
 from dp.independence import check_independent
 from dp.sgd import DpSgd, PerExampleGradients
 from fl.errors import ModelError
+from fl.local.ahead import ahead
 from fl.local.autodiff import put
-from fl.local.engine import Engine, engine_for, examples_of, saved_bytes
-from fl.local.optimiser import Rule, optimiser_for
+from fl.local.engine import Engine, engine_for, examples_of
+from fl.local.examples import StackedExamples
+from fl.local.optimiser import optimiser_for
+from fl.local.private_recipe import PrivateRecipe, bytes_of_a_client, bytes_of_a_record
 from fl.local.slopes import Whole
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
 from fl.local.training import CPU, gathered, in_training
-from fl.local.units import people_of, sampler
+from fl.local.units import Sample, sampler
 from fl.models import parameter_count, to_vector
 
 Gradients = Callable[
     [Sequence[Tensor], Tensor, Tensor, Tensor | None], PerExampleGradients
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateRecipe:
-    """One round's DP-SGD, the same for every client; all of it public.
-
-    Attributes:
-        steps: noisy steps, >= 1.
-        mechanism: of each step.
-        rule: how a step follows from its noisy gradient.
-        most_records: the unit is the subject, and at most so many records of one are in
-            a step; None where the unit is the record.
-    """
-
-    steps: int
-    mechanism: DpSgd
-    rule: Rule
-    most_records: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.most_records is not None and self.most_records < 1:
-            raise ModelError(
-                f"most_records = {self.most_records} leaves a subject no record; give "
-                "at least 1."
-            )
 
 
 def train_private(
@@ -110,8 +87,9 @@ def train_private(
     shape = tuple(members[0].x.shape[1:])
     engine = engine_for(model, shape)
     alone = engine.name == "loop"
+    dense = engine.name == "by hand" and not any(engine.images)
     grouped = recipe.most_records is not None
-    each = _bytes_of_a_record(model, engine, shape, grouped=grouped)
+    each = bytes_of_a_record(model, engine, shape, grouped=grouped)
 
     def work(stack: Stack) -> None:
         if alone:
@@ -119,7 +97,7 @@ def train_private(
             torch.default_generator.manual_seed(stack.members[0].key)
         seeds = [noise_seeds[place] for place in stack.places]
         at_once = max(1, limit // (len(seeds) * each))
-        _descend(stack, recipe, gradients, seeds, length, at_once)
+        _descend(stack, recipe, gradients, seeds, length, at_once, dense=dense)
 
     with in_training(model, alone=alone), ExitStack() as hooks:
         try:
@@ -133,14 +111,17 @@ def train_private(
                 to_vector(model)[None] if starts is None else starts,
                 work,
                 images=engine.images,
-                bytes_each=lambda one: _bytes_of(one, recipe, each, length),
+                bytes_each=lambda one: bytes_of_a_client(one, recipe, each, length),
                 limit=limit,
                 alone=alone,
                 device=CPU if alone else device,
             )
         except dp.ParameterError as error:
             raise ModelError(f"dp-sgd cannot train this model: {error}") from error
-    if not np.isfinite(changes).all():
+    # A sum is quicker, and finite only if all of it is; it may itself overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = changes.sum()
+    if not np.isfinite(total) and not np.isfinite(changes).all():
         raise ModelError(
             f"DP-SGD diverged at learning_rate = {recipe.rule.learning_rate:g}; lower "
             "it, or the noise."
@@ -155,39 +136,63 @@ def _descend(
     seeds: Sequence[bytes | None],
     length: int,
     at_once: int,
+    *,
+    dense: bool,
 ) -> None:
     """Take every step of a chunk, in place, so many records a client at once."""
     members, mechanism = stack.members, recipe.mechanism
-    samples = sampler(
-        members,
-        steps=recipe.steps,
-        rate=mechanism.sampling_rate,
-        most=recipe.most_records,
-    )
     optimiser = optimiser_for(recipe.rule, stack.parameters, ())
     device = stack.x.device
-    for step in range(recipe.steps):
-        sample = samples.at(step)
-        clients, width, places = sample.shape
-        noise = torch.from_numpy(mechanism.noise(length, seeds, step))
-        sums = None
-        units = max(1, at_once // places)
-        for start in range(0, width, units):
-            part = sample.part(start, units)
-            at = part.rows.reshape(-1).to(device)
-            records = (clients, at.numel() // clients)
-            found = gradients(
-                stack.parameters,
-                gathered(stack.x, at, records),
-                gathered(stack.y, at, records),
-                None if part.weights is None else part.weights.to(device),
-            )
-            clipped = mechanism.clipped_sums(found, part.sampled.to(device))
-            sums = clipped if sums is None else sums + clipped
-        if sums is None:  # nobody has a record in this step
-            sums = torch.zeros((len(members), length), device=device)
-        released = mechanism.release(sums, noise.to(device))
-        optimiser.step(stack.parameters, [Whole(one) for one in stack.shaped(released)])
+    noise_of = partial(mechanism.noise, length, seeds)
+    # Beside dense layers the noise is a third of all work; beside others it is little,
+    # and more is gained where torch has the cores.
+    with ahead(noise_of, recipe.steps, beside=dense) as noises:
+        samples = sampler(
+            members,
+            steps=recipe.steps,
+            rate=mechanism.sampling_rate,
+            most=recipe.most_records,
+        )
+        for step in range(recipe.steps):
+            sums = _clipped_sums(stack, mechanism, gradients, samples.at(step), at_once)
+            noise = stack.shaped(torch.from_numpy(next(noises)).to(device))
+            released = [
+                Whole(mechanism.release(one, own))
+                for one, own in zip(sums, noise, strict=True)
+            ]
+            optimiser.step(stack.parameters, released)
+
+
+def _clipped_sums(
+    stack: Stack,
+    mechanism: DpSgd,
+    gradients: Gradients,
+    sample: Sample,
+    at_once: int,
+) -> list[Tensor]:
+    """Return each client's sum of clipped gradients, parameter by parameter."""
+    device = stack.x.device
+    clients, width, places = sample.shape
+    units = max(1, at_once // places)
+    sums: list[Tensor] = []
+    for start in range(0, width, units):
+        part = sample.part(start, units)
+        at = part.rows.reshape(-1).to(device)
+        records = (clients, at.numel() // clients)
+        found = gradients(
+            stack.parameters,
+            gathered(stack.x, at, records),
+            gathered(stack.y, at, records),
+            None if part.weights is None else part.weights.to(device),
+        )
+        factors = mechanism.clip_factors(found.norms(), part.sampled.to(device))
+        if isinstance(found, StackedExamples):
+            clipped = found.parts(factors)
+        else:
+            clipped = stack.shaped(found.weighted_sums(factors))
+        sums = [a + b for a, b in zip(sums, clipped, strict=True)] if sums else clipped
+    # Nobody may have a record in this step.
+    return sums or [torch.zeros_like(one) for one in stack.parameters]
 
 
 def _check_seeds(seeds: Sequence[bytes | None], clients: int) -> None:
@@ -224,27 +229,3 @@ def _by_opacus(model: nn.Module, hooks: ExitStack) -> Gradients:
         return of_units(x.squeeze(0), y.squeeze(0), own)
 
     return gradients
-
-
-def _bytes_of_a_record(
-    model: nn.Module, engine: Engine, shape: tuple[int, ...], *, grouped: bool
-) -> int:
-    """Estimate what one sampled record takes: activations, and its gradient if made."""
-    if engine.name == "loop":
-        return 8 * parameter_count(model) + 1
-    made = grouped or engine.name == "vmap" or any(engine.images)
-    return 2 * saved_bytes(model, shape) + (8 * parameter_count(model) if made else 0)
-
-
-def _bytes_of(member: Member, recipe: PrivateRecipe, each: int, length: int) -> int:
-    """Estimate what one client of a stack takes, were its sample rather large."""
-    units, places = member.records, 1
-    if recipe.most_records is not None:
-        counts = people_of(member).counts
-        units = len(counts)
-        places = min(recipe.most_records, int(counts.max(initial=1)))
-    expected = recipe.mechanism.sampling_rate * units
-    width = places * min(units, math.ceil(expected + 4 * math.sqrt(expected)))
-    coins = 24 * recipe.steps * member.records
-    records = member.x.numel() * member.x.element_size()
-    return records + coins + width * each + 32 * length

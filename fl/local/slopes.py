@@ -13,7 +13,9 @@ computations", arXiv:1510.01799).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -47,7 +49,7 @@ class LayerSlope(Slope, Protocol):
 class ExampleSlope(Slope, Protocol):
     """The same, with each record's own share within reach."""
 
-    def squared_norms(self) -> Tensor:
+    def squared_norms(self, seen: Seen) -> Tensor:
         """Return each record's squared L2 norm, (clients, width) float64.
 
         Infinity where it is not finite or `LARGEST` is passed on the way.
@@ -56,8 +58,33 @@ class ExampleSlope(Slope, Protocol):
     def without(self, rows: Tensor) -> ExampleSlope:
         """Return it with zeros for some records, (clients, width) bool."""
 
-    def weighted(self, factors: Tensor) -> Slope:
-        """Return it with each record's share times a factor, (clients, width)."""
+    def weighted(self, roots: Tensor, seen: Seen) -> Slope:
+        """Return it with each record's share times a factor.
+
+        Args:
+            roots: (clients, width) float32, the square roots of the factors: a factor
+                alone may be too small for float32.
+            seen: empty, or of the same factors.
+        """
+
+
+class Seen:
+    """What was found of factors that several slopes share, so that it is found once.
+
+    A layer's weights and its bias have one factor in common.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        # The factor itself is kept beside, so that no other takes its place in memory.
+        self._found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, find: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Return what is found of a factor; ``find`` is the same in every call."""
+        known = self._found.get(id(rows))
+        if known is None:
+            known = self._found[id(rows)] = (rows, find(rows))
+        return known[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +109,9 @@ class Product:
         """Subtract ``rate`` times it."""
         parameter.baddbmm_(self.back.transpose(1, 2), self.given, alpha=-rate)
 
-    def squared_norms(self) -> Tensor:
+    def squared_norms(self, seen: Seen) -> Tensor:
         """Return each record's squared norm: one place, so that of the product."""
-        return _squared(self.back) * _squared(self.given)
+        return seen(_squared, self.back) * seen(_squared, self.given)
 
     def of_records(self) -> Product | Each:
         """Return it with each record's share apart: made, where places add up."""
@@ -107,9 +134,9 @@ class Product:
         back, given = _without(rows, self.back), _without(rows, self.given)
         return replace(self, back=back, given=given)
 
-    def weighted(self, factors: Tensor) -> Product:
+    def weighted(self, roots: Tensor, seen: Seen) -> Product:
         """Return it with each record's share times a factor."""
-        return replace(self, back=_times(factors, self.back))
+        return replace(self, back=seen(partial(_times, roots), self.back))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +154,9 @@ class Total:
         """Subtract ``rate`` times it."""
         parameter.sub_(self.dense(), alpha=rate)
 
-    def squared_norms(self) -> Tensor:
+    def squared_norms(self, seen: Seen) -> Tensor:
         """Return each record's squared norm."""
-        return _squared(self.back)
+        return seen(_squared, self.back)
 
     def of_records(self) -> Total:
         """Return it with each record's places added up."""
@@ -145,9 +172,9 @@ class Total:
         """Return it with zeros for some records."""
         return replace(self, back=_without(rows, self.back))
 
-    def weighted(self, factors: Tensor) -> Total:
+    def weighted(self, roots: Tensor, seen: Seen) -> Total:
         """Return it with each record's share times a factor."""
-        return replace(self, back=_times(factors, self.back))
+        return replace(self, back=seen(partial(_times, roots), self.back))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +191,7 @@ class Each:
         """Subtract ``rate`` times it."""
         parameter.sub_(self.dense(), alpha=rate)
 
-    def squared_norms(self) -> Tensor:
+    def squared_norms(self, seen: Seen) -> Tensor:
         """Return each record's squared norm."""
         return _squared(self.gradients.flatten(2))
 
@@ -173,11 +200,11 @@ class Each:
         flat = _without(rows, self.gradients.flatten(2))
         return Each(flat.view(self.gradients.shape))
 
-    def weighted(self, factors: Tensor) -> Whole:
+    def weighted(self, roots: Tensor, seen: Seen) -> Whole:
         """Return it with each record's share times a factor."""
         flat = self.gradients.flatten(2)
         # No norm passes LARGEST here, so that no factor is too small for float32.
-        made = (flat * factors.unsqueeze(2).to(flat.dtype)).sum(dim=1)
+        made = (flat * roots.square().unsqueeze(2)).sum(dim=1)
         return Whole(apart(made, 1, self.gradients.shape[2:]))
 
 
@@ -198,13 +225,14 @@ class Whole:
 
 def _squared(rows: Tensor) -> Tensor:
     # float64: no overflow, and above all no underflow, which would hide a norm.
-    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+    norms = torch.linalg.vector_norm(rows.double(), dim=-1)
     return torch.where(norms < LARGEST, norms.square(), torch.inf)
 
 
-def _times(factors: Tensor, rows: Tensor) -> Tensor:
-    # The product in float64: a factor alone may be too small for float32.
-    return (rows * factors.unsqueeze(2)).to(rows.dtype)
+def _times(roots: Tensor, rows: Tensor) -> Tensor:
+    # Where the first product is too small for float32, the second is all the more.
+    roots = roots.unsqueeze(2)
+    return (rows * roots).mul_(roots)
 
 
 def _without(records: Tensor, rows: Tensor) -> Tensor:

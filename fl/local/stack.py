@@ -72,6 +72,16 @@ class Layout:
             for one, image in self._each(vectors)
         ]
 
+    def put_moves(
+        self, now: Sequence[Tensor], before: Sequence[Tensor], out: Tensor
+    ) -> None:
+        """Write ``now`` less ``before`` into vectors, (rows, parameters)."""
+        if not any(self.images) and out.device == now[0].device:
+            for (into, _), one, was in zip(self._each(out), now, before, strict=True):
+                torch.sub(one, was, out=into)
+            return
+        self.put([torch.sub(*pair) for pair in zip(now, before, strict=True)], out)
+
     def put(self, parameters: Sequence[Tensor], out: Tensor) -> None:
         """Write the stack's parameters into vectors, (rows, parameters)."""
         for (into, image), one in zip(self._each(out), parameters, strict=True):
@@ -161,11 +171,7 @@ def train_in_chunks(
             places[-1] - places[0] == len(places) - 1 and (np.diff(places) > 0).all()
         )
         out = found[places[0] : places[-1] + 1] if whole else found[places]
-        moves = [
-            torch.sub(now, before, out=now)
-            for now, before in zip(stack.parameters, stack.released, strict=True)
-        ]
-        layout.put(moves, out)
+        layout.put_moves(stack.parameters, stack.released, out)
         if not whole:
             found[places] = out
 

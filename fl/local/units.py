@@ -83,7 +83,8 @@ def sampler(
     keys = [member.key for member in members]
     if most is None:
         sizes = [member.records for member in members]
-        return Records(draw_coins(sizes, keys, steps=steps, rate=rate), sizes)
+        coins = draw_coins(sizes, keys, steps=steps, rate=rate)
+        return Records(np.concatenate(coins, axis=1), np.cumsum(sizes))
     people = [people_of(member) for member in members]
     sizes = [len(own.counts) for own in people]
     coins = draw_coins(sizes, keys, steps=steps, rate=rate)
@@ -99,18 +100,18 @@ class Records:
     """Every record is a unit.
 
     Attributes:
-        coins: per client (steps, records).
-        sizes: records per client.
+        coins: (steps, records of the stack), one client after the other.
+        ends: (clients,) where each one's records end.
     """
 
-    coins: Sequence[NDArray[np.bool_]]
-    sizes: Sequence[int]
+    coins: NDArray[np.bool_]
+    ends: NDArray[np.int64]
 
     def at(self, step: int) -> Sample:
         """Return the records whose coins came up; any others fill up."""
-        # The clients' records follow each other in the stack, as do their coins here.
-        up = np.flatnonzero(np.concatenate([one[step] for one in self.coins]))
-        counts = np.diff(np.searchsorted(up, np.cumsum(self.sizes)), prepend=0)
+        up = np.flatnonzero(self.coins[step])
+        last = np.searchsorted(up, self.ends)
+        counts = np.diff(last, prepend=0)
         sampled = np.arange(counts.max()) < counts[:, None]
         rows = np.zeros(sampled.shape, dtype=np.int64)
         rows[sampled] = up

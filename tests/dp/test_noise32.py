@@ -11,7 +11,7 @@ from Crypto.Cipher import AES
 from scipy import stats
 
 from dp import ParameterError
-from dp.noise32 import PAIRS, TAG, gaussian32
+from dp.noise32 import PAIRS, TAG, _fill, gaussian32
 
 MANY = 200_001
 
@@ -50,10 +50,10 @@ def test_equals_the_definition_one_pair_at_a_time(length: int) -> None:
         bytes(12 * pairs)
     )
     for pair in {0, pairs - 1}:
-        word = int.from_bytes(stream[8 * pair : 8 * pair + 8], "little") >> 11
+        word = int.from_bytes(stream[8 * pair : 8 * pair + 8], "little", signed=True)
         turn = stream[8 * pairs + 4 * pair : 8 * pairs + 4 * pair + 4]
         angle = int.from_bytes(turn, "little", signed=True) * math.pi / 2**31
-        size = 2.0 * math.sqrt(-2 * math.log((word + 0.5) / 2**53))
+        size = 2.0 * math.sqrt(-2 * math.log(word / 2**64 + 0.5))
         assert found[pair] == pytest.approx(size * math.cos(angle), abs=1e-5)
         if pairs + pair < length:
             assert found[pairs + pair] == pytest.approx(
@@ -67,6 +67,22 @@ def test_seeds_repeat_and_differ_and_none_is_fresh() -> None:
     assert not np.isclose(one, gaussian32(50, 1.0, seed=b"two")).any()
     fresh = [gaussian32(50, 1.0, seed=None) for _ in range(2)]
     assert not np.isclose(*fresh).any()
+
+
+@pytest.mark.parametrize("std", [2.0**-100, 2.0**100])
+def test_no_standard_deviation_leaves_the_range_of_float32(std: float) -> None:
+    draws = gaussian32(1000, std, seed=b"range").astype(np.float64) / std
+    assert np.allclose(draws, gaussian32(1000, 1.0, seed=b"range"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", [0x80, 0x7F])
+def test_the_ends_of_the_uniforms_are_finite(end: int) -> None:
+    last = 0xFF if end == 0x7F else 0x00
+    held = np.frombuffer(bytes([last] * 7 + [end]) + bytes(4), dtype=np.uint8)
+    part = np.empty((1, 2), dtype=np.float32)
+    _fill(part, held[None].copy(), 1.0)
+    # The longest, 8.57 standard deviations, and the shortest, none.
+    assert np.allclose(part, [[math.sqrt(106 * math.log(2)) if last == 0 else 0, 0]])
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf, 1e-31, 1e31])
