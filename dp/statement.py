@@ -107,8 +107,9 @@ SHARES_NOT_COVERED: Final = (
 )
 SIMULATED: Final = (
     "this run itself, a simulation: its sampling and noise came from a seed, and "
-    "whoever knows the seed can undo them; the bound is that of a run with fresh "
-    "randomness"
+    "whoever knows the seed can undo them, and models trained from the same seed, by "
+    "other protections or in other runs, share its noise; the bound is that of a run "
+    "with fresh randomness, for its own model alone"
 )
 
 
