@@ -85,19 +85,17 @@ def measure(quick: bool) -> dict[str, float]:
     for name in DATA.keys() - set(names):
         print(f"{name}: left out; BLINDSUM_DATA names no folder with its file.")
     seeds = 2 if quick else SEEDS
-    jobs = [
-        Job(data=name, mechanism=mechanism, epsilon=epsilon, seed=seed)
-        for name in (names[:1] if quick else names)
-        for mechanism, epsilon in _points(quick)
-        for seed in range(seeds)
-    ]
-    found = dict(zip(jobs, each(run, jobs, count=len(jobs)), strict=True))
     figures: dict[str, float] = {"seeds": seeds}
-    for name in dict.fromkeys(job.data for job in jobs):
-        own = {job: one for job, one in found.items() if job.data == name}
-        figures |= _table(name, own)
+    for name in names[:1] if quick else names:
+        jobs = [
+            Job(data=name, mechanism=mechanism, epsilon=epsilon, seed=seed)
+            for mechanism, epsilon in _points(quick)
+            for seed in range(seeds)
+        ]
+        found = dict(zip(jobs, each(run, jobs, count=len(jobs)), strict=True))
+        figures |= _table(name, found)
         if name == "digits":
-            figures |= _difference(own)
+            figures |= _difference(found)
     return figures
 
 
@@ -123,7 +121,7 @@ def configured(job: Job) -> Config:
     if job.epsilon is not None:
         sets.append(f"privacy.epsilon={job.epsilon}")
     if job.data != "digits":
-        sets += ["data.source=files", f"data.folder={_folder(job.data)}"]
+        sets.append(f"data.folder={_folder(job.data)}")
     return load_config(None, sets)
 
 
