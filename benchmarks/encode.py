@@ -4,8 +4,7 @@
 scale, rounding from a keystream, words of values and weight; the checksums, which need
 the round's name and are added later, are timed apart. One thread; its own CPU time, so
 that other processes take less away. Flower's `quantize`, unmodified, takes the same
-vector; it draws from numpy's global generator and checks nothing. Then our jobs again
-by one thread and by two, in wall time.
+vector; it draws from numpy's global generator and checks nothing.
 
 *Error*: 8 clients, 2^20 values, 8 bits, every vector as long as the L2 clip. The flat
 side gets the public range that gives it the least error, found afterwards by search,
@@ -24,7 +23,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.masked_round import threads, timed
+from benchmarks.masked_round import threads
 from benchmarks.peers import flower_quantize
 from benchmarks.peers.asking import MissingError
 from secagg import encode
@@ -48,7 +47,6 @@ def measure(quick: bool, peers: Sequence[str] = PEERS) -> dict[str, float]:
     with threadpool_limits(1):
         with threads(1):
             figures = _speeds(quick, peers)
-        figures |= _two_threads(QUICK[0], repeats=3 if quick else 15)
         figures |= _gains(QUICK_VALUES if quick else VALUES, 1 if quick else 5)
     where = encode.layout(ENCODERS["plain"], clients=CLIENTS, length=SIZES[0])
     figures["upload_bytes_per_param"] = where.packed_bytes / SIZES[0]
@@ -79,24 +77,6 @@ def _speeds(quick: bool, peers: Sequence[str]) -> dict[str, float]:
         if "flower" in found and length == SIZES[0]:
             ratios = np.array(found["flower"]) / np.array(found["plain"])
             figures["speedup_vs_flower_quantize"] = float(np.median(ratios))
-    return figures
-
-
-def _two_threads(length: int, *, repeats: int) -> dict[str, float]:
-    """Print and return by how much two threads shorten each job."""
-    jobs, walls = dict(_jobs(_vector(length))), {}
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            for count in (1, 2):
-                with threads(count):
-                    walls.setdefault((name, count), []).append(timed(job).wall_s)
-    figures = {}
-    print(f"{'values':>10} {'what':<12}{'two threads, times one (range)':>30}")
-    for name in jobs:
-        ratios = np.array(walls[name, 1]) / np.array(walls[name, 2])
-        middle = figures[f"speedup_2_threads_{name}"] = float(np.median(ratios))
-        spread = f"{middle:.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-        print(f"{length:>10} {name:<12}{spread:>30}")
     return figures
 
 

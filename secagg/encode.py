@@ -39,11 +39,9 @@ from secagg.offered import NormCheck
 from secagg.ring import Ring, RingVector
 from secagg.rotation import Rotation
 from secagg.rounding import BLOCK, Rounding
-from secagg.threads import parts, run
 
 INTEGRITY_BITS: Final = 64
 MAX_LENGTH: Final = (1 << 32) - 1  # the length travels in four bytes
-_VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 MeanType: TypeAlias = type[np.float32] | type[np.float64]
 
@@ -97,8 +95,6 @@ def encode(
 ) -> RingVector:
     """Return the words of one client but for the checksums, which are zero.
 
-    They are the same for any number of threads (``threads``).
-
     Args:
         encoder: States scale and largest norm.
         where: Layout of the round.
@@ -124,28 +120,23 @@ def encode(
     if numbers.rotated:
         source = _rotated(encoder, vector, norm, context)
     most = numbers.linf_bound - 0.5
-
-    def work(ranges: Iterator[range]) -> None:
-        size = min(BLOCK, where.length)
-        rounding = Rounding(key, encoder.value_bits, size)
-        scratch, following = np.empty(size, dtype="<f8"), 0
-        with np.errstate(over="ignore"):  # of squares: the norm's check notices
-            for part in parts(ranges, where.length, BLOCK):
-                if part.start != following:
-                    rounding.go_to(part.start)
-                following = part.stop
-                block = scratch[: part.stop - part.start]
-                np.copyto(block, source[part])
-                if not numbers.rotated:
-                    norm.add(block)
-                np.multiply(block, factor, out=block)
-                if numbers.rotated:
-                    np.clip(block, -most, most, out=block)
-                rounding.into(block, words[part])
-                if multiplier != 1:
-                    words[part] *= words.dtype.type(multiplier)
-
-    run(work, -(-where.length // BLOCK), worth=where.length // _VALUES_PER_THREAD)
+    size = min(BLOCK, where.length)
+    rounding = Rounding(key, encoder.value_bits, size)
+    scratch = np.empty(size, dtype="<f8")
+    # One thread: on two, that wait for each other at every one of these short steps, it
+    # takes longer.
+    with np.errstate(over="ignore"):  # of squares: the norm's check notices
+        for part in _blocks(where.length, BLOCK):
+            block = scratch[: part.stop - part.start]
+            np.copyto(block, source[part])
+            if not numbers.rotated:
+                norm.add(block)
+            np.multiply(block, factor, out=block)
+            if numbers.rotated:
+                np.clip(block, -most, most, out=block)
+            rounding.into(block, words[part])
+            if multiplier != 1:
+                words[part] *= words.dtype.type(multiplier)
     norm.done()
     return words
 

@@ -2,7 +2,7 @@
 
 The words of 16 or 32 bits are first joined with their neighbours, while 64 bits hold
 both; some of these then share a boundary with 64-bit words of the result, which are put
-together by shifts.  Blocks of the vector are shared among threads.
+together by shifts.
 
 This module packs only; what the values mean, and how they are read, is ``ring``'s.
 """
@@ -10,25 +10,18 @@ This module packs only; what the values mean, and how they are read, is ``ring``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.threads import run
-
 _BLOCK: Final = 1 << 16  # values packed at a time; what that takes stays in cache
-_VALUES_PER_THREAD: Final = 1 << 18  # a millisecond of work; a thread costs 0.1 ms
 
 Words: TypeAlias = NDArray[np.uint16 | np.uint32 | np.uint64]
 
 
 def pack(words: Words, bits: int) -> memoryview:
     """Return the packed words; unused bits of the last byte are zero.
-
-    The bytes are the same for any number of threads.
 
     Args:
         words: shape (count,), little-endian, of 16, 32 or 64 bits; bits above ``bits``
@@ -40,16 +33,12 @@ def pack(words: Words, bits: int) -> memoryview:
     per_group, group_words = 64 // common, bits // common  # that share a boundary
     packed = np.empty((-(-count // per_group), group_words), dtype="<u8")
     step = _BLOCK // per_group  # groups of a block
-
-    def work(ranges: Iterator[range]) -> None:
-        lanes = _Lanes(bits, width, min(step, len(packed)))
-        for i in chain.from_iterable(ranges):
-            some = words[i * step * per_group : (i + 1) * step * per_group]
-            if len(some) % per_group:
-                some = np.pad(some, (0, -len(some) % per_group))
-            lanes.pack(some, packed[i * step : (i + 1) * step])
-
-    run(work, -(-len(packed) // step), worth=count // _VALUES_PER_THREAD)
+    lanes = _Lanes(bits, width, min(step, len(packed)))
+    for left in range(0, len(packed), step):
+        some = words[left * per_group : (left + step) * per_group]
+        if len(some) % per_group:
+            some = np.pad(some, (0, -len(some) % per_group))
+        lanes.pack(some, packed[left : left + step])
     return packed.reshape(-1).view(np.uint8)[: -(-count * bits // 8)].data
 
 

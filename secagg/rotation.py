@@ -30,7 +30,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -38,7 +37,6 @@ from numpy.typing import NDArray
 
 from secagg import usage
 from secagg.prg import KEY_BYTES, Keystream
-from secagg.threads import Job, run
 
 RELATIVE_ERROR: Final = 6 * 2.0**-24
 """Bound on |computed - exact|_2 / |x|_2 of ``Rotation.apply`` in float32.
@@ -50,7 +48,6 @@ LEAST: Final = 1 << 6
 """Values from which on rotating pays: below, ``spread`` is no better than the norm."""
 _RUN_BITS: Final = 15  # a run and its image, 256 KiB each, stay in cache
 _STRIP_BITS: Final = 16  # twice that: the longer a row of a strip, the quicker it comes
-_VALUES_PER_THREAD: Final = 1 << 17  # a millisecond of work; a thread costs 0.1 ms
 _STAGE_BITS: Final = 4
 _FAR_BITS: Final = 3  # across runs, where 16 rows would meet in the same cache sets
 _TAIL_CONSTANT: Final = 3.179
@@ -100,13 +97,12 @@ class Rotation:
         given: NDArray[np.floating] | None = None,
         check: Callable[[NDArray[np.float64]], None] = lambda block: None,
     ) -> None:
-        """Rotate a vector; the same bits for any number of threads (``threads``).
+        """Rotate a vector.
 
         Args:
             values: shape (length,); receives the rotated vector.
             given: shape (length,), the vector; by default it is in ``values``.
-            check: Sees the size of each of its values once, some at a time, in any
-                order and from any thread; may raise.
+            check: Sees the size of each of its values once, some at a time; may raise.
         """
         width = self._width
         source = values if given is None else given
@@ -137,48 +133,38 @@ class Rotation:
     ) -> None:
         """Give signs to the values that come, and transform each run of them."""
         bits = np.dtype(come.dtype.str.replace("f", "u"))
-
-        def work(ranges: Iterator[range]) -> None:
-            pair = _pair(self._run)
-            with np.errstate(over="ignore"):  # of squares, in a check of the norm
-                for place, flips in self._flips(key, ranges, bits.newbyteorder("=")):
-                    np.bitwise_xor(come[place].view(bits), flips, out=flips)
-                    np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
-                    check(pair[0])
-                    part[place] = _transform(pair, self._run, 1)
-
-        self._share(work, self._width // self._run)
+        pair = _pair(self._run)
+        with np.errstate(over="ignore"):  # of squares, in a check of the norm
+            for place, flips in self._flips(key, bits.newbyteorder("=")):
+                np.bitwise_xor(come[place].view(bits), flips, out=flips)
+                np.copyto(pair[0], flips.view(f"f{bits.itemsize}"))
+                check(pair[0])
+                part[place] = _transform(pair, self._run, 1)
 
     def _within_undone(self, part: Floats, key: bytes) -> None:
-        def work(ranges: Iterator[range]) -> None:
-            pair = _pair(self._run)
-            for place, flips in self._flips(key, ranges, np.dtype("=u8")):
-                np.copyto(pair[0], part[place])
-                turned = _transform(pair, self._run, 1)
-                np.bitwise_xor(turned.view("=u8"), flips, out=flips)
-                part[place] = flips.view("=f8")
-
-        self._share(work, self._width // self._run)
+        pair = _pair(self._run)
+        for place, flips in self._flips(key, np.dtype("=u8")):
+            np.copyto(pair[0], part[place])
+            turned = _transform(pair, self._run, 1)
+            np.bitwise_xor(turned.view("=u8"), flips, out=flips)
+            part[place] = flips.view("=f8")
 
     def _flips(
-        self, key: bytes, ranges: Iterator[range], bits: np.dtype[np.unsignedinteger]
+        self, key: bytes, bits: np.dtype[np.unsignedinteger]
     ) -> Iterator[tuple[slice, NDArray[np.unsignedinteger]]]:
-        """Yield some runs' places, and what flips the signs of floats of so many bits.
+        """Yield each run's place, and what flips the signs of floats of so many bits.
 
         The sign of place i is bit i of the key's stream, lowest first; 1 is minus.
         """
         size = self._run // 8
         flips, places = np.empty(self._run, bits), np.empty(size, dtype=np.intp)
-        following = -1
-        for i in chain.from_iterable(ranges):
-            if i != following:
-                stream = Keystream(key, size, i * size)
-            following = i + 1
+        stream = Keystream(key, size)
+        for start in range(0, self._width, self._run):
             np.copyto(places, stream.take(size, 8))
             # A table and mode "clip" are several times faster than unpacking bits.
             table = _flips_of(bits.itemsize)
             np.take(table, places, axis=0, out=flips.reshape(-1, 8), mode="clip")
-            yield slice(i * self._run, (i + 1) * self._run), flips
+            yield slice(start, start + self._run), flips
 
     def _across(self, part: Floats) -> None:
         """Transform across the runs, as many columns at a time as fill one strip."""
@@ -187,19 +173,12 @@ class Rotation:
             return
         size = min(1 << _STRIP_BITS, self._width)
         table, columns = part.reshape(runs, self._run), size // runs
-
-        def work(ranges: Iterator[range]) -> None:
-            pair = _pair(size)
-            for i in chain.from_iterable(ranges):
-                strip = table[:, i * columns : (i + 1) * columns]
-                np.copyto(pair[0].reshape(runs, columns), strip)
-                turned = _transform(pair, runs, columns)
-                strip[:] = turned.reshape(runs, columns)
-
-        self._share(work, self._run // columns)
-
-    def _share(self, work: Job, blocks: int) -> None:
-        run(work, blocks, worth=self._width // _VALUES_PER_THREAD)
+        pair = _pair(size)
+        for left in range(0, self._run, columns):
+            strip = table[:, left : left + columns]
+            np.copyto(pair[0].reshape(runs, columns), strip)
+            turned = _transform(pair, runs, columns)
+            strip[:] = turned.reshape(runs, columns)
 
 
 def _pair(size: int) -> Pair:

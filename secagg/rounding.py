@@ -50,8 +50,7 @@ class Rounding:
     """
 
     def __init__(self, key: bytes, value_bits: int, most: int = BLOCK) -> None:
-        self._key, self._most_bytes = key, most * _DRAW_BYTES
-        self._draws = Keystream(key, self._most_bytes)
+        self._draws = Keystream(key, most * _DRAW_BYTES)
         self._bits = fraction_bits(value_bits)
         # A float64 between 2^(52-f) and 2^(53-f) counts in steps of 2^-f, and is its
         # own fixed-point number but for a pattern on top.
@@ -62,14 +61,6 @@ class Rounding:
         self._addend = np.full(most, offset, dtype="<f8")
         self._low = self._addend.view("<u4")[::2]
         self._pattern = int(np.array(offset).view(np.int64)) >> self._bits
-
-    def go_to(self, start: int) -> None:
-        """Go on with another value than the next: draws belong to places.
-
-        Args:
-            start: Its place in the vector, a multiple of 4.
-        """
-        self._draws = Keystream(self._key, self._most_bytes, start * _DRAW_BYTES)
 
     def into(self, block: Block, words: RingVector) -> None:
         """Round a block to integers in two's complement.

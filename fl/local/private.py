@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from dp.gradients import per_example
 from dp.independence import check_independent
 from dp.sgd import DpSgd, PerExampleGradients
 from fl.errors import ModelError
-from fl.local.ahead import ahead
 from fl.local.autodiff import put
 from fl.local.engine import Engine, engine_for, examples_of
 from fl.local.examples import StackedExamples
@@ -87,7 +85,6 @@ def train_private(
     shape = tuple(members[0].x.shape[1:])
     engine = engine_for(model, shape)
     alone = engine.name == "loop"
-    dense = engine.name == "by hand" and not any(engine.images)
     grouped = recipe.most_records is not None
     each = bytes_of_a_record(model, engine, shape, grouped=grouped)
 
@@ -97,7 +94,7 @@ def train_private(
             torch.default_generator.manual_seed(stack.members[0].key)
         seeds = [noise_seeds[place] for place in stack.places]
         at_once = max(1, limit // (len(seeds) * each))
-        _descend(stack, recipe, gradients, seeds, length, at_once, dense=dense)
+        _descend(stack, recipe, gradients, seeds, length, at_once)
 
     with in_training(model, alone=alone), ExitStack() as hooks:
         try:
@@ -136,31 +133,25 @@ def _descend(
     seeds: Sequence[bytes | None],
     length: int,
     at_once: int,
-    *,
-    dense: bool,
 ) -> None:
     """Take every step of a chunk, in place, so many records a client at once."""
     members, mechanism = stack.members, recipe.mechanism
     optimiser = optimiser_for(recipe.rule, stack.parameters, ())
     device = stack.x.device
-    noise_of = partial(mechanism.noise, length, seeds)
-    # Beside dense layers the noise is a third of all work; beside others it is little,
-    # and more is gained where torch has the cores.
-    with ahead(noise_of, recipe.steps, beside=dense) as noises:
-        samples = sampler(
-            members,
-            steps=recipe.steps,
-            rate=mechanism.sampling_rate,
-            most=recipe.most_records,
-        )
-        for step in range(recipe.steps):
-            sums = _clipped_sums(stack, mechanism, gradients, samples.at(step), at_once)
-            noise = stack.shaped(torch.from_numpy(next(noises)).to(device))
-            released = [
-                Whole(mechanism.release(one, own))
-                for one, own in zip(sums, noise, strict=True)
-            ]
-            optimiser.step(stack.parameters, released)
+    samples = sampler(
+        members,
+        steps=recipe.steps,
+        rate=mechanism.sampling_rate,
+        most=recipe.most_records,
+    )
+    for step in range(recipe.steps):
+        sums = _clipped_sums(stack, mechanism, gradients, samples.at(step), at_once)
+        drawn = torch.from_numpy(mechanism.noise(length, seeds, step))
+        released = [
+            Whole(mechanism.release(one, own))
+            for one, own in zip(sums, stack.shaped(drawn.to(device)), strict=True)
+        ]
+        optimiser.step(stack.parameters, released)
 
 
 def _clipped_sums(

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg import checksums, encode, packing, rotation, streams, threads
+from secagg import checksums, encode, streams, threads
 from secagg.encoder import Encoder
 from secagg.errors import ParameterError
-from secagg.ring import Ring
 from secagg.rounding import BLOCK
 from secagg.threads import THREADS_VARIABLE, default_threads, run
 
 WRONG = ("0", "two", "-1", "", "\N{ARABIC-INDIC DIGIT TWO}")
-SHARING = (checksums, encode, packing, rotation, streams)
+SHARING = (checksums, streams)
 
 
 def by_one(job, count, **_):
@@ -176,7 +175,7 @@ def test_a_wrong_number_of_threads_is_refused_at_once(monkeypatch):
         with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
             secagg.Server(plan, ["a", "b", "c", "d"], session=b"s", length=3)
         with pytest.raises(ParameterError, match="BLINDSUM_THREADS"):
-            where.ring.pack(where.ring.zeros(where.words))
+            encode.seal(where, where.ring.zeros(where.words), bytes(32), bytes(32))
 
 
 @pytest.mark.parametrize("rotate", [False, True])
@@ -215,9 +214,7 @@ def test_streams_are_found_by_place(cipher, monkeypatch):
 
 @pytest.mark.parametrize("rotate", [False, True])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e200])
-def test_no_thread_misses_a_value_that_is_refused(rotate, wrong, monkeypatch):
-    for module in SHARING:
-        monkeypatch.setattr(module, "run", by_three)
+def test_no_block_misses_a_value_that_is_refused(rotate, wrong):
     encoder, length = Encoder(rotate=rotate), 3 * BLOCK
     where = encode.layout(encoder, clients=2, length=length)
     for place in (0, BLOCK, length - 1):
@@ -228,9 +225,7 @@ def test_no_thread_misses_a_value_that_is_refused(rotate, wrong, monkeypatch):
 
 
 @pytest.mark.parametrize("rotate", [False, True])
-def test_the_norm_is_that_of_all_threads_values(rotate, monkeypatch):
-    for module in SHARING:
-        monkeypatch.setattr(module, "run", by_three)
+def test_the_norm_is_that_of_all_blocks(rotate):
     encoder, length = Encoder(clip_norm_l2=1.0, rotate=rotate), 2 * BLOCK
     where = encode.layout(encoder, clients=2, length=length)
     for norm, refused in ((0.99, False), (1.01, True)):
@@ -241,16 +236,6 @@ def test_the_norm_is_that_of_all_threads_values(rotate, monkeypatch):
                 encode.encode(*given, context=b"", key=bytes(32))
         else:
             encode.encode(*given, context=b"", key=bytes(32))
-
-
-def test_whole_blocks_are_packed_by_any_number_of_threads(monkeypatch):
-    for bits in (12, 26, 33):
-        words = np.arange((7 << 16) + 333, dtype=np.uint64) * 0x9E3779B97F4A7C15
-        packed = set()
-        for way in (by_one, by_three):
-            monkeypatch.setattr(packing, "run", way)
-            packed.add(Ring(bits).pack(words.astype(Ring(bits).dtype)))
-        assert len(packed) == 1
 
 
 def test_no_errstate_serves_two_threads():

@@ -409,8 +409,8 @@ MUTANTS = (
         Bug.REUSE,
         (
             "rounding.py",
-            "Keystream(key, self._most_bytes",
-            "Keystream(bytes(32), self._most_bytes",
+            "Keystream(key, most * _DRAW_BYTES)",
+            "Keystream(bytes(32), most * _DRAW_BYTES)",
         ),
         "encode rounding",
         "the errors of all clients go one way",
