@@ -24,6 +24,8 @@ ProtectionName = Literal[
     "secagg",
     "he",
     "dp-sgd",
+    "secagg+dp-sgd",
+    "he+dp-sgd",
     "central-dp",
     "secagg+central-dp",
     "distributed-dp",

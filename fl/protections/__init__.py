@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fl.config import Config
 from fl.protection import Protection
 from fl.protections.distributed import distributed_dp
+from fl.protections.doubled import encrypted_dp_sgd, masked_dp_sgd
 from fl.protections.ftrl import dp_ftrl, masked_dp_ftrl
 from fl.protections.hiding import he, masks, none
 from fl.protections.local import local_dp
@@ -22,6 +23,8 @@ _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "secagg": masks,
     "he": he,
     "dp-sgd": dp_sgd,
+    "secagg+dp-sgd": masked_dp_sgd,
+    "he+dp-sgd": encrypted_dp_sgd,
     "central-dp": central_dp,
     "secagg+central-dp": masked_central_dp,
     "distributed-dp": distributed_dp,

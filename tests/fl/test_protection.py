@@ -85,6 +85,8 @@ UNITS = {
     "secagg": None,
     "he": None,
     "dp-sgd": "example",
+    "secagg+dp-sgd": "example",
+    "he+dp-sgd": "example",
     "central-dp": "client",
     "secagg+central-dp": "client",
     "distributed-dp": "client",
