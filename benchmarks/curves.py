@@ -65,7 +65,13 @@ def draw(data: str, curves: dict[str, Curve], seeds: int, path: Path) -> None:
         )
     for value, _, _ in curves.get("none", {}).values():
         axes.axhline(value, color="black", linewidth=1, linestyle=":")
-        axes.annotate("no noise", (0.01, value), xycoords=("axes fraction", "data"))
+        axes.annotate(
+            "no noise",
+            (0.01, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 4),
+            textcoords="offset points",
+        )
     axes.set_xscale("log", base=2)
     ticks = sorted({x for one in curves.values() for x in one if x < float("inf")})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
