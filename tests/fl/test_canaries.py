@@ -101,6 +101,15 @@ def test_a_client_that_forgets_its_noise_is_caught(
     assert faulty.right / faulty.guesses > sound.right / sound.guesses
 
 
+@pytest.mark.parametrize("name", ["secagg+dp-sgd", "he+dp-sgd"])
+def test_noise_beneath_masks_is_audited_as_if_they_had_failed(name: str) -> None:
+    # A score read off masked words would find no fault in the noise, ever.
+    settings = tiny.config("training.rounds=2")
+    bare, hidden = play(_trial("dp-sgd", settings)), play(_trial(name, settings))
+    np.testing.assert_array_equal(hidden.included, bare.included)
+    np.testing.assert_array_equal(hidden.scores, bare.scores)
+
+
 def test_noise_for_one_round_is_caught_over_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
