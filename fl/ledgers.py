@@ -135,30 +135,23 @@ def standing(
         epsilon=wanted.ledger_epsilon or budget.epsilon, delta=budget.delta
     )
     name = f"{protection.name}-seed{seed}"
+    to_open = [(budget, files.own, name)]
+    if files.shared is not None:
+        to_open.insert(0, (whole, files.shared, ALL_RUNS))
     with ExitStack() as stack:
         ledgers = []
         try:
-            if files.shared is not None:
+            for most, path, book in to_open:
                 ledgers.append(
                     dp.Ledger(
-                        whole,
+                        most,
                         unit=protection.unit,
                         relation=protection.relation,
-                        path=files.shared,
-                        book=ALL_RUNS,
+                        path=path,
+                        book=book,
                     )
                 )
                 stack.callback(ledgers[-1].close)
-            ledgers.append(
-                dp.Ledger(
-                    budget,
-                    unit=protection.unit,
-                    relation=protection.relation,
-                    path=files.own,
-                    book=name,
-                )
-            )
-            stack.callback(ledgers[-1].close)
         except dp.LedgerError as error:
             raise LedgerFileError(str(error)) from error
         one = files.shared is not None and is_pooled(protection, config)

@@ -41,8 +41,7 @@ def check_weight(encoder: Encoder, weight: SupportsIndex) -> int:
 class NormCheck:
     """The L2 norm of a vector, known once all its blocks were added, in any order.
 
-    Threads may share one: the sum of the squares is exact (``math.fsum``), so that
-    their order does not matter.
+    The sum of the squares is exact (``math.fsum``), so their order does not matter.
 
     Args:
         encoder: States the largest norm.

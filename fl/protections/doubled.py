@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from fl.config import Config
-from fl.plans import encoder_for, masked, same
+from fl.plans import encoder_for, same
 from fl.protection import Protection
 from fl.protections import hiding
 from fl.protections.noised import dp_sgd
@@ -21,13 +21,8 @@ _BESIDES = (
 def masked_dp_sgd(config: Config, clients: int) -> Protection:
     """Return DP-SGD on every client under pairwise masks."""
     noised, hidden = dp_sgd(config, clients), hiding.masks(config, clients)
-    encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
     return replace(
-        noised,
-        name="secagg+dp-sgd",
-        aggregator=partial(masked, config, encoder),
-        smallest=hidden.smallest,
-        hides_one_upload=hidden.hides_one_upload,
+        hiding.under_masks(noised, config, clients, norm=noised.clip_norm_l2),
         proves=_BESIDES.format(noised=noised.proves, hidden=hidden.proves),
     )
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from fl import privacy
 from fl.config import Config
-from fl.plans import encoder_for, masked, plain
+from fl.plans import plain
 from fl.protection import Protection
 from fl.protections import hiding
 from fl.protections.noised import refuse_adaptive, refuse_few
@@ -57,19 +56,11 @@ def masked_dp_ftrl(config: Config, clients: int) -> Protection:
         UnavailableError: too few clients.
     """
     noised = dp_ftrl(config, clients)
-    hidden = hiding.masks(config, clients)
-    encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
     bare = noised.proves.removesuffix(
         "; against the server itself nothing is proven: it reads every update."
     )
     return replace(
-        noised,
-        name="secagg+dp-ftrl",
-        aggregator=partial(masked, config, encoder),
-        smallest=hidden.smallest,
-        hides_one_upload=hidden.hides_one_upload,
-        # Once for the sum, twice for taking the zeros of absent clients out of it.
-        sum_error=3 * clients * encoder.max_error,
+        hiding.under_masks(noised, config, clients, norm=noised.clip_norm_l2),
         proves=(
             f"{bare}. The server sees the sum of a round before it adds noise, and no "
             "single masked upload. A round that too few join or finish is filled up "

@@ -52,6 +52,31 @@ def masks(config: Config, clients: int) -> Protection:
     )
 
 
+def under_masks(
+    noised: Protection, config: Config, clients: int, *, norm: float
+) -> Protection:
+    """Return the same noise on sums whose parts the server does not see.
+
+    Args:
+        noised: adds its noise to uploads, or to a sum, in the clear.
+        config: of the federation.
+        clients: how many there are.
+        norm: bound on what a client sends.
+    """
+    hidden = masks(config, clients)
+    encoder = encoder_for(config, norm, weights=False)
+    # Once for the sum, twice for taking the zeros of absent clients out of it.
+    error = 3 * clients * encoder.max_error
+    return replace(
+        noised,
+        name=f"secagg+{noised.name}",
+        aggregator=partial(masked, config, encoder),
+        smallest=hidden.smallest,
+        hides_one_upload=hidden.hides_one_upload,
+        sum_error=noised.sum_error if noised.central is None else error,
+    )
+
+
 def he(config: Config, clients: int) -> Protection:
     """Return encrypted sums, under one key of all clients.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import dp
 from fl import privacy
 from fl.clipping import sent_norm
 from fl.config import Config
-from fl.plans import encoder_for, masked, plain
+from fl.plans import plain
 from fl.protection import Protection, UnavailableError
 from fl.protections import hiding
 
@@ -70,20 +70,11 @@ def masked_central_dp(config: Config, clients: int) -> Protection:
         UnavailableError: too few clients.
     """
     noised = central_dp(config, clients)
-    hidden = hiding.masks(config, clients)
     if noised.central is None:
         raise AssertionError("central-dp without noise")
-    encoder = encoder_for(config, sent_norm(noised.central), weights=False)
-    return Protection(
-        name="secagg+central-dp",
-        aggregator=partial(masked, config, encoder),
-        smallest=hidden.smallest,
-        counter=None,
-        hides_one_upload=hidden.hides_one_upload,
-        central=noised.central,
-        # Once for the sum, twice for taking the zeros of absent clients out of it.
-        sum_error=3 * clients * encoder.max_error,
-        clip_norm_l2=noised.clip_norm_l2,
+    norm = sent_norm(noised.central)
+    return replace(
+        hiding.under_masks(noised, config, clients, norm=norm),
         proves=(
             "The server sees the sum of a round before it adds noise, and no single "
             "masked upload. A round that too few join or finish is filled up with the "

@@ -592,6 +592,7 @@ def test_another_client_and_another_context_are_free_to_differ(path):
         for (owner, under), session, mark in zip(others, sessions, b"abc", strict=True):
             store.record(owner, session, STEPS[0])
             store.upload(owner, session, under, bytes([mark]) * 32)
+        assert store._open.execute("SELECT count(*) FROM uploads").fetchone() == (3,)
 
 
 def test_a_mark_tells_nothing_without_the_file_it_is_in(tmp_path):
