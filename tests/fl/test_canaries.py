@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from attacks import EpsilonBound, one_run_audit
 from dp.sgd import DpSgd
-from fl.canaries import Guessed, Trial, _plant, _with, loudest, play
+from fl.canaries import Guessed, Trial, loudest, play
+from fl.canaries.records import grown_by, plant
 from fl.config import Config
 from fl.data import Dataset, load
 from fl.drill import Forgetful
@@ -179,10 +180,10 @@ def test_the_loudest_update_is_clipped_like_any_other() -> None:
 def test_just_the_records_whose_coin_says_so_are_planted() -> None:
     settings = tiny.config("attacks.canaries=50")
     trial = _trial("dp-sgd", settings)
-    planted = _plant(trial)
+    planted = plant(trial)
     before = {client.name: client for client in trial.federation.clients}
     assert len(planted.owner) == 50
-    for number, client in enumerate(_with(trial.federation, planted)):
+    for number, client in enumerate(grown_by(trial.federation, planted)):
         own = (planted.owner == number) & planted.included
         records = before[client.name].records
         assert client.records == records + own.sum()

@@ -17,7 +17,8 @@ from attacks import EpsilonBound, clopper_pearson_bound, one_run_audit
 from dp.sgd import DpSgd
 from dp.statement import subject_mechanism, subject_trust
 from fl import membership, privacy
-from fl.canaries import Trial, _gradient, _plant, _with, play
+from fl.canaries import Trial, play
+from fl.canaries.records import direction_of, grown_by, plant
 from fl.config import Config, load_config
 from fl.course import open_books
 from fl.data import Dataset, load
@@ -273,7 +274,7 @@ def patient(unit: str) -> EpsilonBound:
         ids=np.concatenate([without.ids, [-1] * 5]),
         subjects=np.concatenate([without.subjects, [-1] * 5]),
     )
-    gradient, start = _gradient(model, x[0], y[0]), to_vector(model)[None]
+    gradient, start = direction_of(model, x[0], y[0]), to_vector(model)[None]
     scores = []
     for client in (planted, without):
         seeds = (seed_for(0, client.records, number) for number in range(RUNS))
@@ -331,9 +332,9 @@ def trial(*sets: str) -> Trial:
 @pytest.mark.usefixtures("known_noise")
 def test_a_canary_subject_has_as_many_records_as_anybody_may() -> None:
     planned = trial("privacy.example.max_records_per_subject=4", "attacks.canaries=40")
-    planted = _plant(planned, 4)
+    planted = plant(planned, 4)
     before: Federation = planned.federation
-    for number, client in enumerate(_with(before, planted)):
+    for number, client in enumerate(grown_by(before, planted)):
         old = before.clients[number]
         assert client.subjects is not None and old.subjects is not None
         new = client.subjects[old.records :]
@@ -351,13 +352,13 @@ def test_canary_subjects_are_played_with_and_find_missing_noise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     played: list[int] = []
-    real = _plant
+    real = plant
 
     def note(planned: Trial, copies: int) -> object:
         played.append(copies)
         return real(planned, copies)
 
-    monkeypatch.setattr("fl.canaries._plant", note)
+    monkeypatch.setattr("fl.canaries.records.plant", note)
     planned = trial(
         "privacy.epsilon=0.5",
         "attacks.canaries=120",

@@ -1,0 +1,68 @@
+"""Canary clients under local noise: a coin chooses between two opposite updates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import secagg
+from fl import privacy
+from fl.canaries.release import loudest, stub
+from fl.canaries.trial import Guessed, Trial, place, seed_of
+from fl.course import admit
+from fl.round import aggregate, draw_vanishing
+from fl.seeds import rng_for, seed_for
+from fl.updates import as_sent
+
+
+def by_own_uploads(trial: Trial) -> Guessed:
+    """Let canary clients send one of two opposite updates; score each by its uploads.
+
+    The relation is to replace an update, so a coin chooses between two that are as far
+    apart as any, and not whether there is one.
+    """
+    protection, config, seed = trial.protection, trial.config, seed_of(trial)
+    placed = place(trial)
+    places, first, length = placed.places, placed.included, placed.length
+    members = [stub(one) for one in places.tolist()]
+    number = {member.name: i for i, member in enumerate(members)}
+    updates = [
+        (1 if one else -1) * loudest(own, length, protection.clip_norm_l2)
+        for own, one in zip(places.tolist(), first.tolist(), strict=True)
+    ]
+    books = privacy.ledger(privacy.CLIENT, protection.relation, config)
+    before, scores = np.zeros(length, dtype=np.float32), np.zeros(len(places))
+    for index in range(config.training.rounds):
+        joined = rng_for(seed, "canary cohort", index).random(len(places))
+        cohort = [
+            member
+            for member, coin in zip(members, joined, strict=True)
+            if coin < config.federation.participation
+        ]
+        admitted = admit(
+            books, cohort, protection, index=index, length=length, attendance=None
+        )
+        sent = {
+            one.name: as_sent(
+                updates[number[one.name]],
+                protection,
+                seed=seed_for(seed, "canary", index, one.name),
+            )
+            for one in admitted
+        }
+        vanish = draw_vanishing(admitted, config, seed=seed, index=index)
+        try:
+            snapshot = aggregate(
+                sent,
+                dict.fromkeys(sent, 1),
+                before,
+                protection,
+                config,
+                vanish=vanish,
+                seed=seed,
+                name=("canaries", index),
+            )
+        except secagg.AbortError:  # nobody uploaded
+            continue
+        for name, upload in snapshot.aggregate.transcript.uploads().items():
+            scores[number[name]] += upload.vector[places[number[name]]]
+    return Guessed(scores=scores, included=first)
