@@ -66,6 +66,7 @@ from attacks.observation import Adversary, Observation, require
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for
+from attacks.tables import Field, RowScore, commonest_row, score_rows
 
 __all__ = [
     "DLG",
@@ -75,6 +76,7 @@ __all__ = [
     "CosineTV",
     "EpsilonBound",
     "Estimate",
+    "Field",
     "InversionAttack",
     "LabelsUnavailable",
     "LinearInversion",
@@ -85,6 +87,7 @@ __all__ = [
     "ParameterError",
     "Reconstruction",
     "Resampled",
+    "RowScore",
     "ScoringError",
     "TooFewShadows",
     "Trainer",
@@ -97,6 +100,7 @@ __all__ = [
     "clopper_pearson",
     "clopper_pearson_bound",
     "coins",
+    "commonest_row",
     "dirac",
     "estimate_labels",
     "gaussian_bound",
@@ -124,6 +128,7 @@ __all__ = [
     "resamples_for",
     "rotate",
     "score",
+    "score_rows",
     "ssim",
     "tpr_at_fpr",
     "with_foreign_gradient",

@@ -120,8 +120,8 @@ def match(
             f"Records of shape {tuple(reconstructed.shape[1:])} cannot be matched to "
             f"{tuple(truth.shape[1:])}."
         )
-    a = reconstructed.detach().double().cpu().reshape(len(reconstructed), -1).numpy()
-    b = truth.detach().double().cpu().reshape(len(truth), -1).numpy()
+    a = reconstructed.detach().double().cpu().flatten(start_dim=1).numpy()
+    b = truth.detach().double().cpu().flatten(start_dim=1).numpy()
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ScoringError("Only finite records can be matched; drop the others first.")
     # Differences, not ||a||^2 - 2ab + ||b||^2: that would cancel for exact records.

@@ -19,13 +19,23 @@ from attacks import (
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    commonest_row,
     estimate_labels,
     guess_counts,
     label_accuracy,
     nulls,
     quality,
+    score_rows,
 )
-from fl.outcomes import LABELS_RIGHT, PSNR, SSIM, Attempt, Outcome
+from fl.outcomes import (
+    CATEGORIES_RIGHT,
+    LABELS_RIGHT,
+    NUMBERS_RIGHT,
+    PSNR,
+    SSIM,
+    Attempt,
+    Outcome,
+)
 from fl.seeds import seed_for
 from fl.shots import AS_CONFIGURED, Shot
 
@@ -103,6 +113,7 @@ def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
     metrics = {PSNR: (score.psnr, score.psnr_null)}
     if score.ssim is not None and score.ssim_null is not None:
         metrics[SSIM] = (score.ssim, score.ssim_null)
+    metrics |= _row_metrics(shot, result.inputs, truth, others[0])
     exact = (
         _came_back(result.inputs, shot.x, shot),
         # All strangers, more than the truth has records: chance gets every chance.
@@ -118,6 +129,37 @@ def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
         reconstruction=result,
         seconds=result.seconds,
     )
+
+
+def _row_metrics(
+    shot: Shot, inputs: torch.Tensor, truth: torch.Tensor, others: torch.Tensor
+) -> dict[str, tuple[float, float]]:
+    """Score the fields of a table's rows; nothing where records have none.
+
+    The null is the better of two: the candidates beside other rows, and the commonest
+    row beside the true ones. Whether whole rows came back, exact recoveries say.
+    """
+    if not shot.fields:
+        return {}
+    spread = shot.pool.amax(dim=0) - shot.pool.amin(dim=0)
+    common = commonest_row(shot.pool, shot.fields).expand(len(truth), -1)
+    own, strange, blind = (
+        score_rows(guess, records, shot.fields, spread=spread)
+        for guess, records in (
+            (inputs, _best_fit(inputs, truth)),
+            (inputs, _best_fit(inputs, others)),
+            (common, truth),
+        )
+    )
+    found: dict[str, tuple[float, float]] = {}
+    for name, values in (
+        (NUMBERS_RIGHT, (own.numeric, strange.numeric, blind.numeric)),
+        (CATEGORIES_RIGHT, (own.categorical, strange.categorical, blind.categorical)),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            found[name] = (known[0], max(known[1:]))
+    return found
 
 
 def _truth_and_nulls(

@@ -16,11 +16,15 @@ from fl.finding import Exact, Finding, Measure, Missing, Paired
 from fl.shots import Shot
 
 PSNR, SSIM, LABELS_RIGHT = "PSNR (dB)", "SSIM", "labels right (fraction)"
+NUMBERS_RIGHT = "numbers within 1 % (fraction)"
+CATEGORIES_RIGHT = "categories right (fraction)"
 SUPPORTS = {
     # A candidate far outside the range scores below zero.
     PSNR: (-quality.PSNR_CAP_DB, quality.PSNR_CAP_DB),
     SSIM: (-1.0, 1.0),
     LABELS_RIGHT: (0.0, 1.0),
+    NUMBERS_RIGHT: (0.0, 1.0),
+    CATEGORIES_RIGHT: (0.0, 1.0),
 }
 
 

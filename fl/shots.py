@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks import Adversary, Observation
+from attacks import Adversary, Field, Observation
 from fl.config import Config
 from fl.federation import Client, Federation
 from fl.looks import BOTH, Look, looks
@@ -41,6 +41,7 @@ class Shot:
         x: (records, *input_shape), the truth.
         y: (records,) int64, the true labels.
         pool: other real records, none equal to a training record, for the nulls.
+        fields: of a table's rows, for scoring; () for others.
         prior: (classes,), in the proportions of the held-out labels: what a guess
             that sees no message can know.
         seed: of the repetition.
@@ -58,6 +59,7 @@ class Shot:
     x: torch.Tensor
     y: torch.Tensor
     pool: torch.Tensor
+    fields: tuple[Field, ...]
     prior: torch.Tensor
     seed: int
     unit: str
@@ -204,6 +206,7 @@ def _shot(
         x=torch.cat([truth[name].x for name in look.names]),
         y=torch.cat([truth[name].y for name in look.names]),
         pool=scene.federation.strangers_like(counts),
+        fields=scene.federation.dataset.fields,
         prior=_label_prior(scene.federation, counts),
         seed=seed,
         unit=" ".join([str(seed), *drawn, *whose]),

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks import Field
 from fl.data.records import Dataset, Floats, Indices, RawTable
 from fl.errors import DataError
 
@@ -133,21 +134,25 @@ def apply(table: RawTable, learnt: Learnt) -> Dataset:
     """
     blocks: list[Floats] = []
     names: list[str] = []
+    fields: list[Field] = []
     for position, column in enumerate(table.columns):
         values = table.values[:, position]
         if column.levels:
             for level in range(len(column.levels)):
                 blocks.append((values == level).astype(np.float64))
+            fields.append(_field(column.name, len(names), width=len(column.levels)))
             names += [f"{column.name}={level}" for level in column.levels]
             continue
         hole = np.isnan(values)
         filled = np.where(hole, learnt.median[position], values)
         standard = (filled - learnt.median[position]) / learnt.scale[position]
         blocks.append(np.clip(standard, -CLIP, CLIP))
+        fields.append(_field(column.name, len(names)))
         names.append(column.name)
         if position in learnt.holes:
             blocks.append(hole.astype(np.float64))
-            names.append(f"{column.name} missing")
+            fields.append(_field(f"{column.name} missing", len(names), width=1))
+            names.append(fields[-1].name)
     return Dataset(
         features=np.stack(blocks, axis=1).astype(np.float32),
         labels=table.labels,
@@ -162,7 +167,14 @@ def apply(table: RawTable, learnt: Learnt) -> Dataset:
         kind="table",
         provenance=table.provenance,
         builtin=table.builtin,
+        fields=tuple(fields),
     )
+
+
+def _field(name: str, start: int, *, width: int | None = None) -> Field:
+    """Return a field from a feature on: of so many categories, or a number."""
+    columns = tuple(range(start, start + (width or 1)))
+    return Field(name=name, columns=columns, numeric=width is None)
 
 
 def _nothing(table: RawTable) -> Learnt:

@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks import Field
 from fl.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -88,12 +89,14 @@ class Dataset(Records):
         names: of the features, one per element of a record; () for images.
         value_range: public (low, high) of every feature.
         kind: "image" (channels, height, width) or "table" (features,).
+        fields: of a table's rows, and which features hold them; () where not known.
     """
 
     features: NDArray[np.float32]
     names: tuple[str, ...]
     value_range: tuple[float, float]
     kind: Literal["image", "table"]
+    fields: tuple[Field, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -86,6 +86,11 @@ def test_matching_is_the_cheapest_of_all_assignments(sizes):
     assert found == pytest.approx(best, rel=1e-12)
 
 
+def test_no_candidates_match_nothing():
+    ours, theirs = match(torch.zeros((0, 3)), torch.zeros((2, 3)))
+    assert (len(ours), len(theirs)) == (0, 0)
+
+
 def test_one_exact_image_does_not_make_the_batch_infinite():
     truth = draw(4, 1, 8, 8)
     guess = torch.cat([truth[:1], draw(3, 1, 8, 8, seed=5)])

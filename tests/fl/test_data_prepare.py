@@ -198,3 +198,21 @@ def test_built_in_tables_can_be_prepared() -> None:
     assert ready.features.shape == (569, 30)
     assert np.abs(np.median(ready.features, axis=0)).max() < 1e-2
     assert ready.builtin
+
+
+def test_fields_say_which_features_hold_what() -> None:
+    values = np.array([[1.0, 0.0], [np.nan, 1.0], [3.0, 2.0]])
+    columns = (Column(name="age"), Column(name="pain", levels=("a", "b", "c")))
+    raw = table(values, columns)
+    found = apply(raw, learn(raw, dealt(3, 2), PlainSum()))
+    kinds = [(one.name, one.columns, one.numeric) for one in found.fields]
+    assert kinds == [
+        ("age", (0,), True),
+        ("age missing", (1,), False),
+        ("pain", (2, 3, 4), False),
+    ]
+    assert [found.names[i] for i in found.fields[2].columns] == [
+        "pain=a",
+        "pain=b",
+        "pain=c",
+    ]

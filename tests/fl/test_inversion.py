@@ -13,10 +13,12 @@ from torch import Tensor
 from attacks import (
     Adversary,
     Certificate,
+    Field,
     InversionAttack,
     LinearInversion,
     Observation,
     Reconstruction,
+    commonest_row,
     quality,
 )
 from fl import inversion
@@ -31,7 +33,13 @@ from fl.inversion import (
     battery,
 )
 from fl.models import build, to_vector
-from fl.outcomes import Attempt, Outcome, collect
+from fl.outcomes import (
+    CATEGORIES_RIGHT,
+    NUMBERS_RIGHT,
+    Attempt,
+    Outcome,
+    collect,
+)
 from fl.report import Verdict
 from fl.shots import AS_CONFIGURED, Shot, from_run, from_worst_case
 from fl.verdict import decide
@@ -90,6 +98,32 @@ def test_poisoned_truth_changes_no_reconstruction(shot: Shot) -> None:
         if one.reconstruction is not None and other.reconstruction is not None:
             assert torch.equal(one.reconstruction.inputs, other.reconstruction.inputs)
     assert seen[0].metrics != again[0].metrics
+
+
+FIELDS = (
+    *(Field(name=f"f{j}", columns=(j,), numeric=True) for j in range(4)),
+    Field(name="kind", columns=(4, 5), numeric=False),
+)
+
+
+def test_rows_of_a_table_are_scored_by_their_fields(shot: Shot) -> None:
+    rows = replace(shot, fields=FIELDS)
+    right = _one(rows, _Fixed(lambda _: shot.x)).metrics
+    other = inversion._truth_and_nulls(shot)[1][0]
+    wrong = _one(rows, _Fixed(lambda _: other)).metrics
+    assert right[NUMBERS_RIGHT][0] == 1.0 and wrong[NUMBERS_RIGHT][1] == 1.0
+    assert right[CATEGORIES_RIGHT][0] == 1.0
+    assert not {NUMBERS_RIGHT, CATEGORIES_RIGHT} & set(
+        _one(shot, LinearInversion()).metrics
+    )
+
+
+def test_the_commonest_row_is_what_a_row_must_beat(shot: Shot) -> None:
+    rows = replace(shot, fields=FIELDS)
+    common = commonest_row(shot.pool, FIELDS)
+    found = _one(rows, _Fixed(lambda _: common[None])).metrics
+    for name in (NUMBERS_RIGHT, CATEGORIES_RIGHT):
+        assert found[name][0] <= found[name][1]
 
 
 def test_an_attack_is_handed_the_observation_and_nothing_else(shot: Shot) -> None:
