@@ -5,6 +5,8 @@ counts come from `attacks.inversion.labels`. Malicious servers are not in this s
 """
 
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
+from attacks.inversion.cosine import CosineTV
+from attacks.inversion.dlg import DLG
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -12,7 +14,6 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
-from attacks.inversion.matching import DLG, CosineTV
 
 __all__ = [
     "DLG",

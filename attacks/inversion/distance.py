@@ -3,19 +3,31 @@
 The squared distance of DLG (arXiv 1906.08935, equation 4) and the cosine distance of
 Geiping et al. (arXiv 2003.14053, equation 4). Both are relative: a gradient that was
 rescaled as a whole keeps its cosine distance to any guess.
+
+Cosines of many guesses at many targets are found in one of three ways, the quickest for
+the model: through activations (`ghost`), by one vectorised gradient, or one after the
+other. Of 8 guesses, on one core: through activations some 12 times as fast as one by
+one on a fully connected net of 790 000 weights; vectorised up to 5 times on small nets;
+large convolutional ones are as fast one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from attacks.inversion.ghost import ghost_of
 from attacks.inversion.replay import Replay
 from attacks.observation import Observation
 
-# Weights x restarts beyond which one call per restart is as fast on a CPU: measured on
-# fully connected nets of 5 000 to 80 000 weights with 1 to 8 restarts.
+# Weights x guesses beyond which one call per guess is as fast on a CPU: measured on
+# fully connected nets of 5 000 to 80 000 weights with 1 to 8 guesses.
 _STACKED_WEIGHTS_AT_MOST = 2**19
+# The floor keeps the slope finite where a guess has no gradient at all.
+_FLOOR = 1e-30
+
+Distance = Callable[[Tensor], Tensor]
+"""From (K, R, B, *shape), R guesses at each of K targets, to (K, R)."""
 
 
 def as_target(observation: Observation) -> dict[str, Tensor]:
@@ -25,7 +37,7 @@ def as_target(observation: Observation) -> dict[str, Tensor]:
 
 
 def squared_distance(
-    replay: Replay, target: dict[str, Tensor], inputs: Tensor, labels: Tensor
+    replay: Replay, target: Mapping[str, Tensor], inputs: Tensor, labels: Tensor
 ) -> Tensor:
     """Return ||g' - g||^2 / ||g||^2, differentiable in inputs and labels."""
     guess = replay.gradient(inputs, labels, differentiable=True)
@@ -35,43 +47,73 @@ def squared_distance(
 
 
 def cosine_distance(
-    replay: Replay, target: dict[str, Tensor], labels: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """Return 1 - cos(g', g) as a function of (restarts, B, *shape) -> (restarts,)."""
-    norm = torch.stack([g.square().sum() for g in target.values()]).sum().sqrt()
-    unit = {name: g / norm for name, g in target.items()}
+    replay: Replay,
+    targets: Mapping[str, Tensor],
+    labels: Tensor,
+    shape: tuple[int, ...],
+) -> Distance:
+    """Return the function 1 - cos(g', g) of guesses.
 
-    def compare(guess: dict[str, Tensor]) -> Tensor:
+    Args:
+        replay: the attacker's copy of the model.
+        targets: by parameter name, (K, *shape of the parameter).
+        labels: (K, B, classes) probabilities.
+        shape: of one record.
+    """
+    lengths = [g.flatten(1).square().sum(dim=1) for g in targets.values()]
+    length = torch.stack(lengths).sum(dim=0).sqrt()  # (K,)
+    units = {
+        name: g / length.reshape(-1, *[1] * (g.dim() - 1))
+        for name, g in targets.items()
+    }
+    ghost = ghost_of(replay, shape)
+    if ghost is None:
+        return _by_gradients(replay, units, labels)
+
+    def by_activations(guesses: Tensor) -> Tensor:
+        dots, squares = ghost.products(guesses, labels, units)
+        return 1 - dots / squares.clamp_min(_FLOOR).sqrt()
+
+    return by_activations
+
+
+def _by_gradients(
+    replay: Replay, units: Mapping[str, Tensor], labels: Tensor
+) -> Distance:
+    weights = sum(w.numel() for w in replay.weights.values())
+
+    def compare(guess: Mapping[str, Tensor], unit: Mapping[str, Tensor]) -> Tensor:
         dots = [(guess[name] * u).sum() for name, u in unit.items()]
         squares = [guess[name].square().sum() for name in unit]
-        # The floor keeps the slope finite where a guess has no gradient at all.
-        length = torch.stack(squares).sum().clamp_min(1e-30).sqrt()
+        length = torch.stack(squares).sum().clamp_min(_FLOOR).sqrt()
         return 1 - torch.stack(dots).sum() / length
 
-    def one(inputs: Tensor) -> Tensor:
+    def one(inputs: Tensor, labels: Tensor, unit: dict[str, Tensor]) -> Tensor:
         grads = torch.func.grad(replay.loss)(replay.weights, inputs, labels)
-        return compare(grads)
+        return compare(grads, unit)
 
     def stacked(guesses: Tensor) -> Tensor:
-        return torch.func.vmap(one)(guesses)
+        of_one_target = torch.func.vmap(one, in_dims=(0, None, None))
+        return torch.func.vmap(of_one_target)(guesses, labels, dict(units))
 
     def in_turn(guesses: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                compare(replay.gradient(guess, labels, differentiable=True))
-                for guess in guesses
-            ]
-        )
+        found = []
+        for place, of_one_target in enumerate(guesses):
+            unit = {name: u[place] for name, u in units.items()}
+            for guess in of_one_target:
+                gradient = replay.gradient(guess, labels[place], differentiable=True)
+                found.append(compare(gradient, unit))
+        return torch.stack(found).reshape(guesses.shape[:2])
 
     def choose(guesses: Tensor) -> Tensor:
-        weights = sum(w.numel() for w in replay.weights.values())
-        pays = 1 < len(guesses) <= _STACKED_WEIGHTS_AT_MOST // max(weights, 1)
+        count = guesses.shape[0] * guesses.shape[1]
+        pays = 1 < count <= _STACKED_WEIGHTS_AT_MOST // max(weights, 1)
         return stacked(guesses) if pays else in_turn(guesses)
 
     return choose
 
 
-def is_matchable(target: dict[str, Tensor]) -> bool:
+def is_matchable(target: Mapping[str, Tensor]) -> bool:
     """Tell whether a gradient is finite and not zero everywhere."""
     finite = all(bool(g.isfinite().all()) for g in target.values())
     return finite and any(bool((g != 0).any()) for g in target.values())

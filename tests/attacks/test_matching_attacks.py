@@ -116,12 +116,36 @@ def test_restarts_side_by_side_equal_restarts_in_turn(
     def slopes(limit):
         monkeypatch.setattr(distances, "_STACKED_WEIGHTS_AT_MOST", limit)
         free = guesses.clone().requires_grad_(True)
-        value = cosine_distance(replay, dict(seen.gradient), one_hot)(free)
+        targets = {name: g[None] for name, g in seen.gradient.items()}
+        distance = cosine_distance(replay, targets, one_hot[None], (1, 8, 8))
+        value = distance(free[None])[0]
         return value.detach(), torch.autograd.grad(value.sum(), free)[0]
 
     stacked, in_turn = slopes(2**40), slopes(0)
     torch.testing.assert_close(stacked[0], in_turn[0], rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(stacked[1], in_turn[1], rtol=1e-8, atol=1e-12)
+
+
+def test_observations_attacked_together_come_out_as_alone(net, observe, digits):
+    images, labels = digits
+    attack = CosineTV(iterations=12, restarts=3)
+    model, other = net(), net(hidden=(20,))
+    seen = [
+        observe(model, images[:2], labels[:2]),
+        observe(other, images[2:4], labels[2:4]),
+        observe(model, images[4:6], labels[4:6]),
+        observe(model, images[6:7], labels[6:7]),
+    ]
+    seen.append(
+        replace(seen[0], gradient={k: g * 0 for k, g in seen[0].gradient.items()})
+    )
+    seeds = [3, 4, 5, 6, 7]
+    together = attack.run_many(seen, seeds=seeds)
+    for one, seed, found in zip(seen, seeds, together, strict=True):
+        alone = attack.run(one, seed=seed)
+        assert found.certificate is alone.certificate
+        torch.testing.assert_close(found.inputs, alone.inputs, rtol=1e-6, atol=1e-8)
+    assert together[4].certificate is Certificate.REFUSED
 
 
 def test_scaling_the_gradient_leaves_the_cosine_attack_unchanged(net, observe, digits):

@@ -1,0 +1,132 @@
+"""One loop that improves many guesses side by side, and keeps the best of each target.
+
+Adam on the sign of the slope, in a box, with steps that shrink (Geiping et al., arXiv
+2003.14053, section 5). Guesses are dropped early where several search for the same
+records: after a small part of the iterations the worse half rarely catches up
+(successive halving; Jamieson and Talwalkar, arXiv 1502.07943). Which guess is better is
+decided by the objective alone, which the attacker sees; nothing here knows the truth.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.errors import ParameterError
+from attacks.inversion.prior import boxed
+
+_DECAYS_AT = (3 / 8, 5 / 8, 7 / 8)  # Geiping et al., section 5: steps of 1/10
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, arXiv 1412.6980
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How to search.
+
+    Args:
+        iterations: steps, >= 1.
+        step: size of the first ones, in units of the value range, > 0.
+        halvings: parts of the iterations, in rising order, after which the worse half
+            of the guesses at each target is dropped; the last one is never.
+    """
+
+    iterations: int
+    step: float
+    halvings: tuple[float, ...] = (0.05, 0.1, 0.2)
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ParameterError(f"iterations={self.iterations} must be at least 1.")
+        if not self.step > 0:
+            raise ParameterError(f"step={self.step} must be positive.")
+        rising = list(self.halvings) == sorted(set(self.halvings))
+        if not rising or not all(0 < part < 1 for part in self.halvings):
+            raise ParameterError(
+                f"halvings={self.halvings} must rise, and lie between 0 and 1."
+            )
+
+    def rate(self, iteration: int) -> float:
+        """Return the size of a step, in units of the value range."""
+        passed = sum(iteration >= int(part * self.iterations) for part in _DECAYS_AT)
+        return self.step * 10.0**-passed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The best guess at each target.
+
+    Attributes:
+        inputs: (K, B, *shape).
+        objective: (K,), at those very inputs; infinity where none was finite.
+    """
+
+    inputs: Tensor
+    objective: Tensor
+
+
+def search(
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    value_range: tuple[float, float] | None,
+    settings: Search,
+) -> Found:
+    """Improve guesses, and return the best one at each target.
+
+    Guarantee: targets do not influence one another; a guess whose objective is not
+    finite is never returned before one whose objective is.
+
+    Args:
+        objective: from (K, R, B, *shape) to (K, R), differentiable; R may shrink.
+        start: the first guesses.
+        value_range: box that they stay in, or None.
+        settings: how to search.
+    """
+    low, high = value_range or (0.0, 1.0)
+    guesses = start.detach().clone().requires_grad_(True)
+    first, second = torch.zeros_like(start), torch.zeros_like(start)
+    best = start.detach().clone()
+    lowest = best.new_full(start.shape[:2], math.inf)
+    drops = {int(part * settings.iterations) for part in settings.halvings} - {0}
+    for iteration in range(settings.iterations + 1):
+        value = objective(guesses)
+        better = value.detach() < lowest  # false for nan, which is thus skipped
+        lowest = torch.where(better, value.detach(), lowest)
+        best = torch.where(_over(better, best), guesses.detach(), best)
+        if iteration == settings.iterations:
+            break
+        (slope,) = torch.autograd.grad(value.sum(), guesses)
+        if iteration in drops and lowest.shape[1] > 1:
+            kept = _better_half(lowest)
+            lowest = lowest.gather(1, kept)
+            best, first, second, slope, moved = (
+                _chosen(each, kept)
+                for each in (best, first, second, slope, guesses.detach())
+            )
+        else:
+            moved = guesses.detach()
+        towards = slope.nan_to_num().sign()
+        first = _BETAS[0] * first + (1 - _BETAS[0]) * towards
+        second = _BETAS[1] * second + (1 - _BETAS[1]) * towards.square()
+        scale = (second / (1 - _BETAS[1] ** (iteration + 1))).sqrt() + _EPSILON
+        rate = settings.rate(iteration) * (high - low)
+        moved = moved - rate / (1 - _BETAS[0] ** (iteration + 1)) * first / scale
+        guesses = boxed(moved, value_range).requires_grad_(True)
+    winner = lowest.argmin(dim=1, keepdim=True)
+    return Found(_chosen(best, winner)[:, 0], lowest.gather(1, winner)[:, 0])
+
+
+def _better_half(lowest: Tensor) -> Tensor:
+    """Return which guesses at each target stay, in their old order."""
+    stay = -(-lowest.shape[1] // 2)
+    return lowest.argsort(dim=1, stable=True)[:, :stay].sort(dim=1).values
+
+
+def _chosen(values: Tensor, places: Tensor) -> Tensor:
+    """Return the guesses at these places, (K, R') of (K, R, ...)."""
+    return values[torch.arange(len(values), device=values.device)[:, None], places]
+
+
+def _over(flags: Tensor, values: Tensor) -> Tensor:
+    return flags.reshape(*flags.shape, *[1] * (values.dim() - flags.dim()))
