@@ -71,11 +71,10 @@ def vector_probes(plan: secagg.Plan, length: int) -> Iterator[Probe]:
     yield Probe(op.UNMASK_BYTE, unmask, keys * few.nbytes)
     one = where.ring.zeros(where.words)
     one[where.length] = 1
+    mean = np.empty(where.length, dtype=np.float32)
     encode.seal(where, one, _ID, _ID)
     yield Probe(
         op.VALUE_DECODED,
-        lambda: encode.decode_sum(
-            agreed, where, one, _ID, _ID, clients=1, dtype=np.float32
-        ),
+        lambda: encode.decode_sum(agreed, where, one, _ID, _ID, clients=1, into=mean),
         where.length,
     )

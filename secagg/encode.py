@@ -161,13 +161,23 @@ def decode_sum(
     context: bytes,
     *,
     clients: int,
-    dtype: MeanType = np.float64,
+    into: NDArray[np.float32] | NDArray[np.float64] | None = None,
 ) -> Decoded:
     """Read the weighted mean from the unmasked sum over ``clients`` clients.
 
-    It is computed in float64, block by block.  What was rotated is turned back as a
-    whole and comes in float64 whatever ``dtype`` says: at that point it takes two of
-    float32's vectors, and only the caller can drop the words before it makes a third.
+    It is computed in float64, block by block; what was rotated is turned back as a
+    whole, in the mean's own type.
+
+    Args:
+        encoder: The clients' own.
+        where: Layout of the round.
+        words: shape (where.words,), the sum of what ``seal`` made.
+        round_id: As in ``seal``.
+        context: As in ``encode``.
+        clients: How many are in the sum.
+        into: shape (where.length,), float32 or float64; receives the mean.  It may lie
+            in the memory of ``words`` and begin where they begin, if its values are no
+            longer than words.  By default a new vector of float64.
 
     Raises:
         IntegrityError: A checksum, the weight or a value is impossible for such a sum
@@ -186,9 +196,7 @@ def decode_sum(
         bound = bound // encoder.weight_max + clients
         divisor /= encoder.weight_max
     numbers = encoder.at(where.length, mean_weight=weight / clients)
-    mean: NDArray[Any] = np.empty(
-        where.length, dtype=np.float64 if numbers.rotated else dtype
-    )
+    mean: NDArray[Any] = np.empty(where.length) if into is None else into
     for part in _blocks(where.length, BLOCK):
         totals = where.ring.center(words[part])
         if max(int(totals.max()), -int(totals.min())) > bound:

@@ -10,7 +10,9 @@ mean of them, for any weights that were multiplied exactly.  *With rotation* the
 e_j of the rotated mean are independent, of mean zero and within an interval of one
 step, if nothing was cut.  A coordinate of the mean is off by sum h_j e_j with sum h_j^2
 = 1, which exceeds s steps with probability at most 2 exp(-2 s^2) (Hoeffding, JASA 58,
-1963, theorem 2).  *With weights scaled beforehand* a step of a client that weighs w is
+1963, theorem 2).  What is rotated and turned back passes memory as float32: each way is
+off by ``rotation.RELATIVE_ERROR`` of the norm of what it turns, and no coordinate by
+more than that.  *With weights scaled beforehand* a step of a client that weighs w is
 one of w / weight_max, so all errors grow by weight_max over the mean weight.
 
 This module touches no vector.
@@ -89,14 +91,17 @@ def precision(
         tail = math.log(2 * length) + CHANCE_BITS * math.log(2)
         lost = math.sqrt(length) * 2.0 ** -(fraction_bits(value_bits) + 1)
         steps = min(math.sqrt(tail / 2) + lost, math.sqrt(length))
-    # Added to the rounding: the rotation in floats, and the mean's rounding to float32.
-    floats = norm_limit * (drift + 2.0**-24)
-    # Undoing the rotation can bring the noise of all values to one.
-    floats += noise_bound * (math.sqrt(length) if rotated else 1) * (1 + drift) / scale
-    error = coarseness * steps * (1 + _ARITHMETIC) / scale + floats
     slack = (1 + length * 2.0**-52) * (1 + drift)  # the norm is checked in float64
     reach = norm_limit * slack
-    worst = coarseness * math.sqrt(length) * (1 + _ARITHMETIC) / scale + floats
+    worst = coarseness * math.sqrt(length) * (1 + _ARITHMETIC) / scale
+    # Undoing the rotation can bring the noise of all values to one.
+    noise = noise_bound * (math.sqrt(length) if rotated else 1) / scale
+    # Added to the rounding: the rotation in floats, and the mean's rounding to float32;
+    # then the way back, in proportion to the largest norm of what is turned.
+    floats = norm_limit * (drift + 2.0**-24)
+    floats += noise + drift * (reach + worst + noise)
+    error = coarseness * steps * (1 + _ARITHMETIC) / scale + floats
+    worst += floats
     return Precision(
         rotated=rotated,
         scale=scale,

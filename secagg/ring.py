@@ -96,7 +96,7 @@ class Ring:
         Raises:
             DecodeError: The length is wrong or a padding bit is set (peer).
         """
-        self._check_packed(data, count)
+        self.check_packed(data, count)
         words = self.zeros(count)
         self.add_packed(words, data)
         if self.bits < self.word:
@@ -122,9 +122,18 @@ class Ring:
             raise ParameterError(
                 f"total must be contiguous words of {self.word} bits.", argument="total"
             )
-        self._check_packed(data, len(total))
+        self.check_packed(data, len(total))
+        self.add_from(total, data)
+
+    def add_from(self, total: RingVector, data: bytes | memoryview) -> None:
+        """Add the first words of ``data`` that ``check_packed`` saw, as many as given.
+
+        Args:
+            total: As in ``add_packed``.
+            data: Packed words, from one on that starts at a whole byte.
+        """
         if self.bits == self.word:
-            total += np.frombuffer(data, dtype=self.dtype)
+            total += np.frombuffer(data, dtype=self.dtype, count=len(total))
             return
         loads = _loads(self.bits, self.word)
         # Before the end, where a load would reach beyond the data.
@@ -132,7 +141,8 @@ class Ring:
         whole = min(whole, len(total) // loads.values)
         self._add_groups(total[: whole * loads.values], data, loads)
         tail = total[whole * loads.values :]
-        number = int.from_bytes(data[whole * loads.octets :], "little")
+        last = data[whole * loads.octets : self.packed_bytes(len(total))]
+        number = int.from_bytes(last, "little")
         mask = (1 << self.bits) - 1
         rest = [number >> i * self.bits & mask for i in range(len(tail))]
         tail += np.array(rest, dtype=self.dtype)
@@ -160,7 +170,12 @@ class Ring:
                 column = some[:, j]
                 column += addend
 
-    def _check_packed(self, data: bytes | memoryview, count: int) -> None:
+    def check_packed(self, data: bytes | memoryview, count: int) -> None:
+        """Refuse what is not the one encoding of ``count`` words.
+
+        Raises:
+            DecodeError: The length is wrong or a padding bit is set (peer).
+        """
         need = self.packed_bytes(count)
         if len(data) != need:
             raise DecodeError(f"packed vector has {len(data)} bytes, expected {need}.")

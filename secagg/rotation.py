@@ -39,11 +39,13 @@ from secagg import usage
 from secagg.prg import KEY_BYTES, Keystream
 
 RELATIVE_ERROR: Final = 6 * 2.0**-24
-"""Bound on |computed - exact|_2 / |x|_2 of ``Rotation.apply`` in float32.
+"""Bound on |computed - exact|_2 / |x|_2 in float32, of ``Rotation.apply`` and ``undo``.
 
-Each of at most two steps stores twice, and what the first one leaves out is rounded to
-float32: five times 2^-24.  The sixth is for the float64 sums, in at most 20 stages,
-each off by less than 16^1.5 2^-53."""
+Each of at most two steps stores twice, and rounds to float32 each time: four times
+2^-24.  The fifth is for what a step leaves out, rounded when it comes, or for the
+rounding of all that is to be undone.  The sixth is for the float64 sums, in at most 20
+stages, each off by less than 16^1.5 2^-53.  All maps are orthogonal, so none of these
+errors grows on its way."""
 LEAST: Final = 1 << 6
 """Values from which on rotating pays: below, ``spread`` is no better than the norm."""
 _RUN_BITS: Final = 15  # a run and its image, 256 KiB each, stay in cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,12 @@ from secagg.masks import Binding
 from secagg.messages import ProtocolMessage
 from secagg.recovery import Published, unmask
 from secagg.reveal import UnmaskRequest, UnmaskShares
+from secagg.ring import RingVector
 from secagg.shamir import Share
+from secagg.sums import UploadSum
 from secagg.upload import MaskedInput
+
+Mean: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +49,7 @@ class Outcome:
         max_error: Bound on |mean - true weighted mean| per coordinate.
     """
 
-    mean: NDArray[np.float32] | NDArray[np.float64] = field(repr=False)
+    mean: Mean = field(repr=False)
     weight: int
     survivors: frozenset[str]
     max_error: float
@@ -81,7 +85,7 @@ class Tally:
         self._dealt: dict[int, dict[int, Box]] = {}  # dealer -> holder -> box
         self._seed_commitments: dict[int, bytes] = {}
         self._contexts: dict[int, bytes] = {}
-        self._total = self._where.ring.zeros(0)
+        self._total = UploadSum(self._where.ring, self._where.words)
         self._revealed: dict[int, list[Share]] = {}  # owner -> shares of it
         self._answered: set[int] = set()
 
@@ -188,7 +192,6 @@ class Tally:
             AbortError: Some secret cannot be reconstructed.
             IntegrityError: The result is not a sum of encoded inputs.
         """
-        encoder = self._invite.plan.encoder
         context = self.context
         published = Published(
             names=self._invite.roster,
@@ -200,30 +203,43 @@ class Tally:
             graph=self._graph,
             cipher=self._invite.plan.cipher,
         )
-        unmask(self._total, published, u3=self.u3, shares=self._revealed)
-        decoded = encode.decode_sum(
-            encoder,
-            self._where,
-            self._total,
-            self._round_id,
-            context,
-            clients=len(self.u3),
-            dtype=self._dtype,
-        )
-        self._total = self._where.ring.zeros(0)  # before there is another vector
-        mean: NDArray[Any] = decoded.mean.astype(self._dtype, copy=False)
+        total = self._total.take()
+        unmask(total, published, u3=self.u3, shares=self._revealed)
+        mean, weight, max_error = self._read(total)
         return Outcome(
             mean=mean,
-            weight=decoded.weight,
+            weight=weight,
             survivors=frozenset(self._invite.roster[index] for index in self.u3),
-            max_error=decoded.max_error,
+            max_error=max_error,
         )
+
+    def _read(self, total: RingVector) -> tuple[Mean, int, float]:
+        """Decode the sum, in its own memory where the mean is no longer."""
+        kind, length = np.dtype(self._dtype), self._where.length
+        within = kind.itemsize <= total.itemsize
+        mean: Mean = total.view(kind)[:length] if within else np.empty(length, kind)
+        decoded = encode.decode_sum(
+            self._invite.plan.encoder,
+            self._where,
+            total,
+            self._round_id,
+            self.context,
+            clients=len(self.u3),
+            into=mean,
+        )
+        weight, max_error = decoded.weight, decoded.max_error
+        if within:
+            del mean, decoded  # no view is left, so that what is behind can be freed
+            needed = -(-length * kind.itemsize // total.itemsize)
+            total.resize(needed, refcheck=False)
+            mean = total.view(kind)[:length]
+        return mean, weight, max_error
 
     def forget(self) -> None:
         """Drop masked vectors and shares once they are of no more use."""
         self._revealed = {}
         self._dealt = {}
-        self._total = self._where.ring.zeros(0)
+        self._total.clear()
 
     def _around(self, client: int, members: frozenset[int]) -> tuple[int, ...]:
         """Return a client and its neighbours, as far as they are members, sorted."""
@@ -255,9 +271,7 @@ class Tally:
         self._seed_commitments[message.sender] = message.seed_commitment
 
     def _accept_input(self, message: MaskedInput) -> None:
-        if not len(self._total):
-            self._total = self._where.ring.zeros(self._where.words)
-        self._where.ring.add_packed(self._total, message.packed)
+        self._total.add(message.packed)
         self._contexts[message.sender] = message.context
 
     def _accept_shares(self, message: UnmaskShares) -> None:

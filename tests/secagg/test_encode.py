@@ -69,6 +69,32 @@ def test_mean_is_within_max_error_of_the_exact_weighted_mean(value_bits, clip):
         assert abs(Fraction(float(got)) - exact) <= Fraction(encoder.max_error)
 
 
+@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize(("value_bits", "weight_max"), [(8, 1), (16, 1), (24, 65535)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_may_take_the_place_of_its_words(rotate, value_bits, weight_max, dtype):
+    encoder = Encoder(
+        clip_norm_l2=2.0, value_bits=value_bits, weight_max=weight_max, rotate=rotate
+    )
+    length = 100_001  # some blocks
+    vectors = np.random.default_rng(1).normal(size=(3, length)) / length**0.5
+    where, total = encode_all(encoder, vectors, [1] * 3)
+    given = (ROUND, CONTEXT)
+    wide = encode.decode_sum(encoder, where, total, *given, clients=3).mean
+    apart = np.empty(length, dtype)
+    encode.decode_sum(encoder, where, total, *given, clients=3, into=apart)
+    inside = apart
+    if np.dtype(dtype).itemsize <= total.itemsize:
+        inside = total.view(dtype)[:length]
+        out = encode.decode_sum(encoder, where, total, *given, clients=3, into=inside)
+        assert out.mean is inside
+    assert np.array_equal(inside, apart)
+    # Apart by what float32 costs, which the stated error has room for.
+    room = encoder.at(length).max_error - np.abs(wide - vectors.mean(axis=0)).max()
+    assert np.abs(wide - apart).max() <= room
+    assert np.array_equal(wide, apart) == (dtype == np.float64)
+
+
 def test_decoded_sum_is_exactly_the_sum_of_the_rounded_integers():
     encoder = Encoder(clip_norm_l2=4.0, value_bits=20, weight_max=1000)
     rng = np.random.default_rng(0)

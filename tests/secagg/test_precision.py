@@ -228,6 +228,19 @@ def test_prescaled_weights_take_no_room_in_the_ring(weight_max):
     assert where.ring.bits == 26 and where.packed_bytes / 10**6 <= 3.3
 
 
+def test_the_stated_error_holds_both_ways_of_a_rotation_in_float32():
+    drift = precision.rotation.RELATIVE_ERROR
+    fine = Encoder(clip_norm_l2=2.0, value_bits=32, rotate=True).at(1 << 20)
+    rounded = 2.0 * 2.0**-24
+    assert 2 * 2.0 * drift < fine.max_error < 2 * 2.001 * drift + rounded
+    # Coarse steps, and noise, are turned back too, with a norm of their own.
+    coarse = Encoder(clip_norm_l2=2.0, value_bits=2, weight_max=1, rotate=True)
+    for noise_bits in (0, 6):
+        numbers = replace(coarse, noise_bits=noise_bits).at(1 << 20)
+        norm = 2.0 + 2**10 * (1 + (31 if noise_bits else 0)) / numbers.scale
+        assert numbers.cut_error > norm * (1 + drift)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_sum_beyond_all_prescaled_values_is_refused(sign):
     encoder = Encoder(value_bits=8, weight_max=10, prescale=True)

@@ -87,6 +87,16 @@ def test_float32_storage_is_within_the_stated_error(length):
     assert 0 < gap <= RELATIVE_ERROR * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_undoing_in_float32_is_within_the_stated_error(length):
+    given = np.random.default_rng(length).standard_t(3, length)
+    exact, stored = given.copy(), given.astype(np.float32)
+    for values in (exact, stored):
+        Rotation(length, b"seed").undo(values)
+    gap = np.linalg.norm(stored - exact)
+    assert 0 < gap <= RELATIVE_ERROR * np.linalg.norm(given)
+
+
 def test_another_seed_is_another_rotation():
     given = np.ones(100)
     assert np.abs(turned(given, b"a") - turned(given, b"b")).max() > 0.1

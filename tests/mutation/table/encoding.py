@@ -526,6 +526,17 @@ MUTANTS = (
         "the error bound is taken for certain",
     ),
     mutant(
+        "way-back-of-a-rotation-not-counted",
+        Bug.CHANCE,
+        (
+            "precision.py",
+            "floats += noise + drift * (reach + worst + noise)",
+            "floats += noise",
+        ),
+        "precision::test_the_stated_error_holds_both_ways_of_a_rotation_in_float32",
+        "the error of undoing a rotation in float32 is not in the error that is stated",
+    ),
+    mutant(
         "prescaled-weights-counted-twice",
         Bug.BIAS,
         (

@@ -231,7 +231,7 @@ MUTANTS = (
             ),
             (
                 "tally.py",
-                "            self._round_id,\n            context,\n",
+                "            self._round_id,\n            self.context,\n",
                 "            bytes(32),\n            bytes(32),\n",
             ),
         ),
@@ -580,9 +580,27 @@ MUTANTS = (
     mutant(
         "upload-replaces-the-sum",
         Bug.SIGN,
-        ("tally.py", "if not len(self._total):", "if True:"),
+        ("sums.py", "if not len(self._held):", "if True:"),
         "round",
         "the last upload is unmasked as if it were the sum",
+    ),
+    mutant(
+        "upload-sum-drops-carries",
+        Bug.SIGN,
+        (
+            "sums.py",
+            'np.add(high, words.view("<u2")[2::4], out=high)',
+            'np.copyto(high, words.view("<u2")[2::4])',
+        ),
+        "sums",
+        "long vectors of wide rings come out as noise",
+    ),
+    mutant(
+        "upload-sum-widened-from-the-front",
+        Bug.SWAP,
+        ("sums.py", "reversed(list(self._blocks()))", "list(self._blocks())"),
+        "sums",
+        "blocks are overwritten before they were moved",
     ),
     mutant(
         "contexts-not-compared",
@@ -618,7 +636,7 @@ MUTANTS = (
         Bug.KEPT,
         (
             "tally.py",
-            "self._dealt = {}\n        self._total = self._where.ring.zeros(0)\n",
+            "self._dealt = {}\n        self._total.clear()\n",
             "self._dealt = {}\n",
         ),
         "client_server",
