@@ -37,6 +37,7 @@ from attacks.errors import (
     Unresolvable,
 )
 from attacks.inversion import (
+    APRIL,
     DLG,
     Certificate,
     CosineTV,
@@ -68,6 +69,7 @@ from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for
 
 __all__ = [
+    "APRIL",
     "DLG",
     "Adversary",
     "AttackError",

@@ -4,6 +4,7 @@
 counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
 """
 
+from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.labels import (
     estimate_labels,
@@ -15,6 +16,7 @@ from attacks.inversion.linear import LinearInversion
 from attacks.inversion.matching import DLG, CosineTV
 
 __all__ = [
+    "APRIL",
     "DLG",
     "Certificate",
     "CosineTV",
