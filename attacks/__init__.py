@@ -38,6 +38,7 @@ from attacks.errors import (
 )
 from attacks.inversion import (
     APRIL,
+    DAGER,
     DLG,
     Certificate,
     CosineTV,
@@ -70,6 +71,7 @@ from attacks.resampled import Resampled, resamples_for
 
 __all__ = [
     "APRIL",
+    "DAGER",
     "DLG",
     "Adversary",
     "AttackError",

@@ -6,6 +6,7 @@ counts come from `attacks.inversion.labels`. Malicious servers are not in this s
 
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
+from attacks.inversion.dager import DAGER
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -17,6 +18,7 @@ from attacks.inversion.matching import DLG, CosineTV
 
 __all__ = [
     "APRIL",
+    "DAGER",
     "DLG",
     "Certificate",
     "CosineTV",
