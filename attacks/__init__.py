@@ -37,6 +37,8 @@ from attacks.errors import (
     Unresolvable,
 )
 from attacks.inversion import (
+    APRIL,
+    DAGER,
     DLG,
     Certificate,
     CosineTV,
@@ -69,6 +71,8 @@ from attacks.resampled import Resampled, resamples_for
 from attacks.tables import Field, RowScore, commonest_row, score_rows
 
 __all__ = [
+    "APRIL",
+    "DAGER",
     "DLG",
     "Adversary",
     "AttackError",

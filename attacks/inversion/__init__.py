@@ -4,8 +4,10 @@
 counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
 """
 
+from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
+from attacks.inversion.dager import DAGER
 from attacks.inversion.dlg import DLG
 from attacks.inversion.labels import (
     estimate_labels,
@@ -16,6 +18,8 @@ from attacks.inversion.labels import (
 from attacks.inversion.linear import LinearInversion
 
 __all__ = [
+    "APRIL",
+    "DAGER",
     "DLG",
     "Certificate",
     "CosineTV",
