@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 
 from attacks.errors import MissingKnowledge, ObservationError, ParameterError
@@ -55,6 +56,9 @@ class Observation:
         classes: number of classes = width of the model's output.
         value_range: lowest and highest value of an input entry, if known.
         clients_summed: how many clients' updates are inside this one.
+        known: by parameter name, which entries of `gradient` were seen, bool; the
+            others are set to zero, and no attack may take them for a gradient of zero.
+            None where all were.
 
     Raises:
         ObservationError: the caller's fields contradict each other.
@@ -71,6 +75,7 @@ class Observation:
     classes: int
     value_range: tuple[float, float] | None
     clients_summed: int = 1
+    known: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "clients_summed"):
@@ -93,6 +98,12 @@ class Observation:
         if self.gradient is not None:
             _check_gradient(self.model, self.gradient)
             detached = {name: g.detach() for name, g in self.gradient.items()}
+            if self.known is not None:
+                _check_known(self.known, detached)
+                detached = {
+                    name: torch.where(self.known[name], g, torch.zeros_like(g))
+                    for name, g in detached.items()
+                }
             object.__setattr__(self, "gradient", MappingProxyType(detached))
 
     @property
@@ -184,4 +195,14 @@ def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:
         if not tensor.is_floating_point():
             raise ObservationError(
                 f"gradient[{name!r}] must be floating point, not {tensor.dtype}."
+            )
+
+
+def _check_known(known: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> None:
+    for name, tensor in gradient.items():
+        seen = known.get(name)
+        if seen is None or seen.dtype != torch.bool or seen.shape != tensor.shape:
+            raise ObservationError(
+                f"known[{name!r}] must be a bool tensor of shape "
+                f"{tuple(tensor.shape)}, as the gradient is."
             )

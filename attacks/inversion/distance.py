@@ -5,7 +5,7 @@ Geiping et al. (arXiv 2003.14053, equation 4). Both are relative: a gradient tha
 rescaled as a whole keeps its cosine distance to any guess.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -25,23 +25,37 @@ def as_target(observation: Observation) -> dict[str, Tensor]:
 
 
 def squared_distance(
-    replay: Replay, target: dict[str, Tensor], inputs: Tensor, labels: Tensor
+    replay: Replay,
+    target: dict[str, Tensor],
+    inputs: Tensor,
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Return ||g' - g||^2 / ||g||^2, differentiable in inputs and labels."""
-    guess = replay.gradient(inputs, labels, differentiable=True)
+    """Return ||g' - g||^2 / ||g||^2, differentiable in inputs and labels.
+
+    Where `known` is given, over the entries that were seen.
+    """
+    guess = _seen(replay.gradient(inputs, labels, differentiable=True), known)
     gaps = [(guess[name] - g).square().sum() for name, g in target.items()]
     norms = [g.square().sum() for g in target.values()]
     return torch.stack(gaps).sum() / torch.stack(norms).sum()
 
 
 def cosine_distance(
-    replay: Replay, target: dict[str, Tensor], labels: Tensor
+    replay: Replay,
+    target: dict[str, Tensor],
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """Return 1 - cos(g', g) as a function of (restarts, B, *shape) -> (restarts,)."""
+    """Return 1 - cos(g', g) as a function of (restarts, B, *shape) -> (restarts,).
+
+    Where `known` is given, over the entries that were seen.
+    """
     norm = torch.stack([g.square().sum() for g in target.values()]).sum().sqrt()
     unit = {name: g / norm for name, g in target.items()}
 
-    def compare(guess: dict[str, Tensor]) -> Tensor:
+    def compare(whole: dict[str, Tensor]) -> Tensor:
+        guess = _seen(whole, known)
         dots = [(guess[name] * u).sum() for name, u in unit.items()]
         squares = [guess[name].square().sum() for name in unit]
         # The floor keeps the slope finite where a guess has no gradient at all.
@@ -69,6 +83,14 @@ def cosine_distance(
         return stacked(guesses) if pays else in_turn(guesses)
 
     return choose
+
+
+def _seen(
+    guess: dict[str, Tensor], known: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    if known is None:
+        return guess
+    return {name: g * known[name] for name, g in guess.items()}
 
 
 def is_matchable(target: dict[str, Tensor]) -> bool:

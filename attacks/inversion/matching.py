@@ -113,7 +113,7 @@ class DLG:
 
         def closure() -> Tensor:
             nonlocal best
-            value = squared_distance(replay, target, inputs, soft_labels())
+            value = squared_distance(replay, target, inputs, soft_labels(), seen.known)
             # Scored where it was computed, so candidate and objective belong together.
             reached = float(value.detach())
             if reached < best[2]:
@@ -189,7 +189,8 @@ class CosineTV:
         anchor = next(seen.model.parameters())
         labels = labels.to(anchor.device)
         targets = functional.one_hot(labels, seen.classes).to(anchor.dtype)
-        distance = cosine_distance(replay_of(seen.model, target), target, targets)
+        replay = replay_of(seen.model, target)
+        distance = cosine_distance(replay, target, targets, seen.known)
         inputs, objective = self._search(seen, distance, seed)
         if not math.isfinite(objective):
             return refused(seen, _DID_NOT_FINISH, time.perf_counter() - start)
