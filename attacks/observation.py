@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 
 from attacks.errors import MissingKnowledge, ObservationError, ParameterError
@@ -60,6 +61,9 @@ class Observation:
         clients_summed: how many clients' updates are inside this one.
         tokens: size of the vocabulary if records are sequences of token ids, int64
             (length,) with `input_shape=(length,)`; None if records are numbers.
+        known: by parameter name, which entries of `gradient` were seen, bool; the
+            others are set to zero, and no attack may take them for a gradient of zero.
+            None where all were.
 
     Raises:
         ObservationError: the caller's fields contradict each other.
@@ -77,6 +81,7 @@ class Observation:
     value_range: tuple[float, float] | None
     clients_summed: int = 1
     tokens: int | None = None
+    known: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "clients_summed"):
@@ -104,6 +109,12 @@ class Observation:
         if self.gradient is not None:
             _check_gradient(self.model, self.gradient)
             detached = {name: g.detach() for name, g in self.gradient.items()}
+            if self.known is not None:
+                _check_known(self.known, detached)
+                detached = {
+                    name: torch.where(self.known[name], g, torch.zeros_like(g))
+                    for name, g in detached.items()
+                }
             object.__setattr__(self, "gradient", MappingProxyType(detached))
 
     @property
@@ -153,7 +164,7 @@ def require(
     Raises:
         MissingKnowledge: a needed field is unknown to this adversary.
         ParameterError: the attack declares a field that does not exist, or is not
-            made for sequences of tokens.
+            made for sequences of tokens or for gradients seen in part.
     """
     known = {each.name for each in fields(Observation)}
     for name in sorted(needs | uses):
@@ -170,6 +181,11 @@ def require(
         raise ParameterError(
             f"Attack {attack!r} rebuilds numbers, but these records are sequences of "
             "token ids; use DAGER."
+        )
+    if observation.known is not None and "known" not in granted:
+        raise ParameterError(
+            f"Attack {attack!r} reads whole gradients, and of this one a part was not "
+            "seen; use LinearInversion, DLG or CosineTV."
         )
     return replace(
         observation,
@@ -201,4 +217,14 @@ def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:
         if not tensor.is_floating_point():
             raise ObservationError(
                 f"gradient[{name!r}] must be floating point, not {tensor.dtype}."
+            )
+
+
+def _check_known(known: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> None:
+    for name, tensor in gradient.items():
+        seen = known.get(name)
+        if seen is None or seen.dtype != torch.bool or seen.shape != tensor.shape:
+            raise ObservationError(
+                f"known[{name!r}] must be a bool tensor of shape "
+                f"{tuple(tensor.shape)}, as the gradient is."
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fl.config import Config
 from fl.evidence import Evidence
 from fl.inversion import MATCHED_RECORDS
+from fl.report import wording
 from fl.stages.inversion import MATCHED_BATCHES
 
 NOT_COVERED = (
@@ -80,7 +81,7 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
         said += [NOISED.format(spread=spread), CANARIES]
     if config.data.subject:
         said.append(ATTACKED_RECORDS)
-    if "he" in evidence.repeats[0].runs:
+    if any(wording.trusts(name) for name in evidence.repeats[0].runs):
         said.append(SHARED_KEY)
     if config.federation.partition == "dirichlet":
         said.append(SKEWED.format(partition=config.federation.partition))

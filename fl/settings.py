@@ -22,10 +22,10 @@ Partition = Literal["iid", "dirichlet", "site"]
 ProtectionName = Literal[
     "none",
     "secagg",
-    "he",
+    "he-bfv",
     "dp-sgd",
     "secagg+dp-sgd",
-    "he+dp-sgd",
+    "he-bfv+dp-sgd",
     "central-dp",
     "secagg+central-dp",
     "distributed-dp",
@@ -38,11 +38,14 @@ ProtectionName = Literal[
 USUAL: tuple[ProtectionName, ...] = (
     "none",
     "secagg",
-    "he",
+    "he-bfv",
     "dp-sgd",
     "central-dp",
     "secagg+central-dp",
 )
+
+# What a protection was called once, and is called now.
+RENAMED = {"he": "he-bfv", "he+dp-sgd": "he-bfv+dp-sgd"}
 
 KINDS = ("logreg", "mlp", "cnn")
 # Every sum that is released must hold the inputs of two honest clients or more.
@@ -180,6 +183,14 @@ class ProtectionsConfig(Section):
         description="in the order of the report; of the default ones those that this "
         "federation cannot have are left out, and the page says why",
     )
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _by_its_name(cls, names: object) -> object:
+        for name in names if isinstance(names, list | tuple) else ():
+            if isinstance(name, str) and name in RENAMED:
+                raise ValueError(f'has "{name}", which is called "{RENAMED[name]}".')
+        return names
 
     @field_validator("names")
     @classmethod

@@ -41,10 +41,13 @@ class Upload:
     Attributes:
         vector: shape (length,), in the units of the input.
         weight: The weight, if it can be read.
+        known: Which coordinates are known to be of the input, shape (length,), where
+            only a part of it can be read; None where all are taken at face value.
     """
 
     vector: NDArray[np.float64] = field(repr=False)
     weight: float | None
+    known: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

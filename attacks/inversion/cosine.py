@@ -55,7 +55,7 @@ class CosineTV:
 
     name: ClassVar[str] = "cosine+TV"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "batch_size"})
-    uses: ClassVar[frozenset[str]] = frozenset({"labels", "value_range"})
+    uses: ClassVar[frozenset[str]] = frozenset({"labels", "value_range", "known"})
     iterations: int = 300
     restarts: int = 4
     step: float = 0.1
@@ -152,7 +152,9 @@ class CosineTV:
             for name in first.target
         }
         replay = replay_of(seen.model, first.target)
-        distance = cosine_distance(replay, targets, labels, seen.input_shape)
+        distance = cosine_distance(
+            replay, targets, labels, seen.input_shape, seen.known
+        )
         low, high = seen.value_range or (0.0, 1.0)
         smooth = is_image(seen.input_shape) and self.smoothness > 0
 
@@ -179,7 +181,7 @@ def _kind(trial: _Trial) -> bytes:
     sizes = (seen.records, seen.input_shape, seen.classes, seen.value_range)
     modes = [part.training for part in seen.model.modules()]
     known.update(repr((sizes, modes, repr(seen.model), list(trial.target))).encode())
-    for name, value in seen.model.state_dict().items():
+    for name, value in (*seen.model.state_dict().items(), *(seen.known or {}).items()):
         known.update(name.encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         known.update(flat.view(torch.uint8).numpy())

@@ -37,10 +37,17 @@ def as_target(observation: Observation) -> dict[str, Tensor]:
 
 
 def squared_distance(
-    replay: Replay, target: Mapping[str, Tensor], inputs: Tensor, labels: Tensor
+    replay: Replay,
+    target: Mapping[str, Tensor],
+    inputs: Tensor,
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Return ||g' - g||^2 / ||g||^2, differentiable in inputs and labels."""
-    guess = replay.gradient(inputs, labels, differentiable=True)
+    """Return ||g' - g||^2 / ||g||^2, differentiable in inputs and labels.
+
+    Where `known` is given, over the entries that were seen.
+    """
+    guess = _seen(replay.gradient(inputs, labels, differentiable=True), known)
     gaps = [(guess[name] - g).square().sum() for name, g in target.items()]
     norms = [g.square().sum() for g in target.values()]
     return torch.stack(gaps).sum() / torch.stack(norms).sum()
@@ -51,6 +58,7 @@ def cosine_distance(
     targets: Mapping[str, Tensor],
     labels: Tensor,
     shape: tuple[int, ...],
+    known: Mapping[str, Tensor] | None = None,
 ) -> Distance:
     """Return the function 1 - cos(g', g) of guesses.
 
@@ -59,6 +67,7 @@ def cosine_distance(
         targets: by parameter name, (K, *shape of the parameter).
         labels: (K, B, classes) probabilities.
         shape: of one record.
+        known: by parameter name, the entries that were seen; None for all of them.
     """
     lengths = [g.flatten(1).square().sum(dim=1) for g in targets.values()]
     length = torch.stack(lengths).sum(dim=0).sqrt()  # (K,)
@@ -66,9 +75,9 @@ def cosine_distance(
         name: g / length.reshape(-1, *[1] * (g.dim() - 1))
         for name, g in targets.items()
     }
-    ghost = ghost_of(replay, shape)
+    ghost = ghost_of(replay, shape) if known is None else None
     if ghost is None:
-        return _by_gradients(replay, units, labels)
+        return _by_gradients(replay, units, labels, known)
 
     def by_activations(guesses: Tensor) -> Tensor:
         dots, squares = ghost.products(guesses, labels, units)
@@ -78,11 +87,15 @@ def cosine_distance(
 
 
 def _by_gradients(
-    replay: Replay, units: Mapping[str, Tensor], labels: Tensor
+    replay: Replay,
+    units: Mapping[str, Tensor],
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Distance:
     weights = sum(w.numel() for w in replay.weights.values())
 
-    def compare(guess: Mapping[str, Tensor], unit: Mapping[str, Tensor]) -> Tensor:
+    def compare(whole: dict[str, Tensor], unit: Mapping[str, Tensor]) -> Tensor:
+        guess = _seen(whole, known)
         dots = [(guess[name] * u).sum() for name, u in unit.items()]
         squares = [guess[name].square().sum() for name in unit]
         length = torch.stack(squares).sum().clamp_min(_FLOOR).sqrt()
@@ -111,6 +124,14 @@ def _by_gradients(
         return stacked(guesses) if pays else in_turn(guesses)
 
     return choose
+
+
+def _seen(
+    guess: dict[str, Tensor], known: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    if known is None:
+        return guess
+    return {name: g * known[name] for name, g in guess.items()}
 
 
 def is_matchable(target: Mapping[str, Tensor]) -> bool:

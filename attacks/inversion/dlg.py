@@ -37,7 +37,7 @@ class DLG:
 
     name: ClassVar[str] = "DLG"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "batch_size"})
-    uses: ClassVar[frozenset[str]] = frozenset({"labels", "value_range"})
+    uses: ClassVar[frozenset[str]] = frozenset({"labels", "value_range", "known"})
     iterations: int = 100
     restarts: int = 2
 
@@ -101,7 +101,7 @@ class DLG:
 
         def closure() -> Tensor:
             nonlocal best
-            value = squared_distance(replay, target, inputs, soft_labels())
+            value = squared_distance(replay, target, inputs, soft_labels(), seen.known)
             # Scored where it was computed, so candidate and objective belong together.
             reached = float(value.detach())
             if reached < best[2]:

@@ -21,7 +21,7 @@ from attacks.inversion.replay import replay_of
 from attacks.observation import Observation, require
 
 NEEDS = frozenset({"gradient", "batch_size"})
-USES = frozenset({"value_range"})
+USES = frozenset({"value_range", "known"})
 _PROBES = 256  # made-up inputs: the mean softmax is then known to a few per cent
 _ROUNDING = 1e-4  # rounding errors, relative to the largest entry, raise no count
 

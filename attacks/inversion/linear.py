@@ -30,8 +30,10 @@ from attacks.inversion.agreement import (
 )
 from attacks.inversion.attack import Certificate, Reconstruction, refused
 from attacks.inversion.layers import LinearSite, first_linear
+from attacks.inversion.partial import SeenLayer
 from attacks.observation import Observation, require
 
+_IN_PART = "Only a part of the layer's gradient was seen; nothing is proven."
 _ROWS_AT_MOST = 2048  # rows compared pairwise: the strongest ones
 
 
@@ -51,7 +53,7 @@ class LinearInversion:
     name: ClassVar[str] = "linear"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     uses: ClassVar[frozenset[str]] = frozenset(
-        {"batch_size", "steps", "labels", "value_range"}
+        {"batch_size", "steps", "labels", "value_range", "known"}
     )
     max_candidates: int = 64
 
@@ -78,7 +80,7 @@ class LinearInversion:
         layer, why_not = _gradients_of(site, seen)
         if layer is None:
             return refused(seen, why_not, time.perf_counter() - start)
-        inputs, labels, certificate, reason = self._recover(seen, *layer)
+        inputs, labels, certificate, reason = self._recover(seen, layer)
         dtype = next(seen.model.parameters()).dtype
         if seen.value_range is not None:
             inputs = inputs.clamp(*seen.value_range)
@@ -92,11 +94,16 @@ class LinearInversion:
         )
 
     def _recover(
-        self, seen: Observation, dW: Tensor, db: Tensor
+        self, seen: Observation, layer: SeenLayer
     ) -> tuple[Tensor, Tensor | None, Certificate, str]:
+        single = is_one_record(seen)
+        layer = layer.completed(seen.value_range, single=single)
+        dW, db = layer.weight, layer.bias
         tolerance = tolerance_of(seen)
-        if is_one_record(seen):
-            record = (dW.T @ db) / (db @ db)
+        if single:
+            record = layer.record()
+            if not layer.whole:
+                return record[None], None, Certificate.UNCERTIFIED, _IN_PART
             labels, why_not = _certify(seen, dW, db, record, tolerance)
             if not why_not:
                 reason = "One record, one step: dW = db x^T, confirmed by replay."
@@ -107,12 +114,12 @@ class LinearInversion:
             limit = seen.records * (seen.steps or 1)
         rows = _ranked_rows(dW, db, tolerance.agree, seen.value_range)[:limit]
         reason = "More than one record may be mixed in each row; nothing is proven."
+        if not layer.whole:
+            reason = _IN_PART
         return rows, None, Certificate.UNCERTIFIED, reason
 
 
-def _gradients_of(
-    site: LinearSite, seen: Observation
-) -> tuple[tuple[Tensor, Tensor] | None, str]:
+def _gradients_of(site: LinearSite, seen: Observation) -> tuple[SeenLayer | None, str]:
     gradient = seen.gradient
     if gradient is None or site.bias is None:
         return None, "There is no gradient of a biased first layer."
@@ -121,9 +128,12 @@ def _gradients_of(
     dW, db = gradient[site.weight].double(), gradient[site.bias].double()
     if not (bool(dW.isfinite().all()) and bool(db.isfinite().all())):
         return None, "The first layer's gradient is not finite."
-    if not bool((db != 0).any()):
+    layer = SeenLayer(dW, db)
+    if seen.known is not None:
+        layer = SeenLayer(dW, db, seen.known[site.weight], seen.known[site.bias])
+    if not bool((layer.completed(seen.value_range, single=True).bias != 0).any()):
         return None, "No unit of the first layer was active: its gradient is zero."
-    return (dW, db), ""
+    return layer, ""
 
 
 def _certify(

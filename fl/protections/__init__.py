@@ -21,10 +21,10 @@ from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
 _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "none": none,
     "secagg": masks,
-    "he": he,
+    "he-bfv": he,
     "dp-sgd": dp_sgd,
     "secagg+dp-sgd": masked_dp_sgd,
-    "he+dp-sgd": encrypted_dp_sgd,
+    "he-bfv+dp-sgd": encrypted_dp_sgd,
     "central-dp": central_dp,
     "secagg+central-dp": masked_central_dp,
     "distributed-dp": distributed_dp,

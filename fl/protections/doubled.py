@@ -38,7 +38,7 @@ def encrypted_dp_sgd(config: Config, clients: int) -> Protection:
     encrypted = EncryptedSum(encoder=encoder, clients=clients)
     return replace(
         noised,
-        name="he+dp-sgd",
+        name="he-bfv+dp-sgd",
         aggregator=partial(same, encrypted),
         smallest=hidden.smallest,
         hides_one_upload=hidden.hides_one_upload,

@@ -90,7 +90,7 @@ def he(config: Config, clients: int) -> Protection:
     clip = config.training.clip_norm_l2
     encrypted = EncryptedSum(encoder=encoder_for(config, clip), clients=clients)
     return Protection(
-        name="he",
+        name="he-bfv",
         aggregator=partial(same, encrypted),
         smallest=config.federation.fewest,
         counter=EncryptedSum(encoder=COUNTS, clients=clients),

@@ -112,6 +112,7 @@ def head_views(report: Report) -> tuple[HeadView, ...]:
         HeadView(
             name=r.protection,
             notes=(
+                *wording.trusts(r.protection),
                 f"accuracy {wording.percent(r.value)}",
                 *([proven[r.protection]] if r.protection in proven else []),
             ),

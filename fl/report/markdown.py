@@ -209,7 +209,7 @@ def _cost(report: Report) -> list[str]:
     head = ("protection", "up", "down", "client CPU", "server CPU")
     rows = [
         (
-            r.protection,
+            wording.named(r.protection),
             wording.size(r.bytes_up),
             wording.size(r.bytes_down),
             wording.duration(r.client_cpu_s),
@@ -230,7 +230,10 @@ def _proven(report: Report, claims: tuple[Claim, ...]) -> list[str]:
         lines = [f"- proven: {text(s)}" for s in claim.proven]
         lines += [f"- assumed: {text(s)}" for s in claim.assumes]
         nothing = "Nothing is proven; there are only the measurements above."
-        blocks += [f"### {text(claim.protection)}", "\n".join(lines) or nothing]
+        blocks += [
+            f"### {text(wording.named(claim.protection))}",
+            "\n".join(lines) or nothing,
+        ]
     return blocks
 
 

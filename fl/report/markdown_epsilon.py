@@ -20,8 +20,9 @@ def violated(report: Report) -> list[str]:
 
 
 def judged(name: str, found: Sequence[Judgement]) -> str:
-    """Write a protection's name with what is judged of it."""
-    return f"{name} ({', '.join(one.words for one in found)})" if found else name
+    """Write a protection's name with whom it trusts and what is judged of it."""
+    notes = [*wording.trusts(name), *(one.words for one in found)]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def refused(report: Report) -> list[str]:

@@ -156,6 +156,7 @@ def _environment() -> Environment:
         "percent": wording.percent,
         "measure": wording.measure,
         "metric_name": wording.metric_name,
+        "named": wording.named,
         "sees": wording.adversary_sees,
         "detectable": detectable,
         "size": wording.size,

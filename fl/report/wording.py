@@ -55,6 +55,8 @@ SEES: dict[str, str] = {
     "client": "sees each global model and its own state",
     "outsider": "sees the final model only",
 }
+# Protections under which any client's key opens every upload say so by their names.
+_SHARED_KEY = "he-"
 _METRICS = {
     "psnr_db": "PSNR",
     "psnr": "PSNR",
@@ -66,6 +68,16 @@ _METRICS = {
 _TPR = re.compile(r"^tpr_?(?:at|@)_?(?:fpr_?)?([0-9.eE-]+)(?:_?fpr)?$")
 NONE = "–"
 _MINUS = "\u2212"  # a line never breaks behind it, unlike a hyphen
+
+
+def named(protection: str) -> str:
+    """Write a protection's name, and whom it trusts where all clients share a key."""
+    return " ".join([protection, *(f"({one})" for one in trusts(protection))])
+
+
+def trusts(protection: str) -> tuple[str, ...]:
+    """Return what its users have in common and must trust one another with."""
+    return ("shared key",) if protection.startswith(_SHARED_KEY) else ()
 
 
 def number(value: float | None, *, digits: int = 3) -> str:

@@ -9,7 +9,7 @@ import pytest
 import secagg
 from secagg.aggregator import Aggregate, Aggregator
 from secagg.errors import AbortError, ParameterError
-from secagg.he import EncryptedSum
+from secagg.he import EncryptedSum, Selection, SelectiveSum
 from secagg.invite import SERVER
 
 LENGTH = 17
@@ -27,11 +27,23 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     "pairwise": lambda: secagg.PairwiseMask(PLANS["pairwise"]),
     "pairwise, k-regular": lambda: secagg.PairwiseMask(PLANS["pairwise, k-regular"]),
     "he": lambda: EncryptedSum(secagg.Encoder(), clients=6),
+    "he, selective, masked": lambda: selective(
+        secagg.PairwiseMask(PLANS["pairwise, k-regular"])
+    ),
+    "he, selective, plain": lambda: selective(secagg.PlainSum()),
 }
 
 
+def selective(rest: Aggregator) -> SelectiveSum:
+    return SelectiveSum(
+        Selection.top(np.cos(np.arange(LENGTH)), 0.3),
+        EncryptedSum(secagg.Encoder(), clients=6),
+        rest,
+    )
+
+
 def make(name: str) -> Aggregator:
-    if name == "he":
+    if name.startswith("he"):
         pytest.importorskip("tenseal", reason='needs pip install "blindsum[he]"')
     return IMPLEMENTATIONS[name]()
 

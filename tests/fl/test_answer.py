@@ -123,7 +123,7 @@ def _says(
     )
 
 
-ALL = ("none", "secagg", "he", "dp-sgd", "central-dp", "secagg+central-dp")
+ALL = ("none", "secagg", "he-bfv", "dp-sgd", "central-dp", "secagg+central-dp")
 FEW_WORDS = 60
 
 
@@ -207,12 +207,12 @@ def test_a_rule_that_held_is_said_and_one_that_was_contradicted_is_not() -> None
 
 
 def test_what_colluding_clients_open_is_no_part_of_the_rule() -> None:
-    held = _row(Verdict.PREVENTED, name="he", view="one encrypted upload")
+    held = _row(Verdict.PREVENTED, name="he-bfv", view="one encrypted upload")
     view = "one upload, opened with the shared key"
-    opened = _row(Verdict.RECOVERED, name="he", adversary="server+A", view=view)
-    assert _says(held, opened, names=("he",))[1].endswith(
-        "proofs hide single uploads under he; under he one client with the server "
-        "opens them all."
+    opened = _row(Verdict.RECOVERED, name="he-bfv", adversary="server+A", view=view)
+    assert _says(held, opened, names=("he-bfv",))[1].endswith(
+        "proofs hide single uploads under he-bfv; under he-bfv one client with the "
+        "server opens them all."
     )
 
 
@@ -233,14 +233,14 @@ def test_prevention_alone_never_says_that_nothing_is_learnt() -> None:
 def _of_everything(*, violated: bool = False) -> tuple[str, ...]:
     rows = []
     for name in ALL:
-        hidden = name in ("secagg", "he", "secagg+central-dp")
+        hidden = name in ("secagg", "he-bfv", "secagg+central-dp")
         exact = name in ("none", "central-dp")
         found = Verdict.LEAKS if exact else Verdict.NOT_DETECTED
         rows.append(_row(found, name=name))
         worst = Verdict.RECOVERED if exact else Verdict.LEAKS
         worst = Verdict.PREVENTED if hidden else worst
         rows.append(_row(worst, name=name, scenario=WORST))
-        if name == "he":
+        if name == "he-bfv":
             rows.append(_row(Verdict.RECOVERED, name=name, adversary="server+A"))
         noised = "dp" in name
         found = Verdict.NOT_DETECTED if noised else Verdict.LEAKS
@@ -277,7 +277,7 @@ def test_six_protections_fit_into_three_short_sentences(violated: bool) -> None:
 
 def test_protections_with_the_same_verdict_share_a_clause() -> None:
     first, second, third = _of_everything()
-    assert "0.871 (0.850 to 0.890) under none, secagg and he" in first
+    assert "0.871 (0.850 to 0.890) under none, secagg and he-bfv" in first
     assert "under none and central-dp (SSIM up to 0.625, null 0.125)" in second
     assert "was not seen to elsewhere" in second
     assert "(AUC up to 0.625, null 0.125)" in third
@@ -316,11 +316,11 @@ def test_elsewhere_never_covers_what_nobody_measured() -> None:
         _row(Verdict.LEAKS, adversary="outsider", metric="AUC"),
         *(
             _row(Verdict.NOT_DETECTED, name=n, adversary="outsider", metric="AUC")
-            for n in ("secagg", "he")
+            for n in ("secagg", "he-bfv")
         ),
     ]
-    said = _says(*rows, names=("none", "secagg", "he", "dp-sgd"))[2]
-    assert "elsewhere" not in said and "under secagg and he" in said
+    said = _says(*rows, names=("none", "secagg", "he-bfv", "dp-sgd"))[2]
+    assert "elsewhere" not in said and "under secagg and he-bfv" in said
 
 
 def test_every_number_comes_from_a_row() -> None:

@@ -102,7 +102,7 @@ def test_a_client_that_forgets_its_noise_is_caught(
     assert faulty.right / faulty.guesses > sound.right / sound.guesses
 
 
-@pytest.mark.parametrize("name", ["secagg+dp-sgd", "he+dp-sgd"])
+@pytest.mark.parametrize("name", ["secagg+dp-sgd", "he-bfv+dp-sgd"])
 def test_noise_beneath_masks_is_audited_as_if_they_had_failed(name: str) -> None:
     # A score read off masked words would find no fault in the noise, ever.
     settings = tiny.config("training.rounds=2")
@@ -123,7 +123,7 @@ def test_noise_for_one_round_is_caught_over_many(
     assert sound.value <= 0.5 < faulty.value
 
 
-@pytest.mark.parametrize("name", ["none", "secagg", "he"])
+@pytest.mark.parametrize("name", ["none", "secagg", "he-bfv"])
 def test_what_claims_no_epsilon_is_not_audited(name: str) -> None:
     with pytest.raises(ValueError, match="claims no epsilon"):
         play(_trial(name, tiny.config()))

@@ -173,6 +173,14 @@ def test_values_out_of_range_or_of_the_wrong_type_are_refused(
     assert "my.toml: " in refusal(toml(tmp_path, text))
 
 
+@pytest.mark.parametrize("old", ["he", "he+dp-sgd"])
+def test_an_old_name_of_a_protection_is_answered_with_the_new_one(old: str) -> None:
+    new = old.replace("he", "he-bfv")
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f'protections.names=["none", "{old}"]'])
+    assert f'"{old}", which is called "{new}".' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [

@@ -112,7 +112,7 @@ def test_the_table_is_about_masks_without_noise() -> None:
     settings = tiny.config()
     made = {
         name: tiny.protection(name, settings)
-        for name in ("none", "he", "dp-sgd", "secagg+central-dp", "secagg")
+        for name in ("none", "he-bfv", "dp-sgd", "secagg+central-dp", "secagg")
     }
     assert crowd.crowd_protection(list(made.values())) is made["secagg"]
     del made["secagg"]

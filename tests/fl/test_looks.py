@@ -36,7 +36,7 @@ TABLE: dict[str, dict[str, tuple[set[Adversary], bool, int]]] = {
         RELEASED: ({CLIENT}, False, 4),
         OTHERS: ({PLUS}, False, 4),
     },
-    "he": {
+    "he-bfv": {
         "one encrypted upload": ({SERVER}, True, 1),
         OPENED: ({PLUS}, False, 1),
         SUM: ({SERVER, PLUS}, False, 5),
@@ -120,7 +120,7 @@ def test_every_adversary_who_sees_messages_sees_some_under_every_protection() ->
 
 
 def test_a_colluder_opens_what_the_server_cannot_read() -> None:
-    found, run, scene = _looks("he", "model.hidden=[64]")
+    found, run, scene = _looks("he-bfv", "model.hidden=[64]")
     by_view, snapshot = _by_view(found), run.snapshots[0]
     (victim,) = by_view[OPENED].names
     assert by_view["one encrypted upload"].names == [victim]
@@ -141,7 +141,7 @@ def test_a_colluder_opens_what_the_server_cannot_read() -> None:
     assert set(snapshot.opened) == set(snapshot.updates)
 
 
-@pytest.mark.parametrize("name", sorted(set(TABLE) - {"he"}))
+@pytest.mark.parametrize("name", sorted(set(TABLE) - {"he-bfv"}))
 def test_there_is_no_key_to_open_anything_with_elsewhere(name: str) -> None:
     _, run, _ = _looks(name)
     assert run.snapshots[0].opened == {}
@@ -150,7 +150,7 @@ def test_there_is_no_key_to_open_anything_with_elsewhere(name: str) -> None:
 def test_nothing_is_opened_where_nobody_looks() -> None:
     settings = tiny.config()
     fed = tiny.federation(settings)
-    protection = tiny.protection("he", settings)
+    protection = tiny.protection("he-bfv", settings)
     model = build(settings.model, fed.input_shape, fed.classes, 0)
     quiet = run_one(
         model, fed.clients, protection, settings, seed=0, index=0, look=False

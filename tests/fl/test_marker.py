@@ -20,7 +20,7 @@ import pytest
 from fl.cli import BAD_INPUT, run
 
 NUMBER, LABEL, NAME, TOKEN = 31337.125, 41414.5, "Zebedee-Quux", "token-wxyzzy"
-EVERYTHING = '["none", "secagg", "he", "dp-sgd", "central-dp", "secagg+central-dp"]'
+EVERYTHING = '["none", "secagg", "he-bfv", "dp-sgd", "central-dp", "secagg+central-dp"]'
 CONFIG = """
 [data]
 source = "own.csv"

@@ -22,7 +22,7 @@ from fl.protections import build
 from fl.settings import USUAL
 from tests.fl import tiny
 
-CLIENT_LEVEL = set(USUAL) - {"none", "secagg", "he", "dp-sgd"}
+CLIENT_LEVEL = set(USUAL) - {"none", "secagg", "he-bfv", "dp-sgd"}
 ASKED = 'protections.names=["none", "central-dp"]'
 
 
@@ -49,7 +49,12 @@ def table(tmp_path: Path) -> str:
 def test_of_the_defaults_those_are_left_out_that_cannot_be_had() -> None:
     ready = prepare(_config())
     assert {one.protection for one in ready.refused} == CLIENT_LEVEL
-    assert [one.name for one in ready.protections] == ["none", "secagg", "he", "dp-sgd"]
+    assert [one.name for one in ready.protections] == [
+        "none",
+        "secagg",
+        "he-bfv",
+        "dp-sgd",
+    ]
     for refusal in ready.refused:
         assert "hides one client among 10" in refusal.why
         assert "50" in refusal.why and "--allow-useless" in refusal.why
@@ -81,10 +86,10 @@ def test_without_tenseal_only_encryption_is_lost(
     _no_tenseal(monkeypatch)
     ready = prepare(_config("privacy.allow_useless=true"))
     (refusal,) = ready.refused
-    assert refusal.protection == "he"
+    assert refusal.protection == "he-bfv"
     assert "TenSEAL is not installed" in refusal.why
-    with pytest.raises(UnavailableError, match=r"^he: TenSEAL"):
-        prepare(_config('protections.names=["he"]'))
+    with pytest.raises(UnavailableError, match=r"^he-bfv: TenSEAL"):
+        prepare(_config('protections.names=["he-bfv"]'))
 
 
 def test_a_table_without_bounds_has_no_differential_privacy(table: str) -> None:
@@ -133,7 +138,7 @@ def test_the_command_says_so_in_one_sentence(
 @pytest.mark.parametrize("noised", ["dp-sgd", "central-dp", "secagg+central-dp"])
 def test_beside_any_noise_nothing_is_learnt_from_records_by_sums(noised: str) -> None:
     settings = tiny.config()
-    names = ("none", "secagg", "he")
+    names = ("none", "secagg", "he-bfv")
     exact = [build(name, settings, 5) for name in names]
     for one in exact:
         assert counter_for(one, exact) is one.counter is not None

@@ -88,7 +88,7 @@ def test_steps_of_one_round_are_spent_one_by_one() -> None:
     assert {one.releases for one in run.accounts} == {6}
 
 
-@pytest.mark.parametrize("name", ["none", "secagg", "he"])
+@pytest.mark.parametrize("name", ["none", "secagg", "he-bfv"])
 def test_without_noise_there_is_no_account(name: str) -> None:
     run, _ = tiny.trained(tiny.config("training.rounds=1"), name)
     assert run.accounts == ()

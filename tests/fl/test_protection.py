@@ -39,7 +39,7 @@ def test_only_masks_and_ciphers_claim_to_hide_an_upload_and_say_from_whom() -> N
     assert rule is not None
     assert "at most 4 colluding clients" in rule
     assert "assumes" in rule
-    encrypted = tiny.protection("he", settings).hides_one_upload
+    encrypted = tiny.protection("he-bfv", settings).hides_one_upload
     assert encrypted is not None
     assert "no client hands the key over" in encrypted
     for name in ("dp-sgd", "central-dp"):
@@ -83,10 +83,10 @@ def test_counts_go_under_the_same_masks_as_updates() -> None:
 UNITS = {
     "none": None,
     "secagg": None,
-    "he": None,
+    "he-bfv": None,
     "dp-sgd": "example",
     "secagg+dp-sgd": "example",
-    "he+dp-sgd": "example",
+    "he-bfv+dp-sgd": "example",
     "central-dp": "client",
     "secagg+central-dp": "client",
     "distributed-dp": "client",
@@ -136,7 +136,7 @@ def test_a_protection_can_be_sent_to_a_worker(name: str) -> None:
 
 
 def test_encrypted_counts_come_back_exactly() -> None:
-    found = tiny.protection("he", tiny.config())
+    found = tiny.protection("he-bfv", tiny.config())
     assert found.counter is not None
     counts = {f"c{i}": np.full(3, 5.0 + i, np.float32) for i in range(5)}
     aggregate = found.counter.aggregate(

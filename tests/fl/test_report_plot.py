@@ -83,16 +83,16 @@ def test_a_zero_is_left_out_of_a_logarithmic_plot() -> None:
 
 
 def test_a_series_keeps_its_colour_from_one_drawing_to_the_next() -> None:
-    order = {name: i for i, name in enumerate(("none", "secagg", "he"))}
+    order = {name: i for i, name in enumerate(("none", "secagg", "he-bfv"))}
 
     def slots(*names: str) -> dict[str, int]:
         series = tuple(Series(name=n, x=(1.0, 2.0), y=(1.0, 2.0)) for n in names)
         drawn = Curve(title="t", caption="c", x_label="x", y_label="y", series=series)
         return {s.name: s.slot for s in plotting.draw(drawn, order).strokes}
 
-    assert slots("none", "secagg", "he") == order
-    assert slots("he", "other") == {"he": 2, "other": 0}
-    assert len(set(slots("a", "he", "none", "b", "c", "secagg").values())) == 6
+    assert slots("none", "secagg", "he-bfv") == order
+    assert slots("he-bfv", "other") == {"he-bfv": 2, "other": 0}
+    assert len(set(slots("a", "he-bfv", "none", "b", "c", "secagg").values())) == 6
 
 
 def test_the_table_of_a_long_curve_keeps_both_ends() -> None:

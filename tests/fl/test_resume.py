@@ -172,11 +172,11 @@ def test_an_encrypted_run_goes_on_to_the_same_model(
     fed: Federation, settings: Config, seed: int, tmp_path: Path
 ) -> None:
     pytest.importorskip("tenseal")
-    whole = _train("he", fed, settings, seed)
+    whole = _train("he-bfv", fed, settings, seed)
     with pytest.raises(_KilledError):
-        diary = _diary(tmp_path, "he", seed)
-        _train("he", fed, settings, seed, _CutOff(diary, 3))
-    again = _train("he", fed, settings, seed, _diary(tmp_path, "he", seed))
+        diary = _diary(tmp_path, "he-bfv", seed)
+        _train("he-bfv", fed, settings, seed, _CutOff(diary, 3))
+    again = _train("he-bfv", fed, settings, seed, _diary(tmp_path, "he-bfv", seed))
     # Ciphertexts are drawn anew; nothing else is.
     assert plain(again.final) == plain(whole.final)
     assert plain(again.correct) == plain(whole.correct)

@@ -15,7 +15,7 @@ from secagg.aggregator import Aggregate
 from tests.fl import tiny
 
 CENTRAL = ("central-dp", "secagg+central-dp")
-EVERY = ("none", "secagg", "he", "dp-sgd", *CENTRAL)
+EVERY = ("none", "secagg", "he-bfv", "dp-sgd", *CENTRAL)
 LENGTH = 40
 
 

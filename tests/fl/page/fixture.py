@@ -32,7 +32,7 @@ from fl.report import (
     Verdict,
 )
 
-NONE, SECAGG, HE, SGD = "none", "secagg", "he", "dp-sgd"
+NONE, SECAGG, HE, SGD = "none", "secagg", "he-bfv", "dp-sgd"
 CENTRAL, BOTH = "central-dp", "secagg+central-dp"
 PROTECTIONS = (NONE, SECAGG, HE, SGD, CENTRAL, BOTH)
 NOISED = (SGD, CENTRAL, BOTH)
