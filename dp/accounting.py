@@ -8,10 +8,10 @@ The accountant is the one of privacy loss distributions (PLD; Koskela et al.,
 arXiv:1906.03049; Doroshenko et al., arXiv:2207.04380) in its pessimistic rounding, so
 that epsilon is an upper bound; Renyi (RDP; Mironov, arXiv:1702.07476) is there to
 compare with, and is looser. The central-limit (GDP) accountant is not offered: it
-reports less than the truth. Noise in shares, which has no privacy loss distribution,
-is bounded by RDP (`dp.mixture`). Sensitivities are those of the relation that is stated
-beside the epsilon, *add or remove one unit* if nothing else is; a sampling rate below 1
-means Poisson sampling: an independent coin for each unit.
+reports less than the truth. Noise in shares is accounted for by the real Gaussian that
+stands behind it, and by RDP where none does (`dp.mixture`). Sensitivities are those of
+the relation that is stated beside the epsilon, *add or remove one unit* if nothing else
+is; a sampling rate below 1 means Poisson sampling: an independent coin for each unit.
 """
 
 from __future__ import annotations
@@ -20,41 +20,27 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from dp_accounting import (
     ComposedDpEvent,
     DpEvent,
     GaussianDpEvent,
-    NeighboringRelation,
     NoOpDpEvent,
     PoissonSampledDpEvent,
     SelfComposedDpEvent,
 )
-from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import RdpAccountant
 
 from dp.distributed import SharesDpEvent
 from dp.errors import ParameterError
 from dp.mixture import has_shares, mixed_epsilon
+from dp.pld import COARSE, FINE, AccountantName, Multiset, simple_epsilon
 from dp.relation import ADD_OR_REMOVE, REPLACE, ZERO_OUT
 
-AccountantName: TypeAlias = Literal["pld", "rdp"]
-Multiset: TypeAlias = tuple[tuple[DpEvent, int], ...]
-"""Simple events with how often each was released, in one canonical order."""
-
 ACCOUNTANT: Final = f"PLD (dp-accounting {version('dp-accounting')})"
-SHARES_ACCOUNTANT: Final = "RDP (arXiv:2102.06387, arXiv:2110.04995)"
-"""What noise in shares is accounted for by, whatever accountant is asked for."""
+SHARES_ACCOUNTANT: Final = f"{ACCOUNTANT}; RDP for Skellam and for hardly any noise"
+"""What noise in shares is accounted for by."""
 RELATION: Final = ADD_OR_REMOVE
-
-# Width of the cells into which privacy losses are rounded up. Any width gives an upper
-# bound; the coarse one costs a tenth of the time and is good enough to say "fits".
-FINE: Final = 1e-4
-COARSE: Final = 1e-3
-# About as many cells as a distribution gets at the fine width, which bounds memory and
-# seconds: the very large losses of little noise are rounded up more coarsely.
-CELLS_MAX: Final = 2e5
 
 
 def sampled_gaussian(noise_multiplier: float, sampling_rate: float) -> DpEvent:
@@ -206,43 +192,6 @@ def _check_delta(delta: float) -> None:
 def _epsilon(
     releases: Multiset, delta: float, accountant: AccountantName, interval: float
 ) -> float:
-    if not releases:
-        return 0.0
     if has_shares(releases):
-        return mixed_epsilon(
-            releases,
-            delta,
-            lambda rest, part: _epsilon(rest, part, accountant, interval),
-        )
-    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
-    if accountant == "pld":
-        width = interval * max(1.0, _span(releases) / (FINE * CELLS_MAX))
-        total = PLDAccountant(relation, width)
-    elif accountant == "rdp":
-        total = RdpAccountant(neighboring_relation=relation)
-    else:
-        raise ParameterError(f'accountant={accountant!r} must be "pld" or "rdp".')
-    for event, count in releases:
-        if not total.supports(event):
-            raise ParameterError(
-                f"{event} cannot be bounded under {RELATION!r} by {accountant}; use "
-                "Gaussian noise, with or without Poisson sampling."
-            )
-        total.compose(event, count)
-    return float(total.get_epsilon(delta))
-
-
-def _span(releases: Multiset) -> float:
-    """Guess the range of privacy losses; a bad guess costs time, never the bound."""
-    widest = variance = 0.0
-    for event, count in releases:
-        rate, inner = 1.0, event
-        if isinstance(event, PoissonSampledDpEvent):
-            rate, inner = event.sampling_probability, event.event
-        if isinstance(inner, GaussianDpEvent) and inner.noise_multiplier > 0:
-            mu = 1 / inner.noise_multiplier
-            widest = max(widest, mu * mu / 2 + 8 * mu)
-            # Central limit for subsampled Gaussians: Dong et al., arXiv:1905.02383.
-            subsampled = rate * rate * math.expm1(min(mu * mu, 100.0))
-            variance += count * min(mu * mu, subsampled)
-    return max(widest, variance / 2 + 8 * math.sqrt(variance))
+        return mixed_epsilon(releases, delta, accountant, interval)
+    return simple_epsilon(releases, delta, accountant, interval)

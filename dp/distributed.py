@@ -1,7 +1,7 @@
 """Client-level privacy without a trusted server: each client adds a share of the noise.
 
     integers = rounded(norm=32767.5, linf_bound=32767, length=7850)
-    total = noise_for(2.0, 1e-5, rounds=50, honest=60, integers=integers)
+    total = noise_for(2.0, 1e-5, rounds=50, honest=60, integers=integers)   # dp.sizing
     share = total.noise.draw(7850, os.urandom)      # added before masking
 
 Every client, whether it has an update or not, adds noise of variance v to its integers.
@@ -18,35 +18,46 @@ update or zeros is its own and secret, and it uploads either way. A client that 
 clip harms nobody's privacy but its own; one that leaves out its noise is a colluder,
 and must be counted as one.
 
-Accounting is by Renyi divergence at integer orders: for sums of discrete Gaussians,
-which are none themselves, Kairouz, Liu, Steinke, arXiv:2102.06387, Theorem 1, with its
-tau; for Skellam noise, whose sums are Skellam, Agarwal, Kairouz, Liu, arXiv:2110.04995,
-Theorem 3.5. `dp.discrete` draws the noise.
+Two bounds hold, and the lesser is claimed:
+
+* Discrete Gaussian shares, by their *twin*: a real Gaussian release of which the sum is
+  a function, but for a factor very near 1 in every chance (`dp.smoothing`), has a
+  privacy loss distribution. With coins, the pair to be told apart is that of a
+  Poisson-sampled Gaussian: given everybody else's values and coins, the sum is centred
+  at m under one neighbour, and under the other at m + x with chance q and else at m,
+  |x| <= `l2_bound`. Turned and shifted that is N(0, s^2) beside
+  (1 - q) N(0, s^2) + q N(|x|, s^2), to which "add or remove one" leads as well (Zhu,
+  Dong, Wang, arXiv:2106.08567, on Poisson sampling: a unit is in the sample by its own
+  coin, or nowhere); a shorter x is that pair with more noise. Either neighbour may be
+  the true one, so both directions are bounded.
+* Renyi divergence at integer orders: all there is for Skellam noise, and the lesser
+  where the factor is not near enough to 1 or the noise is a few steps. For sums of
+  discrete Gaussians Kairouz, Liu, Steinke, arXiv:2102.06387, Theorem 1, with its tau;
+  for Skellam noise, whose sums are Skellam, Agarwal, Kairouz, Liu, arXiv:2110.04995,
+  Theorem 3.5.
+
+`dp.discrete` draws the noise, and `dp.sizing` finds the least that keeps a budget.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from dp_accounting import DpEvent
+from dp_accounting import DpEvent, GaussianDpEvent, PoissonSampledDpEvent
 from numpy.typing import NDArray
 
-from dp.discrete import (
-    CUT_BITS,
-    GAUSSIAN_VARIANCE_MAX,
-    SKELLAM_VARIANCE_MAX,
-    DiscreteGaussian,
-    Skellam,
-)
+from dp.discrete import CUT_BITS, DiscreteGaussian, Skellam
 from dp.errors import ParameterError
 from dp.integers import Integers
+from dp.pld import FINE, simple_epsilon
 from dp.relation import ZERO_OUT
 from dp.renyi import ORDERS, epsilon_of, sampled
+from dp.smoothing import GAP_MAX, gap, transfer, twin_multiplier
 
-__all__ = ["ORDERS", "RELATION", "DistributedSum", "SharesDpEvent", "noise_for", "tau"]
+__all__ = ["ORDERS", "RELATION", "DistributedSum", "SharesDpEvent", "tau"]
 
 RELATION: Final = ZERO_OUT
 # Terms of tau that are added one by one; the rest are all put at the largest of them.
@@ -112,11 +123,51 @@ class DistributedSum:
                 f"delta={delta} must lie between 0 and 1, and rounds={rounds} be at "
                 "least 1."
             )
+        twin, whole_gap = self.twin, rounds * self.gap
+        by_renyi = self.renyi_epsilon(delta, rounds=rounds)
+        if twin is None or whole_gap > GAP_MAX:
+            return by_renyi
+        by_twin = transfer(
+            lambda part: simple_epsilon(((twin, rounds),), part, "pld", FINE),
+            delta,
+            gap=whole_gap,
+            distance=rounds * self.distance,
+        )
+        return min(by_twin, by_renyi)
+
+    def renyi_epsilon(self, delta: float, *, rounds: int) -> float:
+        """Return the same by Renyi divergence: another proof, nearly always looser."""
         return epsilon_of(rounds * self.rdp(), delta, distance=rounds * self.distance)
 
     @property
+    def twin(self) -> DpEvent | None:
+        """Return the real Gaussian release that stands behind one sum, but for `gap`.
+
+        None for Skellam noise, and where rounding would take all of the variance.
+        """
+        if not isinstance(self.noise, DiscreteGaussian):
+            return None
+        multiplier = twin_multiplier(
+            self.noise.variance, self.honest, self.integers.l2_bound
+        )
+        if multiplier == 0:
+            return None
+        whole = GaussianDpEvent(multiplier)
+        if self.sampling_rate == 1:
+            return whole
+        return PoissonSampledDpEvent(self.sampling_rate, whole)
+
+    @property
+    def gap(self) -> float:
+        """Bound |log ratio| of chances between one sum and its rounded `twin`.
+
+        The noise of that sum is not cut, and its roundings are all short.
+        """
+        return gap(self.noise.variance, self.honest, self.integers.length)
+
+    @property
     def distance(self) -> float:
-        """Bound how far one sum is, in total variation, from what `rdp` bounds.
+        """Bound how far one sum is, in total variation, from what is accounted for.
 
         The noise of that is not cut, and its roundings are all short; the same under
         both neighbours.
@@ -151,8 +202,7 @@ class DistributedSum:
 class SharesDpEvent(DpEvent):  # type: ignore[misc]  # untyped package
     """One released sum with noise in shares: what a ledger keeps.
 
-    It has a Renyi divergence and no privacy loss distribution, and holds under "zero
-    out one" alone; `dp.accounting` composes it.
+    It holds under "zero out one" alone; `dp.mixture` composes it.
     """
 
     total: DistributedSum
@@ -182,58 +232,3 @@ def tau(honest: int, variance: int) -> float:
     total = math.fsum(math.exp(-rate * k / (k + 1)) for k in range(1, terms + 1))
     last = math.exp(-rate * (terms + 1) / (terms + 2))
     return 10 * (total + (honest - 1 - terms) * last)
-
-
-def noise_for(
-    target: float,
-    delta: float,
-    *,
-    rounds: int,
-    honest: int,
-    integers: Integers,
-    sampling_rate: float = 1.0,
-    mechanism: type[DiscreteGaussian] | type[Skellam] = DiscreteGaussian,
-) -> DistributedSum:
-    """Return the sum whose clients add the least noise that keeps (target, delta).
-
-    Guarantee: `epsilon` of the very result is at most `target`, and of one less in
-    variance is above it.
-
-    Args:
-        target: epsilon of all rounds together, > 0.
-        delta: in (0, 1).
-        rounds: released sums, >= 1.
-        honest: h, honest clients in every released sum.
-        integers: of one client.
-        sampling_rate: see `DistributedSum`.
-        mechanism: which noise.
-
-    Raises:
-        ParameterError: the caller's: a number out of range, or no variance that can
-            be drawn suffices.
-    """
-    if not 0 < target < math.inf:
-        raise ParameterError(f"epsilon={target} must be positive and finite.")
-    first = DistributedSum(
-        noise=mechanism(variance=1),
-        honest=honest,
-        integers=integers,
-        sampling_rate=sampling_rate,
-    )
-
-    def keeps(variance: int) -> bool:
-        with_it = replace(first, noise=mechanism(variance=variance))
-        return with_it.epsilon(delta, rounds=rounds) <= target
-
-    gaussian = mechanism is DiscreteGaussian
-    low, high = 0, GAUSSIAN_VARIANCE_MAX if gaussian else SKELLAM_VARIANCE_MAX
-    if not keeps(high):
-        raise ParameterError(
-            f"epsilon={target} at delta={delta} needs noise of a variance above {high} "
-            "from each client; encode in fewer bits, plan fewer rounds or larger sums, "
-            "or allow a larger epsilon or delta."
-        )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return replace(first, noise=mechanism(variance=high))

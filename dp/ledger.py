@@ -29,7 +29,7 @@ from typing import Final, Self
 
 from dp_accounting import DpEvent
 
-from dp.accounting import RELATION, AccountantName, Multiset, composed_epsilon, fits
+from dp.accounting import RELATION, composed_epsilon, fits
 from dp.budget import UNITS, Budget, Entry, Unit
 from dp.errors import BudgetExceeded, LedgerError, ParameterError
 from dp.ledger_file import LedgerFile
@@ -42,6 +42,7 @@ from dp.ledger_rows import (
     plus,
     read_releases,
 )
+from dp.pld import AccountantName, Multiset
 from dp.relation import check_relation
 
 __all__ = ["BOOK", "UNITS", "Budget", "Entry", "Ledger", "Unit"]

@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 from dp_accounting import DpEvent
 
-from dp.accounting import Multiset, check_event, describe, multiset
+from dp.accounting import check_event, describe, multiset
 from dp.errors import ParameterError
 from dp.events import COUNT_MAX, decode, encode
 from dp.ledger_file import unusable
+from dp.pld import Multiset
 
 Held: TypeAlias = tuple[tuple[str, int], ...]
 """A party's events as text, each with how often, in the order of the texts."""

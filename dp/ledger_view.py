@@ -28,7 +28,7 @@ class PartyAccount:
         events: the mechanisms, in words.
         releases: how many are spent.
         uncommitted: how many of them were reserved and never committed; they count.
-        epsilon: of all of them, an upper bound (PLD; RDP for noise in shares), at the
+        epsilon: of all of them, an upper bound (PLD; RDP for Skellam noise), at the
             budget's delta.
         epsilon_rdp: the same by RDP, looser, as a cross-check.
         budget: of the party.

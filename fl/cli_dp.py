@@ -115,8 +115,8 @@ def dp_ledger(
     print(
         f"Epsilon (PLD) is an upper bound by {dp.ACCOUNTANT}, over all releases of a "
         f"book, under its relation; RDP is usually looser and stands beside it as a "
-        "check. Noise in shares has RDP only. What was reserved and never committed "
-        "counts as spent."
+        "check. Skellam noise in shares has RDP only. What was reserved and never "
+        "committed counts as spent."
     )
     over = [
         f"{one.party} ({one.book})"

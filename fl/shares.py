@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 import dp
 import secagg
 from dp.discrete import DiscreteGaussian, Skellam
-from dp.distributed import DistributedSum, noise_for
+from dp.distributed import DistributedSum
 from dp.integers import Integers, rounded
+from dp.sizing import noise_for
 from secagg.aggregator import NOBODY, Aggregate
 
 MECHANISMS: Final[dict[str, type[DiscreteGaussian] | type[Skellam]]] = {

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import secagg
 from dp.discrete import DiscreteGaussian, Skellam
-from dp.distributed import DistributedSum, noise_for
+from dp.distributed import DistributedSum
 from dp.integers import rounded
+from dp.sizing import noise_for
 from secagg.encoder import Encoder
 from secagg.noise import Noise
 from secagg.prg import Rng

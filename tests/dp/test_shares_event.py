@@ -15,10 +15,11 @@ from dp_accounting.rdp import RdpAccountant
 from dp import Budget, BudgetExceeded, Ledger, ParameterError, accounts
 from dp.accounting import composed_epsilon, sampled_gaussian
 from dp.discrete import DiscreteGaussian, Skellam
-from dp.distributed import DistributedSum, noise_for
+from dp.distributed import DistributedSum
 from dp.events import decode, encode
 from dp.integers import rounded
 from dp.renyi import ORDERS, curve_of, epsilon_of
+from dp.sizing import noise_for
 
 DELTA = 1e-5
 INTEGERS = rounded(norm=511.5, linf_bound=511, length=1000)
@@ -56,7 +57,9 @@ def test_a_ledger_says_what_the_mechanism_says_of_the_whole_run(
         with pytest.raises(BudgetExceeded):
             ledger.reserve("all", total.event, run="r", round=20)
     (account,) = accounts(path)
-    assert account.epsilon == account.epsilon_rdp == ledger_of(path, budget)
+    assert account.epsilon == ledger_of(path, budget)
+    assert account.epsilon_rdp == total.renyi_epsilon(DELTA, rounds=20)
+    assert account.epsilon <= account.epsilon_rdp
     assert account.relation == ZERO_OUT
     assert str(total.noise.variance) in account.events[0]
 

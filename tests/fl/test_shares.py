@@ -329,7 +329,7 @@ def test_the_page_states_relation_accountant_and_whom_nobody_trusts() -> None:
     (spent,) = guarantees.ledger([protection], evidence, settings)
     assert row.relation == spent.relation == "zero out one"
     assert row.unit == spent.unit == "client"
-    assert row.accountant is not None and row.accountant.startswith("RDP")
+    assert row.accountant is not None and row.accountant.startswith("PLD")
     assert row.epsilon_upper == spent.epsilon_spent <= 4.0
     (made,) = guarantees.statements([protection], evidence, settings)
     said = " ".join(made.sentences)
