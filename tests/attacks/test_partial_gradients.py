@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks import Certificate, CosineTV, LinearInversion, ObservationError
+from attacks import (
+    Certificate,
+    CosineTV,
+    LinearInversion,
+    ObservationError,
+    ParameterError,
+    require,
+)
 from attacks.inversion.distance import as_target, cosine_distance, squared_distance
 from attacks.inversion.replay import replay_of
 
@@ -84,9 +91,18 @@ def test_distances_are_taken_over_the_seen_entries(net, observe, digits):
     masked = squared_distance(replay, target, image, truth, seen.known)
     assert float(masked.detach()) < 1e-20
     assert float(squared_distance(replay, target, image, truth).detach()) > 1e-3
-    masked = cosine_distance(replay, target, truth, seen.known)(image[None])
-    assert float(masked.detach()) < 1e-12
-    assert float(cosine_distance(replay, target, truth)(image[None]).detach()) > 1e-4
+    targets = {name: g[None] for name, g in target.items()}
+    for known, near in ((seen.known, True), (None, False)):
+        distance = cosine_distance(replay, targets, truth[None], (1, 8, 8), known)
+        gap = float(distance(image[None, None]).detach())
+        assert gap < 1e-12 if near else gap > 1e-4
+
+
+def test_an_attack_on_whole_gradients_is_not_given_a_part(net, observe, digits):
+    images, labels = digits
+    seen = hide(observe(net(), images[:1], labels[:1]), biases)
+    with pytest.raises(ParameterError, match="whole gradients"):
+        require(seen, frozenset({"gradient"}), attack="of a test")
 
 
 def test_matching_runs_on_a_part(net, observe, digits):
