@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from Crypto.Cipher import AES
 
-from benchmarks import cipher_limit
+from benchmarks import cipher_limit, second_core
 from benchmarks.masked_round import (
     CLIENTS,
     Ready,
@@ -43,6 +43,8 @@ fractions: keystream bytes per second of the kernel (one thread, {KEYS} keys) ov
 best raw `update_into` rate of any block size, 16 KiB to 1 MiB. cipher: of AES-256-CTR,
 by a CTR context. gcm: of the same bytes by a GCM context, which the kernel uses where
 it is faster. chacha20: of ChaCha20.
+gains: cipher and addition by themselves, two threads that share nothing but the
+interpreter, in calls of a segment as the kernel makes them, and of 1 MiB.
 step: from the vector to the bytes of the upload. Flower: multiply, quantise, factor,
 {CLIENTS} masks, modulus, ndarray_to_bytes. Ours: `offer`, which also checks the vector,
 derives {CLIENTS} keys, adds checksums and packs. prepared: after `prepare`."""
@@ -59,6 +61,7 @@ def measure(quick: bool, peers: Sequence[str]) -> Figures:
     _check_stream()
     figures = _limits(length, repeats)
     figures |= _words(length, repeats)
+    figures |= _gains(length, repeats)
     figures |= _small(repeats)
     if "flower" in peers:
         figures |= _beside_flower(length, repeats)
@@ -127,6 +130,15 @@ def _words(length: int, repeats: int) -> Figures:
                 figures[f"gb_per_s_{cipher}_{bits}_bits_{count}_threads"] = float(wall)
             print(f"  {cipher:<12}{bits:>3} bits   threads {'   '.join(cells)}")
     return figures
+
+
+def _gains(length: int, repeats: int) -> Figures:
+    found = second_core.gains(_KEYS[:KEYS], length, 2 * repeats)
+    rate = {name: np.array(values) for name, values in found.items()}
+    print("times as much on two threads as on one, by wall time (range)")
+    for name, values in rate.items():
+        print(f"  {name:<30}{_spread(values, 2):>22}")
+    return {name: _middle(values) for name, values in rate.items()}
 
 
 def _small(repeats: int) -> Figures:

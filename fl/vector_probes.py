@@ -17,7 +17,6 @@ from secagg import encode, masks, offered
 from secagg.cost import Operation
 from secagg.keys import Secret
 from secagg.prg import KEY_BYTES
-from secagg.upload import MaskedInput
 
 _ID: Final = bytes(range(32))
 _MOST_VALUES: Final = 1 << 20
@@ -44,11 +43,8 @@ def vector_probes(plan: secagg.Plan, length: int) -> Iterator[Probe]:
     yield Probe(op.VALUE_ENCODED, encoded, where.length)
     words = where.ring.zeros(where.words)
 
-    def pack() -> bytes:
-        return MaskedInput(_ID, 0, _ID, where.ring.pack_view(words)).encode()
-
-    packed = where.ring.pack(words)
-    yield Probe(op.WORD_PACKED, pack, len(words))
+    packed = memoryview(bytearray(where.packed_bytes))
+    yield Probe(op.WORD_PACKED, lambda: where.ring.pack_into(words, packed), len(words))
     total = where.ring.zeros(where.words)
 
     def add() -> None:

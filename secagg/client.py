@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from secagg import encode, offered, usage
 from secagg.dealing import ShareDelivery
+from secagg.draft import Draft
 from secagg.errors import (
     AbortError,
     AuthenticationError,
@@ -50,6 +51,7 @@ from secagg.prg import KEY_BYTES, Rng, draw
 from secagg.reveal import UnmaskRequest
 from secagg.states import FINAL_STATES, Event, Role, State, advance
 from secagg.threads import default_threads
+from secagg.upload import MASKED_HEAD_BYTES
 
 _EVENTS = {
     Invite.TAG: Event.INVITE,
@@ -215,11 +217,18 @@ class Client:
         clients, length = self._plan.clients, given.size
         where = encode.layout(agreed, clients=clients, length=length)
         key = draw(self._rng, KEY_BYTES)
-        words = encode.encode(
-            agreed, where, given, checked_weight, context=context, key=key
+        draft = Draft(where.ring, where.words, MASKED_HEAD_BYTES)
+        encode.encode(
+            agreed,
+            where,
+            given,
+            checked_weight,
+            context=context,
+            key=key,
+            into=draft.words,
         )
-        add_noise(agreed, where, words, noise, self._rng)
-        self._offer = Offer(length, words, context, mark)
+        add_noise(agreed, where, draft.words, noise, self._rng)
+        self._offer = Offer(length, draft, context, mark)
         self._context = context
         if self._member is None or following is not State.UPLOADED:
             self._state = following
@@ -382,10 +391,8 @@ class Client:
         offer, self._offer = self._offer, None
         if offer is None:
             return ()
-        message = member.upload(offer)
+        replies = (member.upload(offer),)
         mark = offer.fingerprint
-        del offer  # its words, which are as large as the message
-        replies = (message.encode(),)
         session = member.invite.session
         self._journal.upload(self._me, session, self._context, mark)
         return replies

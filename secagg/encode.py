@@ -92,6 +92,7 @@ def encode(
     *,
     context: bytes,
     key: bytes,
+    into: RingVector | None = None,
 ) -> RingVector:
     """Return the words of one client but for the checksums, which are zero.
 
@@ -102,6 +103,8 @@ def encode(
         weight: From ``check_weight``.
         context: Equal for all clients of one sum; gives the rotation.
         key: 32 fresh random bytes; the rounding draws are their keystream.
+        into: shape (where.words,), dtype ``where.ring.dtype``; receives the words.  By
+            default a new vector.
 
     Returns:
         shape (where.words,), dtype ``where.ring.dtype``; ``seal`` completes it.
@@ -110,7 +113,7 @@ def encode(
         ParameterError: A value is not finite, or the norm is too large (caller).
     """
     numbers = encoder.at(where.length)
-    words = np.empty(where.words, dtype=where.ring.dtype)
+    words = np.empty(where.words, dtype=where.ring.dtype) if into is None else into
     words[where.length], words[where.length + 1 :] = weight, 0
     factor, multiplier = numbers.scale, weight
     if encoder.prescale:
@@ -118,7 +121,14 @@ def encode(
     norm = NormCheck(encoder)
     source = vector
     if numbers.rotated:
-        source = _rotated(encoder, vector, norm, context)
+        # In the words' own place, or its back half: read before it is written to.
+        turned = (
+            words[: where.length].view(np.float32)[-where.length :]
+            if words.itemsize >= 4
+            else np.empty(where.length, dtype=np.float32)
+        )
+        _rotate(encoder, vector, turned, norm, context)
+        source = turned
     most = numbers.linf_bound - 0.5
     size = min(BLOCK, where.length)
     rounding = Rounding(key, encoder.value_bits, size)
@@ -224,15 +234,17 @@ def in_units(
     return steps
 
 
-def _rotated(
-    encoder: Encoder, vector: NDArray[np.floating], norm: NormCheck, context: bytes
-) -> NDArray[np.float32]:
-    """Return the vector rotated, in float32, once its norm was checked."""
-    turned = np.empty(len(vector), dtype=np.float32)
+def _rotate(
+    encoder: Encoder,
+    vector: NDArray[np.floating],
+    turned: NDArray[np.float32],
+    norm: NormCheck,
+    context: bytes,
+) -> None:
+    """Write the rotated vector in float32, and check its norm on the way."""
     with np.errstate(over="ignore"):  # not a decorator: one would serve all threads
         rotation_of(encoder, len(vector), context).apply(turned, vector, norm.add)
     norm.done()
-    return turned
 
 
 def rotation_of(encoder: Encoder, length: int, context: bytes) -> Rotation:

@@ -17,6 +17,7 @@ from secagg import encode, masks
 from secagg.boxes import HeldShares, Route, ShareKind, deal_boxes, open_box
 from secagg.boxes import seed_commitment as commit_to_seed
 from secagg.dealing import SealedShares, ShareDelivery
+from secagg.draft import Draft
 from secagg.errors import (
     AbortError,
     AuthenticationError,
@@ -36,10 +37,10 @@ from secagg.upload import MaskedInput
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What the caller wants in the sum: words from ``encode``, not yet sealed."""
+    """What the caller wants in the sum; the draft's words are not yet sealed."""
 
     length: int
-    words: RingVector = field(repr=False)
+    draft: Draft = field(repr=False)
     context: bytes = field(repr=False)
     fingerprint: bytes = field(default=b"", repr=False)
 
@@ -192,16 +193,17 @@ class Member:
         self._mask(summed, context)
         self._prepared = masks.Prepared(context, summed)
 
-    def upload(self, offer: Offer) -> MaskedInput:
-        """Step 2, second half: put in what the round adds, and mask."""
-        where, words, context = self.layout, offer.words, offer.context
+    def upload(self, offer: Offer) -> bytes:
+        """Step 2, second half: put in what the round adds, mask, and encode."""
+        where, words, context = self.layout, offer.draft.words, offer.context
         encode.seal(where, words, self._round_id, context)
         if self._prepared is None:
             self._mask(words, context)  # over the input
         else:
             self._prepared.spend(words)
-        packed = where.ring.pack_view(words)
-        return MaskedInput(self._round_id, self._me, context, packed)
+        del words  # whose memory the message takes
+        empty = MaskedInput(self._round_id, self._me, context, b"")
+        return offer.draft.message(empty.head())
 
     def _mask(self, total: RingVector, context: bytes) -> None:
         """Add all masks under a context, and drop their keys."""

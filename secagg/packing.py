@@ -20,26 +20,34 @@ _BLOCK: Final = 1 << 16  # values packed at a time; what that takes stays in cac
 Words: TypeAlias = NDArray[np.uint16 | np.uint32 | np.uint64]
 
 
-def pack(words: Words, bits: int) -> memoryview:
-    """Return the packed words; unused bits of the last byte are zero.
+def pack(words: Words, bits: int, packed: NDArray[np.uint8]) -> None:
+    """Pack words; unused bits of the last byte become zero.
 
     Args:
         words: shape (count,), little-endian, of 16, 32 or 64 bits; bits above ``bits``
             are dropped.
         bits: r, fewer than a word has.
+        packed: shape (octets,), as many as that takes; receives the result.  It may lie
+            in the memory of the words if it begins no later than they do: a block's end
+            never passes that of its words.
     """
     count, width = len(words), 8 * words.itemsize
     common = math.gcd(bits, 64)
     per_group, group_words = 64 // common, bits // common  # that share a boundary
-    packed = np.empty((-(-count // per_group), group_words), dtype="<u8")
+    groups = count // per_group
+    whole = packed[: 8 * groups * group_words].view("<u8").reshape(groups, group_words)
     step = _BLOCK // per_group  # groups of a block
-    lanes = _Lanes(bits, width, min(step, len(packed)))
-    for left in range(0, len(packed), step):
-        some = words[left * per_group : (left + step) * per_group]
-        if len(some) % per_group:
-            some = np.pad(some, (0, -len(some) % per_group))
-        lanes.pack(some, packed[left : left + step])
-    return packed.reshape(-1).view(np.uint8)[: -(-count * bits // 8)].data
+    lanes = _Lanes(bits, width, min(step, max(groups, 1)))
+    for left in range(0, groups, step):
+        right = min(left + step, groups)
+        some = words[left * per_group : right * per_group]
+        lanes.pack(some, whole[left:right])
+    rest = words[groups * per_group :]
+    if len(rest):
+        last = np.empty((1, group_words), dtype="<u8")
+        lanes.pack(np.pad(rest, (0, per_group - len(rest))), last)
+        end = packed[8 * groups * group_words :]
+        end[:] = last.view(np.uint8)[0, : len(end)]
 
 
 class _Lanes:

@@ -80,15 +80,23 @@ class Ring:
 
     def pack(self, words: RingVector) -> bytes:
         """Pack words to r bits each; unused bits of the last byte are zero."""
-        return bytes(self.pack_view(words))
+        packed = np.empty(self.packed_bytes(len(words)), dtype=np.uint8)
+        self.pack_into(words, packed.data)
+        return packed.tobytes()
 
-    def pack_view(self, words: RingVector) -> memoryview:
-        """Return the same, but where r is the word's width without a copy."""
-        if self.bits == self.word:
-            plain = np.ascontiguousarray(words, dtype=self.dtype)
-            return plain.data.cast("B")
-        little = words.dtype.newbyteorder("<")  # the packing looks at bytes
-        return pack(words.astype(little, copy=False), self.bits)
+    def pack_into(self, words: RingVector, view: memoryview) -> None:
+        """Pack words to a place of ``packed_bytes(len(words))`` bytes.
+
+        Args:
+            words: shape (count,).
+            view: Of bytes; it may lie in the memory of the words if it begins no later
+                than they do.
+        """
+        little = np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("<"))
+        if self.bits < self.word:
+            pack(little, self.bits, np.frombuffer(view, np.uint8))
+        else:  # a memoryview copies what overlaps as it stands
+            view[:] = little.data.cast("B")
 
     def unpack(self, data: bytes | memoryview, count: int) -> RingVector:
         """Read ``count`` words; the inverse of ``pack``.

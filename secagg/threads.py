@@ -148,6 +148,7 @@ class _Blocks:
                 self._failure = self._failure or error
                 self._high = self._low
         finally:
+            del job  # which holds what is worked on
             with self._lock:
                 self._helping -= 1
                 self._lock.notify_all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from secagg.invite import Limits, Step
 from secagg.wire import HEADER_BYTES, Reader, check_size, header, split_header
 
 _INDEX = struct.Struct("<H")
+MASKED_HEAD_BYTES: Final = HEADER_BYTES + _INDEX.size + usage.DIGEST_BYTES
+"""Size of ``MaskedInput.head``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ FORBIDDEN = {
 }
 # Inside secagg each module imports only from those before it.
 SECAGG_ORDER = (
-    "errors usage threads packing ring sums ciphers prg streams rounding rotation "
-    "precision checksums keys shamir encoder offered encode noise schema masks boxes "
-    "tails degree feasibility params planning permutation graph policy rowspace "
-    "monitor wire invite journal keylist "
+    "errors usage threads packing ring sums draft ciphers prg streams rounding "
+    "rotation precision checksums keys shamir encoder offered encode noise schema "
+    "masks boxes tails degree feasibility params planning permutation graph policy "
+    "rowspace monitor wire invite journal keylist "
     "dealing upload ciphertext reveal messages states member client recovery tally "
     "faults gate server transcript round aggregator turnout traffic cost footprint "
     "testing he store_file store stream"

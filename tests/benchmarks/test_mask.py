@@ -17,6 +17,8 @@ NAMED = {
     "speedup_vs_flower_mask",
     "speedup_vs_flower_client_step",
     "speedup_vs_flower_client_step_2_cores",
+    "cipher_gain_2_cores",
+    "mask_gain_2_cores",
 }
 
 

@@ -603,6 +603,24 @@ MUTANTS = (
         "blocks are overwritten before they were moved",
     ),
     mutant(
+        "draft-message-shares-watched-words",
+        Bug.KEPT,
+        ("draft.py", "file.truncate(end)", "pass"),
+        "draft",
+        "what lies behind an upload leaves with it",
+    ),
+    mutant(
+        "draft-gives-two-messages",
+        Bug.REUSE,
+        (
+            "draft.py",
+            "words, self._words = self.words, None",
+            "words = self.words",
+        ),
+        "draft",
+        "words that were packed once are taken for whole ones",
+    ),
+    mutant(
         "contexts-not-compared",
         Bug.CHECK,
         ("tally.py", "if len(groups) > 1:", "if False:"),
