@@ -12,7 +12,7 @@ Here a record is a unit of either kind; who fills `PerExampleGradients` says whi
     mechanism = DpSgd(sampling_rate=0.1, batch_size=6.0, clip_norm_l2=1.0,
                       noise_multiplier=1.1)
     sums = mechanism.clipped_sums(found, sampled)        # found: PerExampleGradients
-    gradient = mechanism.release(sums, mechanism.noise(length, seeds, step))
+    gradient = mechanism.release(sums, next(noises))     # mechanism.noises(length, seeds)
 
 Who computes the gradients, and walks along them, is the caller's business: any engine
 that fills `PerExampleGradients` serves, for one client or for a stack of them.
@@ -25,7 +25,7 @@ that one record more can halve the step. Noise is `dp.noise32.gaussian32`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,15 +110,39 @@ class DpSgd:
         """Return what one step spends about one client's records."""
         return sampled_gaussian(self.noise_multiplier, self.sampling_rate)
 
-    def noise(
-        self, length: int, seeds: Sequence[bytes | None], step: int
-    ) -> NDArray[np.float32]:
-        """Draw one step's noise for each client.
+    def noises(
+        self, length: int, seeds: Sequence[bytes | None]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Draw what is added to each client's `shares`, step after step.
+
+        That is the noise of a step, already divided by the batch size; one key draws it
+        for all steps.
 
         Args:
             length: number of parameters.
             seeds: one per client, used for this training and no other; None in
                 deployment, which takes the operating system's bytes.
+
+        Returns:
+            of (clients, length) float32, one for each step, without end.
+
+        Raises:
+            ParameterError: a seed is empty.
+        """
+        std = self.noise_multiplier * self.clip_norm_l2 / self.batch_size
+        named = [_with(seed, b"/steps") for seed in seeds]
+        return gaussians32(length, std, seeds=named)
+
+    def noise(
+        self, length: int, seeds: Sequence[bytes | None], step: int
+    ) -> NDArray[np.float32]:
+        """Draw one step's noise for each client, for who keeps nothing between steps.
+
+        It is not that of `noises`; a training takes the one or the other.
+
+        Args:
+            length: as in `noises`.
+            seeds: as in `noises`.
             step: number of the step, from 0.
 
         Returns:
@@ -127,8 +151,10 @@ class DpSgd:
         Raises:
             ParameterError: a seed is empty.
         """
+        number = b"/step/" + step.to_bytes(8, "little")
         std = self.noise_multiplier * self.clip_norm_l2
-        return gaussians32(length, std, seeds=[_at(seed, step) for seed in seeds])
+        named = [_with(seed, number) for seed in seeds]
+        return next(gaussians32(length, std, seeds=named))
 
     def clipped_sums(self, found: PerExampleGradients, sampled: Tensor) -> Tensor:
         """Return each client's sum of clipped gradients; not to be released.
@@ -169,20 +195,28 @@ class DpSgd:
         # A norm of 0 divides to infinity, and is then left as it is.
         return (self.clip_norm_l2 * MARGIN / norms).clamp_(max=1.0).mul_(sampled)
 
+    def shares(self, norms: Tensor, sampled: Tensor) -> Tensor:
+        """Return `clip_factors` divided by the batch size.
+
+        Guarantee: the gradients times these, summed, and one step's array of `noises`
+        are what `release` would return of the clipped sums and noise of that size.
+        """
+        return self.clip_factors(norms, sampled).div_(self.batch_size)
+
     def release(self, sums: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy gradient that each client may step along.
 
         Args:
             sums: (clients, parameters) float32 from `clipped_sums`, or the same part
-                of all of them; zeros where a sample is empty. Overwritten.
+                of all or some of them; zeros where a sample is empty. Overwritten.
             noise: the same shape, from `noise`.
         """
         return sums.add_(noise).div_(self.batch_size)
 
 
-def _at(seed: bytes | None, step: int) -> bytes | None:
+def _with(seed: bytes | None, purpose: bytes) -> bytes | None:
     if seed is None:
         return None
     if not seed:
         raise ParameterError("noise_seed is empty; give bytes, or None.")
-    return seed + b"/step/" + step.to_bytes(8, "little")
+    return seed + purpose

@@ -20,7 +20,7 @@ from torch import Tensor
 from fl.local import autodiff, byhand
 from fl.local.autodiff import Forward
 from fl.local.layers import Layer
-from fl.local.slopes import ExampleSlope, Seen
+from fl.local.slopes import ExampleSlope, Seen, Slope
 
 
 class Examples(Protocol):
@@ -65,12 +65,13 @@ class StackedExamples:
 
     def weighted_sums(self, factors: Tensor) -> Tensor:
         """Return the weighted sums, (clients, parameters) float32."""
-        return torch.cat([one.flatten(1) for one in self.parts(factors)], dim=1)
+        parts = [one.dense().flatten(1) for one in self.parts(factors)]
+        return torch.cat(parts, dim=1)
 
-    def parts(self, factors: Tensor) -> list[Tensor]:
-        """Return the weighted sums by parameter, each (clients, *shape)."""
+    def parts(self, factors: Tensor) -> list[Slope]:
+        """Return the weighted sums by parameter, not made yet."""
         seen, roots = Seen(), factors.sqrt().float()
-        return [one.weighted(roots, seen).dense() for one in self._slopes]
+        return [one.weighted(roots, seen) for one in self._slopes]
 
 
 def examples_by_hand(layers: Sequence[Layer]) -> Examples:

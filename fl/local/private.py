@@ -25,7 +25,7 @@ from fl.local.engine import Engine, engine_for, examples_of
 from fl.local.examples import StackedExamples
 from fl.local.optimiser import optimiser_for
 from fl.local.private_recipe import PrivateRecipe, bytes_of_a_client, bytes_of_a_record
-from fl.local.slopes import Whole
+from fl.local.slopes import Noised, Slope, Whole
 from fl.local.stack import BYTES, Member, Stack, train_in_chunks
 from fl.local.training import CPU, gathered, in_training
 from fl.local.units import Sample, sampler
@@ -135,23 +135,21 @@ def _descend(
     at_once: int,
 ) -> None:
     """Take every step of a chunk, in place, so many records a client at once."""
-    members, mechanism = stack.members, recipe.mechanism
-    optimiser = optimiser_for(recipe.rule, stack.parameters, ())
-    device = stack.x.device
     samples = sampler(
-        members,
+        stack.members,
         steps=recipe.steps,
-        rate=mechanism.sampling_rate,
+        rate=recipe.mechanism.sampling_rate,
         most=recipe.most_records,
     )
+    optimiser = optimiser_for(recipe.rule, stack.parameters, ())
+    noises = recipe.mechanism.noises(length, seeds)
     for step in range(recipe.steps):
-        sums = _clipped_sums(stack, mechanism, gradients, samples.at(step), at_once)
-        drawn = torch.from_numpy(mechanism.noise(length, seeds, step))
-        released = [
-            Whole(mechanism.release(one, own))
-            for one, own in zip(sums, stack.shaped(drawn.to(device)), strict=True)
-        ]
-        optimiser.step(stack.parameters, released)
+        sums = _clipped_sums(
+            stack, recipe.mechanism, gradients, samples.at(step), at_once
+        )
+        drawn = torch.from_numpy(next(noises)).to(stack.x.device)
+        released = map(Noised, sums, stack.shaped(drawn))
+        optimiser.step(stack.parameters, list(released))
 
 
 def _clipped_sums(
@@ -160,12 +158,12 @@ def _clipped_sums(
     gradients: Gradients,
     sample: Sample,
     at_once: int,
-) -> list[Tensor]:
-    """Return each client's sum of clipped gradients, parameter by parameter."""
+) -> Sequence[Slope]:
+    """Return each client's share of clipped gradients, parameter by parameter."""
     device = stack.x.device
     clients, width, places = sample.shape
     units = max(1, at_once // places)
-    sums: list[Tensor] = []
+    parts: list[Sequence[Slope]] = []
     for start in range(0, width, units):
         part = sample.part(start, units)
         at = part.rows.reshape(-1).to(device)
@@ -176,14 +174,19 @@ def _clipped_sums(
             gathered(stack.y, at, records),
             None if part.weights is None else part.weights.to(device),
         )
-        factors = mechanism.clip_factors(found.norms(), part.sampled.to(device))
+        factors = mechanism.shares(found.norms(), part.sampled.to(device))
         if isinstance(found, StackedExamples):
-            clipped = found.parts(factors)
+            clipped: Sequence[Slope] = found.parts(factors)
         else:
-            clipped = stack.shaped(found.weighted_sums(factors))
-        sums = [a + b for a, b in zip(sums, clipped, strict=True)] if sums else clipped
+            clipped = [Whole(one) for one in stack.shaped(found.weighted_sums(factors))]
+        # With several parts, only their sum is kept.
+        parts = [_added(parts[0], clipped)] if parts else [clipped]
     # Nobody may have a record in this step.
-    return sums or [torch.zeros_like(one) for one in stack.parameters]
+    return parts[0] if parts else [Whole(torch.zeros_like(p)) for p in stack.parameters]
+
+
+def _added(one: Sequence[Slope], other: Sequence[Slope]) -> list[Slope]:
+    return [Whole(a.dense() + b.dense()) for a, b in zip(one, other, strict=True)]
 
 
 def _check_seeds(seeds: Sequence[bytes | None], clients: int) -> None:

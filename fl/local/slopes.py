@@ -9,6 +9,7 @@ computations", arXiv:1510.01799).
     Total     its bias: sum of one factor
     Each      one gradient per record, made
     Whole     one gradient per client, made
+    Noised    any of these, and noise
 """
 
 from __future__ import annotations
@@ -221,6 +222,23 @@ class Whole:
     def descend(self, parameter: Tensor, rate: float) -> None:
         """Subtract ``rate`` times it."""
         parameter.sub_(self.gradient, alpha=rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """A gradient and the noise that hides it, (clients, *shape); not to be parted."""
+
+    slope: Slope
+    noise: Tensor
+
+    def dense(self) -> Tensor:
+        """Return it made."""
+        return self.slope.dense().add_(self.noise)
+
+    def descend(self, parameter: Tensor, rate: float) -> None:
+        """Subtract ``rate`` times it."""
+        self.slope.descend(parameter, rate)
+        parameter.sub_(self.noise, alpha=rate)
 
 
 def _squared(rows: Tensor) -> Tensor:
