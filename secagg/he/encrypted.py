@@ -12,7 +12,7 @@ reads everybody, which ``opened`` does, and which pairwise masks exclude.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -23,9 +23,10 @@ from secagg.aggregator import NOBODY, Aggregate, check_clients
 from secagg.ciphertext import EncryptedInput, Frame
 from secagg.encoder import Encoder
 from secagg.errors import LocalProtocolError, ParameterError
+from secagg.he.channel import Channel
 from secagg.he.inputs import Round, check_offer, open_upload
 from secagg.he.parties import KeyHolder
-from secagg.he.summer import Summer
+from secagg.he.summer import EncryptedSummer
 from secagg.invite import SERVER, Step
 from secagg.prg import simulation_rng
 from secagg.transcript import Transcript, Upload, Wire
@@ -118,13 +119,16 @@ class EncryptedSum:
             for name in sorted(vectors)
         }
         holder = self._keys.holder(this.frame, seed)
-        server = Summer(this.frame, session=session, context=context)
+        channels = _channels(offers, seed)
+        server = EncryptedSummer(
+            this.frame, session=session, context=context, channels=channels
+        )
         clock = _Clock()
         wires = []
         for name, offer in offers.items():
             # A client that is silent only from "unmask" on has already uploaded.
             if vanish.get(name, Step.UNMASK) == Step.UNMASK:
-                ready = this.prepare(holder, name)
+                ready = this.prepare(holder, name, channels[name])
                 clock.restart()
                 data = this.upload(ready, offer)
                 clock.charge("encryption")
@@ -135,7 +139,7 @@ class EncryptedSum:
         clock.charge(SERVER)
         receivers = sorted(server.added)
         wires += [Wire(Step.UNMASK.value, SERVER, name, total) for name in receivers]
-        decoded = this.open_total(holder, total)
+        decoded = this.open_total(holder, channels[receivers[0]], total)
         clock.charge("decryption")
         transcript = Transcript(tuple(wires))
         self._keys.remember(transcript, seed)
@@ -180,6 +184,18 @@ class EncryptedSum:
                 argument="vectors",
             )
         return Frame(self.encoder, self.clients, np.size(next(iter(vectors.values()))))
+
+
+def _channels(names: Iterable[str], seed: bytes | None) -> dict[str, Channel]:
+    """Return what each client shares with the server."""
+    if seed is None:
+        return {name: Channel.generate(name) for name in names}
+    return {
+        name: Channel.generate(
+            name, simulation_rng(seed, "encrypted sum", "channel", name)
+        )
+        for name in names
+    }
 
 
 class _Clock:

@@ -4,10 +4,10 @@ BFV: Fan and Vercauteren, ePrint 2012/144; public-key encryption as in SEAL 4.  
 secret key is shared by all clients.  The server's side is ``summer``, which imports
 nothing from here: no key can be given to it.
 
-Against whom: a server that follows the protocol and has no client's key.  BFV
-ciphertexts are malleable and carry no authentication; a transport has to add it.
-``Moduli.most_clients`` excludes decryption failures, which are what attacks on exact
-schemes start from (ePrint 2024/127).  A decrypted value is never sent back.
+Against whom: a server that follows the protocol and has no client's key.  SEAL gives
+encryptions of zero, to which the words are added here (``scaling``).  Ciphertexts of
+BFV are malleable: ``channel`` has the tags.  ``Moduli.most_clients`` excludes
+decryption failures.  A decrypted value is never sent back.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.ciphertext import POLY_DEGREE, Frame
+from secagg.ciphertext import SEED_BYTES, Frame
 from secagg.errors import LocalProtocolError, ParameterError
 from secagg.he import seal
+from secagg.he.scaling import add_message
 from secagg.prg import Rng, draw
 
 
@@ -30,17 +31,20 @@ class Encryptor:
     ciphertext from a seed of its own: randomness is never used twice.
     """
 
-    __slots__ = ("_frame", "_prepared", "_public", "_shared")
+    __slots__ = ("_frame", "_prepared", "_shared")
 
     def __init__(self, frame: Frame, public: Any, rng: Rng | None) -> None:
         moduli, bits = frame.moduli, frame.where.ring.bits
+        encryptor = seal.require_tenseal().Encryptor
         self._frame = frame
-        self._public = public
-        self._shared = seal.context(moduli, bits) if rng is None else None
+        self._shared: Any = None
         self._prepared: list[Any] = []
-        if rng is not None:
-            seeds = [draw(rng, seal.SEED_BYTES) for _ in range(frame.ciphertexts)]
-            self._prepared = [seal.seeded_context(moduli, bits, s) for s in seeds]
+        if rng is None:
+            self._shared = encryptor(seal.context(moduli, bits), public)
+        else:
+            seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]
+            contexts = [seal.seeded_context(moduli, bits, seed) for seed in seeds]
+            self._prepared = [encryptor(one, public) for one in contexts]
 
     def __repr__(self) -> str:
         return "<Encryptor with a public key>"
@@ -68,20 +72,23 @@ class Encryptor:
                 f"words has shape {words.shape}, expected ({frame.where.words},).",
                 argument="words",
             )
-        api = seal.require_tenseal()
-        plain, masks = [], []
-        for start in range(0, len(words), POLY_DEGREE):
-            part = words[start : start + POLY_DEGREE]
-            sealed = api.Ciphertext()
-            api.Encryptor(self._context(), self._public).encrypt(
-                seal.plaintext(part), sealed
-            )
-            c0, c1 = seal.cipher_words(sealed, frame.moduli, len(part))
-            plain.append(c0)
-            masks.append(c1)
-        return np.concatenate([*plain, *masks], axis=1)
+        moduli, bits, count = frame.moduli, frame.where.ring.bits, len(words)
+        residues = np.empty(frame.shape, dtype=np.uint64)
+        zero = seal.require_tenseal().Ciphertext()
+        with seal.working_file() as file:
+            for i, start in enumerate(range(0, count, moduli.degree)):
+                self._zeros().encrypt_zero(zero)
+                c0, c1 = seal.cipher_words(zero, moduli, file)
+                part = words[start : start + moduli.degree]
+                carried = residues[:, start : start + len(part)]
+                carried[:] = c0[:, : len(part)]
+                add_message(carried, part, moduli, bits)
+                at = count + i * moduli.degree
+                residues[:, at : at + moduli.degree] = c1
+        return residues
 
-    def _context(self) -> Any:
+    def _zeros(self) -> Any:
+        """Return SEAL's encryptor for the next ciphertext."""
         if self._shared is not None:
             return self._shared
         if not self._prepared:
@@ -112,8 +119,8 @@ class KeyHolder:
         if rng is not None:
             # Two seeds: the public key's polynomials must not be drawn from the stream
             # that the secret key was drawn from.
-            first = seal.seeded_context(moduli, bits, draw(rng, seal.SEED_BYTES))
-            second = seal.seeded_context(moduli, bits, draw(rng, seal.SEED_BYTES))
+            first = seal.seeded_context(moduli, bits, draw(rng, SEED_BYTES))
+            second = seal.seeded_context(moduli, bits, draw(rng, SEED_BYTES))
         self._bits = bits
         self._moduli = moduli
         self._secret = api.KeyGenerator(first).secret_key()
@@ -148,15 +155,18 @@ class KeyHolder:
         context = seal.context(self._moduli, self._bits)
         api, count = seal.require_tenseal(), frame.where.words
         decryptor, opened = api.Decryptor(context, self._secret), api.Plaintext()
+        degree = frame.moduli.degree
         words = np.zeros(count, dtype=np.uint64)
-        for i, start in enumerate(range(0, count, POLY_DEGREE)):
-            part = words[start : start + POLY_DEGREE]
-            mask_at = count + i * POLY_DEGREE
-            pair = np.zeros((2, len(residues), POLY_DEGREE), dtype=np.uint64)
-            pair[0, :, : len(part)] = residues[:, start : start + len(part)]
-            pair[1] = residues[:, mask_at : mask_at + POLY_DEGREE]
-            decryptor.decrypt(seal.load_ciphertext(context, pair), opened)
-            part[:] = seal.plain_words(opened, len(part))
+        pair = np.zeros((2, len(residues), degree), dtype=np.uint64)
+        with seal.working_file() as file:
+            for i, start in enumerate(range(0, count, degree)):
+                part = words[start : start + degree]
+                at = count + i * degree
+                pair[0, :, : len(part)] = residues[:, start : start + len(part)]
+                pair[0, :, len(part) :] = 0
+                pair[1] = residues[:, at : at + degree]
+                decryptor.decrypt(seal.load_ciphertext(context, pair, file), opened)
+                part[:] = seal.plain_words(opened, len(part), file)
         return words
 
     def _check(self, frame: Frame) -> None:
