@@ -11,19 +11,30 @@ Needs TenSEAL, ``pip install "blindsum[he]"``, which is imported on first use.
 """
 
 from secagg.he.channel import Channel
-from secagg.he.encrypted import EncryptedSum
+from secagg.he.compact import CompactSummer
+from secagg.he.encrypted import CompactSum, EncryptedSum
 from secagg.he.inputs import open_upload
-from secagg.he.parties import Encryptor, KeyHolder
-from secagg.he.seal import MissingTensealError, require_tenseal
+from secagg.he.parties import CompactEncryptor, Encryptor, KeyHolder
+from secagg.he.seal import (
+    MissingTensealError,
+    UnsupportedPlatformError,
+    require_compact,
+    require_tenseal,
+)
 from secagg.he.summer import EncryptedSummer
 
 __all__ = [
     "Channel",
+    "CompactEncryptor",
+    "CompactSum",
+    "CompactSummer",
     "EncryptedSum",
     "EncryptedSummer",
     "Encryptor",
     "KeyHolder",
     "MissingTensealError",
+    "UnsupportedPlatformError",
     "open_upload",
+    "require_compact",
     "require_tenseal",
 ]

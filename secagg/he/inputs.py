@@ -16,10 +16,12 @@ from secagg import encode, usage
 from secagg.ciphertext import TAG_BYTES, EncryptedInput, EncryptedTotal, Frame
 from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
 from secagg.he.channel import Channel, digest_of
-from secagg.he.parties import Encryptor, KeyHolder
+from secagg.he.compact import whole
+from secagg.he.parties import CompactEncryptor, Encryptor, KeyHolder
 from secagg.he.summer import round_id
 from secagg.invite import SERVER, Step
 from secagg.keys import Secret
+from secagg.moduli import Scheme
 from secagg.offered import check_vector, check_weight
 from secagg.prg import KEY_BYTES, Rng, draw, simulation_rng
 from secagg.transcript import Upload
@@ -37,7 +39,7 @@ class Offer:
 class Ready:
     """Set up for one upload; its randomness is spent by it."""
 
-    encryptor: Encryptor
+    encryptor: Encryptor | CompactEncryptor
     rounding: Secret
     channel: Channel
 
@@ -74,6 +76,9 @@ class Round:
             names = ("encrypted sum", self.round_id.hex(), self.context.hex(), name)
             rng = simulation_rng(self.seed, *names)
         rounding = draw(rng or os.urandom, KEY_BYTES)
+        if self.frame.scheme is Scheme.COMPACT:
+            compact = holder.compact_encryptor(self.frame, rng)
+            return Ready(compact, Secret(rounding), channel)
         return Ready(holder.encryptor(self.frame, rng), Secret(rounding), channel)
 
     def upload(self, ready: Ready, offer: Offer) -> bytes:
@@ -88,9 +93,9 @@ class Round:
             key=ready.rounding.expose(),
         )
         encode.seal(where, words, self.round_id, self.context)
-        packed = frame.pack(ready.encryptor.encrypt(where.ring.reduce(words)))
+        body = ready.encryptor.body(where.ring.reduce(words))
         message = EncryptedInput(
-            self.round_id, self.context, frame, 1, packed, bytes(TAG_BYTES)
+            self.round_id, self.context, frame, 1, body, bytes(TAG_BYTES)
         )
         tag = ready.channel.tag(digest_of(message))
         return replace(message, tags=tag).encode()
@@ -114,7 +119,7 @@ class Round:
                 self.frame,
             ):
                 raise DecodeError("encrypted sum is of another round or context.")
-            return _decrypt(holder, message)
+            return _decrypt(holder, message, message.residues())
         except RemoteProtocolError as error:
             error.peer, error.step = SERVER, Step.UNMASK
             raise
@@ -144,15 +149,17 @@ def open_upload(holder: KeyHolder, message: EncryptedInput) -> Upload:
     Raises:
         IntegrityError: It was encrypted under another key, or altered.
     """
-    decoded = _decrypt(holder, message)
+    decoded = _decrypt(holder, message, whole(message))
     return Upload(decoded.mean.astype(np.float64, copy=False), float(decoded.weight))
 
 
 def _decrypt(
-    holder: KeyHolder, message: EncryptedInput | EncryptedTotal
+    holder: KeyHolder,
+    message: EncryptedInput | EncryptedTotal,
+    residues: NDArray[np.uint64],
 ) -> encode.Decoded:
     frame = message.frame
-    words = holder.decrypt(frame, message.residues())
+    words = holder.decrypt(frame, residues)
     return encode.decode_sum(
         frame.encoder,
         frame.where,

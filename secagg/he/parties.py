@@ -12,6 +12,7 @@ decryption failures.  A decrypted value is never sent back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,38 +22,70 @@ from secagg.ciphertext import SEED_BYTES, Frame
 from secagg.errors import LocalProtocolError, ParameterError
 from secagg.he import seal
 from secagg.he.scaling import add_message
+from secagg.moduli import Scheme
 from secagg.prg import Rng, draw
 
 
-class Encryptor:
-    """Encrypts one client's words under the public key; it cannot decrypt.
+class _Encryptor:
+    """SEAL's encryptors of zero: one for all, or one for each ciphertext of an upload.
 
-    Made by ``KeyHolder.encryptor``.  With an ``rng`` it serves one upload only, each
-    ciphertext from a seed of its own: randomness is never used twice.
+    With an ``rng`` it serves one upload only, each ciphertext from a seed of its own:
+    randomness is never used twice.
     """
 
     __slots__ = ("_frame", "_prepared", "_shared")
 
-    def __init__(self, frame: Frame, public: Any, rng: Rng | None) -> None:
+    def __init__(self, frame: Frame, key: Any, rng: Rng | None) -> None:
         moduli, bits = frame.moduli, frame.where.ring.bits
         encryptor = seal.require_tenseal().Encryptor
         self._frame = frame
         self._shared: Any = None
         self._prepared: list[Any] = []
         if rng is None:
-            self._shared = encryptor(seal.context(moduli, bits), public)
+            self._shared = encryptor(seal.context(moduli, bits), key)
         else:
             seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]
             contexts = [seal.seeded_context(moduli, bits, seed) for seed in seeds]
-            self._prepared = [encryptor(one, public) for one in contexts]
-
-    def __repr__(self) -> str:
-        return "<Encryptor with a public key>"
+            self._prepared = [encryptor(one, key) for one in contexts]
 
     def __reduce__(self) -> NoReturn:
         raise LocalProtocolError(
             "An Encryptor cannot be pickled or copied, for two would share randomness."
         )
+
+    def _parts(self, words: NDArray[np.uint64]) -> Iterator[tuple[slice, Any]]:
+        """Yield the words of each ciphertext, and what encrypts it."""
+        count, degree = self._frame.where.words, self._frame.moduli.degree
+        if words.shape != (count,):
+            raise ParameterError(
+                f"words has shape {words.shape}, expected ({count},).",
+                argument="words",
+            )
+        for start in range(0, count, degree):
+            if self._shared is None and not self._prepared:
+                raise LocalProtocolError(
+                    "a seeded Encryptor serves one upload; make another one."
+                )
+            one = self._shared or self._prepared.pop(0)
+            yield slice(start, min(start + degree, count)), one
+
+    def _add_message(
+        self, c0: NDArray[np.uint64], carried: NDArray[np.uint64], words: Any
+    ) -> None:
+        carried[:] = c0[:, : len(words)]
+        add_message(carried, words, self._frame.moduli, self._frame.where.ring.bits)
+
+
+class Encryptor(_Encryptor):
+    """Encrypts one client's words under the public key; it cannot decrypt.
+
+    Made by ``KeyHolder.encryptor``.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<Encryptor with a public key>"
 
     def encrypt(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Return the coefficients of fresh ciphertexts.
@@ -66,36 +99,61 @@ class Encryptor:
         Raises:
             LocalProtocolError: A seeded encryptor was used twice (caller).
         """
-        frame = self._frame
-        if words.shape != (frame.where.words,):
-            raise ParameterError(
-                f"words has shape {words.shape}, expected ({frame.where.words},).",
-                argument="words",
-            )
-        moduli, bits, count = frame.moduli, frame.where.ring.bits, len(words)
-        residues = np.empty(frame.shape, dtype=np.uint64)
+        moduli, at = self._frame.moduli, len(words)
+        residues = np.empty(self._frame.shape, dtype=np.uint64)
         zero = seal.require_tenseal().Ciphertext()
         with seal.working_file() as file:
-            for i, start in enumerate(range(0, count, moduli.degree)):
-                self._zeros().encrypt_zero(zero)
+            for part, encryptor in self._parts(words):
+                encryptor.encrypt_zero(zero)
                 c0, c1 = seal.cipher_words(zero, moduli, file)
-                part = words[start : start + moduli.degree]
-                carried = residues[:, start : start + len(part)]
-                carried[:] = c0[:, : len(part)]
-                add_message(carried, part, moduli, bits)
-                at = count + i * moduli.degree
+                self._add_message(c0, residues[:, part], words[part])
                 residues[:, at : at + moduli.degree] = c1
+                at += moduli.degree
         return residues
 
-    def _zeros(self) -> Any:
-        """Return SEAL's encryptor for the next ciphertext."""
-        if self._shared is not None:
-            return self._shared
-        if not self._prepared:
-            raise LocalProtocolError(
-                "a seeded Encryptor serves one upload; make another one."
-            )
-        return self._prepared.pop(0)
+    def body(self, words: NDArray[np.uint64]) -> bytes:
+        """Return the ciphertexts as an upload holds them."""
+        return self._frame.pack(self.encrypt(words))
+
+
+class CompactEncryptor(_Encryptor):
+    """Encrypts one client's words under the secret key, which it holds.
+
+    c1 is uniform, and drawn from a seed of 64 bytes that SEAL makes for each ciphertext
+    (``Ciphertext`` "seeded", SEAL 4): the seed is sent in its place.  Made by
+    ``KeyHolder.compact_encryptor``.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<CompactEncryptor with a secret key>"
+
+    def encrypt(
+        self, words: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint64], list[bytes]]:
+        """Return c0 of fresh ciphertexts, shape ``frame.input_shape``, and the seeds.
+
+        Args:
+            words: shape (frame.where.words,), each below 2^r.
+
+        Raises:
+            UnsupportedPlatformError: SEAL's seeds cannot be read here (caller).
+            LocalProtocolError: A seeded encryptor was used twice (caller).
+        """
+        residues, seeds = np.empty(self._frame.input_shape, dtype=np.uint64), []
+        with seal.compact_file() as file:
+            for part, encryptor in self._parts(words):
+                zero = encryptor.encrypt_zero_symmetric()
+                c0, seed = seal.zero_with_seed(zero, self._frame.moduli, file)
+                self._add_message(c0, residues[:, part], words[part])
+                seeds.append(seed)
+        return residues, seeds
+
+    def body(self, words: NDArray[np.uint64]) -> bytes:
+        """Return the ciphertexts as an upload holds them."""
+        residues, seeds = self.encrypt(words)
+        return b"".join((self._frame.pack(residues), *seeds))
 
 
 class KeyHolder:
@@ -124,8 +182,10 @@ class KeyHolder:
         self._bits = bits
         self._moduli = moduli
         self._secret = api.KeyGenerator(first).secret_key()
-        self._public = api.PublicKey()
-        api.KeyGenerator(second, self._secret).create_public_key(self._public)
+        self._public = None
+        if moduli.scheme is Scheme.PUBLIC:
+            self._public = api.PublicKey()
+            api.KeyGenerator(second, self._secret).create_public_key(self._public)
 
     def __repr__(self) -> str:
         return "<KeyHolder of a secret key>"
@@ -136,7 +196,28 @@ class KeyHolder:
     def encryptor(self, frame: Frame, rng: Rng | None = None) -> Encryptor:
         """Return what a client needs to upload: the public key only."""
         self._check(frame)
+        if self._public is None:
+            raise ParameterError(
+                "a compact frame has no public key; use compact_encryptor.",
+                argument="frame",
+            )
         return Encryptor(frame, self._public, rng)
+
+    def compact_encryptor(
+        self, frame: Frame, rng: Rng | None = None
+    ) -> CompactEncryptor:
+        """Return what a client needs to upload under a compact frame: the secret key.
+
+        Raises:
+            UnsupportedPlatformError: SEAL's seeds cannot be read here (caller).
+        """
+        self._check(frame)
+        if self._public is not None:
+            raise ParameterError(
+                "this frame is not compact; use encryptor.", argument="frame"
+            )
+        seal.require_compact()
+        return CompactEncryptor(frame, self._secret, rng)
 
     def decrypt(self, frame: Frame, residues: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Return the words of a ciphertext or of a sum of ciphertexts.

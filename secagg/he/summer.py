@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ class EncryptedSummer:
         channels: What it shares with each client that may take part, by name.
     """
 
+    SCHEME: ClassVar[Scheme] = Scheme.PUBLIC
+
     __slots__ = (
         "_added",
         "_channels",
@@ -64,10 +67,10 @@ class EncryptedSummer:
         context: bytes,
         channels: Mapping[str, Channel],
     ) -> None:
-        if frame.scheme is not Scheme.PUBLIC:
+        if frame.scheme is not self.SCHEME:
             raise ParameterError(
-                "an EncryptedSummer adds whole ciphertexts; use CompactSummer for a "
-                "compact frame.",
+                "an EncryptedSummer adds whole ciphertexts, a CompactSummer those of a "
+                "compact frame; use the other one.",
                 argument="frame",
             )
         self._channels = dict(channels)
@@ -77,10 +80,10 @@ class EncryptedSummer:
         self._added: set[str] = set()
         primes = np.array(frame.moduli.primes, dtype=np.uint64)
         self._primes: NDArray[np.uint64] = primes[:, None]
-        self._total = np.zeros(frame.shape, dtype=np.uint64)
+        self._total = np.zeros(frame.input_shape, dtype=np.uint64)
 
     def __repr__(self) -> str:
-        return f"<EncryptedSummer of {len(self._added)} encrypted inputs>"
+        return f"<{type(self).__name__} of {len(self._added)} encrypted inputs>"
 
     @property
     def added(self) -> frozenset[str]:
@@ -96,7 +99,8 @@ class EncryptedSummer:
             AuthenticationError: The same, as its tag is wrong (peer).
         """
         try:
-            residues = self._read(peer, data)
+            message = self._read(peer, data)
+            residues = message.residues()
         except RemoteProtocolError as error:
             error.peer, error.step = peer, Step.MASKED_INPUT
             raise
@@ -105,6 +109,7 @@ class EncryptedSummer:
         # to a larger word.
         np.minimum(self._total, self._total - self._primes, out=self._total)
         self._added.add(peer)
+        self._include(message)
 
     def total(self) -> bytes:
         """Return the message that holds the encrypted sum, for all clients.
@@ -125,15 +130,22 @@ class EncryptedSummer:
             self._context,
             self._frame,
             count,
-            self._frame.pack(self._total),
+            self._frame.pack(self._coefficients()),
             bytes(count * TAG_BYTES),
         )
         digest = digest_of(message)
         tags = [self._channels[peer].tag(digest) for peer in sorted(self._added)]
         return replace(message, tags=b"".join(tags)).encode()
 
-    def _read(self, peer: str, data: bytes) -> NDArray[np.uint64]:
-        """Return the coefficients of an upload that belongs into this sum."""
+    def _include(self, message: EncryptedInput) -> None:
+        """Take what else an upload holds; this cannot fail."""
+
+    def _coefficients(self) -> NDArray[np.uint64]:
+        """Return the coefficients of the sum, shape ``frame.shape``."""
+        return self._total
+
+    def _read(self, peer: str, data: bytes) -> EncryptedInput:
+        """Return an upload that belongs into this sum."""
         if peer not in self._channels:
             raise AuthenticationError("an encrypted input came from a stranger.")
         self._channels[peer].check_upload(data)
@@ -150,4 +162,4 @@ class EncryptedSummer:
             raise RemoteProtocolError(
                 f"an encrypted input exceeds the agreed {self._frame.clients} clients."
             )
-        return message.residues()
+        return message

@@ -9,7 +9,8 @@ import pytest
 import secagg
 from secagg.aggregator import Aggregate, Aggregator
 from secagg.errors import AbortError, ParameterError
-from secagg.he import EncryptedSum
+from secagg.he import CompactSum, EncryptedSum
+from secagg.he.seal import reads_saved
 from secagg.invite import SERVER
 
 LENGTH = 17
@@ -27,12 +28,15 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     "pairwise": lambda: secagg.PairwiseMask(PLANS["pairwise"]),
     "pairwise, k-regular": lambda: secagg.PairwiseMask(PLANS["pairwise, k-regular"]),
     "he": lambda: EncryptedSum(secagg.Encoder(), clients=6),
+    "he, compact": lambda: CompactSum(secagg.Encoder(), clients=6),
 }
 
 
 def make(name: str) -> Aggregator:
-    if name == "he":
+    if name.startswith("he"):
         pytest.importorskip("tenseal", reason='needs pip install "blindsum[he]"')
+    if name == "he, compact" and not reads_saved():
+        pytest.skip("needs Linux, and the package zstandard")
     return IMPLEMENTATIONS[name]()
 
 
