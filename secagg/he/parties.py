@@ -12,6 +12,7 @@ decryption failures.  A decrypted value is never sent back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -31,22 +32,23 @@ class _Encryptor:
 
     With an ``rng`` it serves one upload only, each ciphertext from a seed of its own:
     randomness is never used twice.
+
+    Attributes:
+        setup_s: Seconds spent on contexts of seeds, which only a simulation has.
     """
 
-    __slots__ = ("_frame", "_prepared", "_shared")
+    __slots__ = ("_frame", "_key", "_seeds", "_shared", "setup_s")
 
     def __init__(self, frame: Frame, key: Any, rng: Rng | None) -> None:
-        moduli, bits = frame.moduli, frame.where.ring.bits
-        encryptor = seal.require_tenseal().Encryptor
-        self._frame = frame
+        self._frame, self._key = frame, key
         self._shared: Any = None
-        self._prepared: list[Any] = []
+        self._seeds: list[bytes] = []
+        self.setup_s = 0.0
         if rng is None:
-            self._shared = encryptor(seal.context(moduli, bits), key)
+            context = seal.context(frame.moduli, frame.where.ring.bits)
+            self._shared = seal.require_tenseal().Encryptor(context, key)
         else:
-            seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]
-            contexts = [seal.seeded_context(moduli, bits, seed) for seed in seeds]
-            self._prepared = [encryptor(one, key) for one in contexts]
+            self._seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]
 
     def __reduce__(self) -> NoReturn:
         raise LocalProtocolError(
@@ -62,12 +64,21 @@ class _Encryptor:
                 argument="words",
             )
         for start in range(0, count, degree):
-            if self._shared is None and not self._prepared:
-                raise LocalProtocolError(
-                    "a seeded Encryptor serves one upload; make another one."
-                )
-            one = self._shared or self._prepared.pop(0)
-            yield slice(start, min(start + degree, count)), one
+            yield slice(start, min(start + degree, count)), self._shared or self._next()
+
+    def _next(self) -> Any:
+        """Return the encryptor of the next seed, whose tables are large."""
+        if not self._seeds:
+            raise LocalProtocolError(
+                "a seeded Encryptor serves one upload; make another one."
+            )
+        started, frame = time.process_time(), self._frame
+        context = seal.seeded_context(
+            frame.moduli, frame.where.ring.bits, self._seeds.pop(0)
+        )
+        made = seal.require_tenseal().Encryptor(context, self._key)
+        self.setup_s += time.process_time() - started
+        return made
 
     def _add_message(
         self, c0: NDArray[np.uint64], carried: NDArray[np.uint64], words: Any

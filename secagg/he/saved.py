@@ -17,8 +17,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,27 +39,33 @@ _PROC: Final = Path("/proc/self/fd")
 Words = NDArray[np.uint64]
 
 
-class UnknownFormatError(Exception):
+class UnknownFormatError(ValueError):
     """SEAL saves otherwise than this module knows; it never leaves ``he.seal``."""
 
 
 class MemoryFile:
-    """A file in memory, of which SEAL gets the path; opened by ``memory_file``."""
+    """Two files in memory, of which SEAL gets the paths; opened by ``memory_file``.
 
-    __slots__ = ("_number", "path")
+    One is for what SEAL reads and one for what it saves, which it begins anew each
+    time.
+    """
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.path = str(_PROC / str(number))
+    __slots__ = ("_read", "_unpacker", "_written", "path")
+
+    def __init__(self, written: int, read: int) -> None:
+        self._written, self._read = written, read
+        self._unpacker = _unpacker()
+        self.path = str(_PROC / str(written))
 
     def put(self, content: bytes) -> None:
-        """Write content, in place of what there was."""
-        os.ftruncate(self._number, len(content))
-        os.pwrite(self._number, content, 0)
+        """Write what SEAL finds at ``path``, in place of what there was."""
+        if os.fstat(self._written).st_size != len(content):
+            os.ftruncate(self._written, len(content))
+        os.pwrite(self._written, content, 0)
 
     def patch(self, content: bytes, at: int) -> None:
         """Write over a part."""
-        os.pwrite(self._number, content, at)
+        os.pwrite(self._written, content, at)
 
     def saved(self, savable: Any, most: int) -> bytes:
         """Return what an object of SEAL saves, unpacked; at most so many bytes.
@@ -68,28 +73,34 @@ class MemoryFile:
         Raises:
             UnknownFormatError: It is packed in an unknown way.
         """
-        savable.save(self.path)
-        data = os.pread(self._number, os.fstat(self._number).st_size, 0)
+        savable.save(str(_PROC / str(self._read)))
+        data = os.pread(self._read, os.fstat(self._read).st_size, 0)
         packing, body = _split(data)
         if packing == _PLAIN:
             return bytes(body)
-        return _unpacked(packing, body, most)
+        if packing == _ZLIB:
+            return zlib.decompressobj().decompress(body, most)
+        if packing != _ZSTANDARD or self._unpacker is None:
+            raise UnknownFormatError
+        whole: bytes = self._unpacker.decompress(body, max_output_size=most)
+        return whole
 
 
 @contextmanager
 def memory_file() -> Iterator[MemoryFile | None]:
-    """Open a file in memory; None where the platform has none.
+    """Open files in memory; None where the platform has none.
 
-    One is opened for each task, as processes that fork would share it.
+    They are opened for each task, as processes that fork would share them.
     """
     if not hasattr(os, "memfd_create") or not _PROC.is_dir():
         yield None
         return
-    number = os.memfd_create("blindsum")
-    try:
-        yield MemoryFile(number)
-    finally:
-        os.close(number)
+    with ExitStack() as opened:
+        numbers = []
+        for _ in range(2):
+            numbers.append(os.memfd_create("blindsum"))
+            opened.callback(os.close, numbers[-1])
+        yield MemoryFile(*numbers)
 
 
 def ciphertext_bytes(parms: list[int], words: Words, seed: bytes = b"") -> bytes:
@@ -159,26 +170,10 @@ def _framed(body: bytes) -> bytes:
     return _HEADER.pack(_MAGIC, _HEADER.size, *_VERSION, _PLAIN, 0, total) + body
 
 
-def _unpacked(packing: int, body: memoryview, most: int) -> bytes:
-    zstandard = _zstandard()
-    if packing == _ZLIB:
-        return zlib.decompressobj().decompress(body, most)
-    if packing != _ZSTANDARD or zstandard is None:
-        raise UnknownFormatError
+def _unpacker() -> Any:
+    """Return what undoes Zstandard; None where the package is missing."""
     try:
-        whole: bytes = zstandard.ZstdDecompressor().decompress(
-            body, max_output_size=most
-        )
-    except zstandard.ZstdError as error:
-        raise UnknownFormatError from error
-    return whole
-
-
-@lru_cache(maxsize=1)
-def _zstandard() -> Any:
-    """Return the package; None where it is missing."""
-    try:
-        import zstandard
+        from zstandard import ZstdDecompressor
     except ImportError:
         return None
-    return zstandard
+    return ZstdDecompressor()

@@ -55,8 +55,10 @@ class EncryptedSummer:
         "_context",
         "_frame",
         "_primes",
+        "_room",
         "_round_id",
         "_total",
+        "_unreduced",
     )
 
     def __init__(
@@ -80,6 +82,8 @@ class EncryptedSummer:
         self._added: set[str] = set()
         primes = np.array(frame.moduli.primes, dtype=np.uint64)
         self._primes: NDArray[np.uint64] = primes[:, None]
+        # Uploads, or reduced sums, that 64 bits hold.
+        self._room, self._unreduced = ((1 << 64) - 1) // max(frame.moduli.primes), 0
         self._total = np.zeros(frame.input_shape, dtype=np.uint64)
 
     def __repr__(self) -> str:
@@ -104,10 +108,10 @@ class EncryptedSummer:
         except RemoteProtocolError as error:
             error.peer, error.step = peer, Step.MASKED_INPUT
             raise
+        if self._unreduced == self._room:
+            self._reduce()
         self._total += residues
-        # Below twice the prime, so one subtraction reduces; where none is due, it wraps
-        # to a larger word.
-        np.minimum(self._total, self._total - self._primes, out=self._total)
+        self._unreduced += 1
         self._added.add(peer)
         self._include(message)
 
@@ -124,6 +128,7 @@ class EncryptedSummer:
                 need=1,
                 have=0,
             )
+        self._reduce()
         count = len(self._added)
         message = EncryptedTotal(
             self._round_id,
@@ -136,6 +141,10 @@ class EncryptedSummer:
         digest = digest_of(message)
         tags = [self._channels[peer].tag(digest) for peer in sorted(self._added)]
         return replace(message, tags=b"".join(tags)).encode()
+
+    def _reduce(self) -> None:
+        np.remainder(self._total, self._primes, out=self._total)
+        self._unreduced = 1
 
     def _include(self, message: EncryptedInput) -> None:
         """Take what else an upload holds; this cannot fail."""

@@ -259,7 +259,7 @@ def test_where_seeds_cannot_be_read_one_sentence_says_the_cure(lacking, monkeypa
     if lacking == "memory":
         monkeypatch.delattr("os.memfd_create")
     else:
-        monkeypatch.setattr("secagg.he.saved._zstandard", lambda: None)
+        monkeypatch.setattr("secagg.he.saved._unpacker", lambda: None)
     seal.reads_saved.cache_clear()
     try:
         updates = {"a": np.zeros(30, np.float32)}

@@ -349,5 +349,6 @@ def test_seeded_keys_and_ciphertexts_never_draw_from_one_seed_twice(monkeypatch)
         return seeded_context(moduli, ring_bits, fresh)
 
     monkeypatch.setattr(seal, "seeded_context", watched)
-    KeyHolder(frame, rng("keys")).encryptor(frame, rng("upload"))
+    encryptor = KeyHolder(frame, rng("keys")).encryptor(frame, rng("upload"))
+    encryptor.encrypt(random_words(frame))
     assert len(seeds) == len(set(seeds)) == 2 + frame.ciphertexts

@@ -75,6 +75,21 @@ def test_the_total_is_the_sum_modulo_each_prime(value_bits, weight_max):
         assert total.residues()[j].tolist() == expected
 
 
+def test_more_uploads_than_a_word_holds_are_reduced_on_the_way():
+    frame = Frame(secagg.Encoder(weight_max=255), 40, 3)
+    prime = frame.moduli.primes[0]
+    assert 40 * (prime - 1) > 1 << 64
+    top = np.full(frame.shape, prime - 1, dtype=np.uint64)
+    channels = {f"c{i}": Channel.generate(f"c{i}") for i in range(40)}
+    server = EncryptedSummer(frame, session=b"s", context=CONTEXT, channels=channels)
+    named = round_id(frame, b"s")
+    one = EncryptedInput(named, CONTEXT, frame, 1, frame.pack(top), bytes(32))
+    for name, channel in channels.items():
+        server.add(name, replace(one, tags=channel.tag(digest_of(one))).encode())
+    total = EncryptedTotal.decode(server.total()).residues()
+    assert (total == prime - 40).all()  # -1 forty times
+
+
 @pytest.mark.parametrize(
     "change",
     [
