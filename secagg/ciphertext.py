@@ -1,9 +1,10 @@
 """Encrypted vectors on the wire: which coefficients, in which order, and their bytes.
 
-BFV (Fan and Vercauteren, ePrint 2012/144) over Z_q[X] / (X^4096 + 1).  A message holds
-the bare coefficients of ciphertexts and nothing of a library's own format: its size
-follows from its ``Frame`` and is checked on the raw bytes, there is no count or length
-in it that could be wrong, and no foreign byte reaches a library's parser.
+A message holds the bare coefficients of BFV ciphertexts (``moduli``) and nothing of a
+library's own format: its size follows from its ``Frame`` and is checked on the raw
+bytes, there is no count or length in it that could be wrong, and no foreign byte
+reaches a library's parser.  Each message ends in tags, by which the other side knows
+whom it is from (``he.channel``).
 
 This module encrypts nothing and holds no key.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -23,56 +25,19 @@ from secagg.encode import Layout, in_units, layout
 from secagg.encoder import ENCODER_BYTES, Encoder, check_integer, decode_encoder
 from secagg.errors import DecodeError, ParameterError
 from secagg.invite import Step
-from secagg.ring import Ring
+from secagg.moduli import Moduli, Scheme, choose
 from secagg.wire import HEADER_BYTES, Reader, check_size, header, split_header
 
-POLY_DEGREE: Final = 4096  # N, coefficients of a polynomial
-_FRAME = struct.Struct("<II")  # behind the encoder
+SEED_BYTES: Final = 64  # of the generator that c1 comes from, as SEAL stores it
+TAG_BYTES: Final = 32
+_FRAME = struct.Struct("<IIB")  # behind the encoder
 _COUNT = struct.Struct("<I")
-_PACKED_AT: Final = (
+_BODY_AT: Final = (
     HEADER_BYTES + usage.DIGEST_BYTES + ENCODER_BYTES + _FRAME.size + _COUNT.size
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Moduli:
-    """The coefficient modulus of BFV for rings of so many bits, or SEAL's most, 59.
-
-    The special prime is used inside an encryption only.  All are the largest primes of
-    their size that are 1 modulo 2 ``POLY_DEGREE``, and 109 bits long in all, the most
-    that the Homomorphic Encryption Standard (2018, table 1) allows at 128 bits.
-    """
-
-    ring_bits: int
-    primes: tuple[int, ...]
-    special: int
-
-    @property
-    def ring(self) -> Ring:
-        """Bits that one coefficient modulo one prime takes on the wire."""
-        return Ring(self.primes[0].bit_length())
-
-    @property
-    def most_clients(self) -> int:
-        """Ciphertexts whose sum decrypts correctly whatever their randomness.
-
-        A fresh ciphertext has noise below N / 2 + 4: rounding after the division by
-        the special prime p gives (1 + N) / 2, what is left of the encryption's own
-        21 (2 N + 1) / p < 1, and rounding of the message 1.  Decryption is right while
-        the noise is below q / (2 t), and half of that is left unused.
-        """
-        fresh = POLY_DEGREE // 2 + 4
-        return math.prod(self.primes) // ((4 << self.ring_bits) * fresh)
-
-
-MODULI: Final = (
-    Moduli(32, (0xFFFFFFFFFFFC001,), 0x1FFFFFFFCE001),
-    Moduli(46, (0x1FFFFDE001, 0x1FFFFE0001), 0x7FFFF6001),
-    Moduli(59, (0xFFFFFFA2001, 0xFFFFFFFC001), 0x1F6001),
-)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
     """What all parties of an encrypted sum agree on; gives every size on the wire.
 
@@ -87,6 +52,7 @@ class Frame:
     encoder: Encoder
     clients: int
     length: int
+    scheme: Scheme = Scheme.PUBLIC
 
     def __post_init__(self) -> None:
         clients = check_integer("clients", self.clients, 1, (1 << 32) - 1)
@@ -97,61 +63,72 @@ class Frame:
                 "noise_bits=0, or PairwiseMask.",
                 argument="encoder",
             )
-        ring_bits = self.where.ring.bits
-        if ring_bits > MODULI[-1].ring_bits:
-            raise ParameterError(
-                f"an encrypted sum over clients={self.clients} needs {ring_bits} bits, "
-                f"more than {MODULI[-1].ring_bits}; lower value_bits or weight_max.",
-                argument="encoder",
-            )
-        check_integer("clients", clients, 1, self.moduli.most_clients)
+        _ = self.moduli
 
-    @property
+    @cached_property
     def where(self) -> Layout:
         """Where values, weight and checksums lie."""
         return layout(self.encoder, clients=self.clients, length=self.length)
 
-    @property
+    @cached_property
     def moduli(self) -> Moduli:
-        """The smallest that serve the ring."""
-        bits = self.where.ring.bits
-        return next(moduli for moduli in MODULI if bits <= moduli.ring_bits)
+        """Those of fewest bytes that serve ring and clients."""
+        return choose(self.scheme, self.where.ring.bits, self.clients)
 
     @property
     def ciphertexts(self) -> int:
         """Ciphertexts of one upload."""
-        return -(-self.where.words // POLY_DEGREE)
+        return -(-self.where.words // self.moduli.degree)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Primes, and coefficients: c0 of all words, then c1 of each ciphertext."""
         words = self.where.words
-        return len(self.moduli.primes), words + POLY_DEGREE * self.ciphertexts
+        return len(self.moduli.primes), words + self.moduli.degree * self.ciphertexts
 
     @property
-    def packed_bytes(self) -> int:
-        """Bytes of all coefficients on the wire."""
-        return self.moduli.ring.packed_bytes(math.prod(self.shape))
+    def input_shape(self) -> tuple[int, int]:
+        """The same of an upload; where a seed stands for c1, it has c0 only."""
+        compact = self.scheme is Scheme.COMPACT
+        return (self.shape[0], self.where.words) if compact else self.shape
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of an upload's coefficients, and of its seeds."""
+        seeds = self.ciphertexts if self.scheme is Scheme.COMPACT else 0
+        return self._packed_bytes(self.input_shape) + SEED_BYTES * seeds
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the coefficients of a sum."""
+        return self._packed_bytes(self.shape)
 
     def pack(self, residues: NDArray[np.uint64]) -> bytes:
-        """Pack coefficients, shape ``self.shape``."""
+        """Pack coefficients."""
         return self.moduli.ring.pack(residues.reshape(-1))
 
-    def unpack(self, packed: bytes) -> NDArray[np.uint64]:
-        """Read coefficients, shape ``self.shape``; each is below its prime.
+    def unpack(
+        self, packed: bytes | memoryview, shape: tuple[int, int]
+    ) -> NDArray[np.uint64]:
+        """Read coefficients of this shape; each is below its prime.
 
         Raises:
             DecodeError: The bytes are no such coefficients (peer).
         """
-        flat = self.moduli.ring.unpack(packed, math.prod(self.shape))
-        residues = flat.astype(np.uint64, copy=False).reshape(self.shape)
+        flat = self.moduli.ring.unpack(packed, math.prod(shape))
+        residues = flat.astype(np.uint64, copy=False).reshape(shape)
         if (residues >= np.array(self.moduli.primes, dtype=np.uint64)[:, None]).any():
             raise DecodeError("a ciphertext is not reduced modulo its primes.")
         return residues
 
+    def _packed_bytes(self, shape: tuple[int, int]) -> int:
+        return self.moduli.ring.packed_bytes(math.prod(shape))
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return self.encoder.encode() + _FRAME.pack(self.clients, self.length)
+        return self.encoder.encode() + _FRAME.pack(
+            self.clients, self.length, self.scheme
+        )
 
     @classmethod
     def read(cls, reader: Reader) -> Frame:
@@ -161,10 +138,10 @@ class Frame:
             DecodeError: It is not the encoding of a valid frame (peer).
         """
         encoder = decode_encoder(reader.take(ENCODER_BYTES))
-        clients, length = _FRAME.unpack(reader.take(_FRAME.size))
+        clients, length, scheme = _FRAME.unpack(reader.take(_FRAME.size))
         try:
-            return cls(encoder, clients, length)
-        except ParameterError as error:
+            return cls(encoder, clients, length, Scheme(scheme))
+        except ValueError as error:  # a ParameterError is one
             raise DecodeError(
                 f"frame of an encrypted sum is invalid: {error}"
             ) from error
@@ -172,7 +149,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Ciphertexts:
-    """What both messages hold: ``count`` inputs under one frame and context."""
+    """What both messages hold: ``count`` inputs under one frame and context.
+
+    Attributes:
+        tags: One of 32 bytes for each input: of its sender, or for its sender.
+    """
 
     TAG: ClassVar[int]
     STEP: ClassVar[Step | None]
@@ -181,30 +162,32 @@ class _Ciphertexts:
     context: bytes = field(repr=False)
     frame: Frame
     count: int
-    packed: bytes = field(repr=False)
+    packed: bytes | memoryview = field(repr=False)
+    tags: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         check_size("context", self.context, usage.DIGEST_BYTES)
-        check_size("ciphertexts", self.packed, self.frame.packed_bytes)
         most = self.frame.clients if self.IS_SUM else 1
         if not 1 <= self.count <= most:
             raise DecodeError(
                 f"ciphertexts claim to hold {self.count} inputs, expected 1..{most}."
             )
+        frame = self.frame
+        size = frame.total_bytes if self.IS_SUM else frame.input_bytes
+        if len(self.packed) != size:
+            raise DecodeError(
+                f"ciphertexts have {len(self.packed)} bytes, expected {size}."
+            )
+        check_size("tags", self.tags, self.count * TAG_BYTES)
 
-    def residues(self) -> NDArray[np.uint64]:
-        """Return the coefficients, shape ``frame.shape``.
-
-        Raises:
-            DecodeError: One is not reduced modulo its prime (peer).
-        """
-        return self.frame.unpack(self.packed)
+    def head(self) -> bytes:
+        """Return the canonical bytes before the ciphertexts."""
+        public = header(self.TAG, self.round_id) + self.context + self.frame.encode()
+        return public + _COUNT.pack(self.count)
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        count = _COUNT.pack(self.count)
-        public = header(self.TAG, self.round_id) + self.context + self.frame.encode()
-        return public + count + self.packed
+        return b"".join((self.head(), self.packed, self.tags))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -219,16 +202,37 @@ class _Ciphertexts:
         reader = Reader(data, HEADER_BYTES)
         context = reader.take(usage.DIGEST_BYTES)
         frame, count = Frame.read(reader), reader.u32()
-        packed = reader.take(len(data) - _PACKED_AT)
-        return cls(round_id, context, frame, count, packed)
+        rest = len(data) - _BODY_AT - count * TAG_BYTES
+        if rest < 0:
+            raise DecodeError(f"message has no room for {count} tags.")
+        packed = reader.view(rest)
+        return cls(
+            round_id, context, frame, count, packed, reader.take(count * TAG_BYTES)
+        )
 
 
 class EncryptedInput(_Ciphertexts):
-    """Client to server: one client's encrypted words."""
+    """Client to server: one client's encrypted words, and its tag."""
 
     TAG: ClassVar[int] = 11
     STEP: ClassVar[Step | None] = Step.MASKED_INPUT
     IS_SUM: ClassVar[bool] = False
+
+    def residues(self) -> NDArray[np.uint64]:
+        """Return the coefficients, shape ``frame.input_shape``.
+
+        Raises:
+            DecodeError: One is not reduced modulo its prime (peer).
+        """
+        frame = self.frame
+        coefficients = frame._packed_bytes(frame.input_shape)
+        return frame.unpack(memoryview(self.packed)[:coefficients], frame.input_shape)
+
+    def seeds(self) -> list[bytes]:
+        """Return the seed of each ciphertext; none where c1 is sent."""
+        at = self.frame._packed_bytes(self.frame.input_shape)
+        rest = bytes(memoryview(self.packed)[at:])
+        return [rest[i : i + SEED_BYTES] for i in range(0, len(rest), SEED_BYTES)]
 
     def legible(self) -> NDArray[np.float64]:
         """Read it as an unprotected vector, which is all one can do without the key.
@@ -247,8 +251,16 @@ class EncryptedInput(_Ciphertexts):
 
 
 class EncryptedTotal(_Ciphertexts):
-    """Server to clients: the encrypted sum of ``count`` inputs."""
+    """Server to clients: the encrypted sum of ``count`` inputs, a tag for each."""
 
     TAG: ClassVar[int] = 12
     STEP: ClassVar[Step | None] = Step.UNMASK
     IS_SUM: ClassVar[bool] = True
+
+    def residues(self) -> NDArray[np.uint64]:
+        """Return the coefficients, shape ``frame.shape``.
+
+        Raises:
+            DecodeError: One is not reduced modulo its prime (peer).
+        """
+        return self.frame.unpack(self.packed, self.frame.shape)

@@ -7,18 +7,21 @@ and checksums inside), all of them encrypted.  The server's side is ``summer``.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import encode, usage
-from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
-from secagg.errors import DecodeError, ParameterError
-from secagg.he.parties import Encryptor, KeyHolder
+from secagg.ciphertext import TAG_BYTES, EncryptedInput, EncryptedTotal, Frame
+from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
+from secagg.he.channel import Channel, digest_of
+from secagg.he.compact import whole
+from secagg.he.parties import CompactEncryptor, Encryptor, KeyHolder
 from secagg.he.summer import round_id
 from secagg.invite import SERVER, Step
 from secagg.keys import Secret
+from secagg.moduli import Scheme
 from secagg.offered import check_vector, check_weight
 from secagg.prg import KEY_BYTES, Rng, draw, simulation_rng
 from secagg.transcript import Upload
@@ -36,8 +39,9 @@ class Offer:
 class Ready:
     """Set up for one upload; its randomness is spent by it."""
 
-    encryptor: Encryptor
+    encryptor: Encryptor | CompactEncryptor
     rounding: Secret
+    channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,17 @@ class Round:
         """Name of the round on the wire."""
         return round_id(self.frame, self.session)
 
-    def prepare(self, holder: KeyHolder, name: str) -> Ready:
+    def prepare(self, holder: KeyHolder, name: str, channel: Channel) -> Ready:
         """Return what a client has before it computes: its keys and randomness."""
         rng: Rng | None = None
         if self.seed is not None:
             names = ("encrypted sum", self.round_id.hex(), self.context.hex(), name)
             rng = simulation_rng(self.seed, *names)
         rounding = draw(rng or os.urandom, KEY_BYTES)
-        return Ready(holder.encryptor(self.frame, rng), Secret(rounding))
+        if self.frame.scheme is Scheme.COMPACT:
+            compact = holder.compact_encryptor(self.frame, rng)
+            return Ready(compact, Secret(rounding), channel)
+        return Ready(holder.encryptor(self.frame, rng), Secret(rounding), channel)
 
     def upload(self, ready: Ready, offer: Offer) -> bytes:
         """Return one client's message: encoded, encrypted, packed."""
@@ -86,26 +93,34 @@ class Round:
             key=ready.rounding.expose(),
         )
         encode.seal(where, words, self.round_id, self.context)
-        packed = frame.pack(ready.encryptor.encrypt(where.ring.reduce(words)))
-        return EncryptedInput(self.round_id, self.context, frame, 1, packed).encode()
+        body = ready.encryptor.body(where.ring.reduce(words))
+        message = EncryptedInput(
+            self.round_id, self.context, frame, 1, body, bytes(TAG_BYTES)
+        )
+        tag = ready.channel.tag(digest_of(message))
+        return replace(message, tags=tag).encode()
 
-    def open_total(self, holder: KeyHolder, data: bytes) -> encode.Decoded:
+    def open_total(
+        self, holder: KeyHolder, channel: Channel, data: bytes
+    ) -> encode.Decoded:
         """Return the mean that every client decrypts from the server's message.
 
         Raises:
             DecodeError: The message is not this round's (peer).
+            AuthenticationError: It was not sent to the client of this channel (peer).
             IntegrityError: It holds no sum of inputs.
         """
         try:
             message = EncryptedTotal.decode(data)
+            channel.check_total(message)
             if (message.round_id, message.context, message.frame) != (
                 self.round_id,
                 self.context,
                 self.frame,
             ):
                 raise DecodeError("encrypted sum is of another round or context.")
-            return _decrypt(holder, message)
-        except DecodeError as error:
+            return _decrypt(holder, message, message.residues())
+        except RemoteProtocolError as error:
             error.peer, error.step = SERVER, Step.UNMASK
             raise
 
@@ -134,15 +149,17 @@ def open_upload(holder: KeyHolder, message: EncryptedInput) -> Upload:
     Raises:
         IntegrityError: It was encrypted under another key, or altered.
     """
-    decoded = _decrypt(holder, message)
+    decoded = _decrypt(holder, message, whole(message))
     return Upload(decoded.mean.astype(np.float64, copy=False), float(decoded.weight))
 
 
 def _decrypt(
-    holder: KeyHolder, message: EncryptedInput | EncryptedTotal
+    holder: KeyHolder,
+    message: EncryptedInput | EncryptedTotal,
+    residues: NDArray[np.uint64],
 ) -> encode.Decoded:
     frame = message.frame
-    words = holder.decrypt(frame, message.residues())
+    words = holder.decrypt(frame, residues)
     return encode.decode_sum(
         frame.encoder,
         frame.where,

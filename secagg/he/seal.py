@@ -9,36 +9,45 @@ context made with a seed starts *each* sampling from that seed: two encryptions 
 share their randomness, and their difference is that of the plaintexts in clear.  Hence
 ``seeded_context`` is for one use, and only ``parties`` calls it.
 
-No secret goes through a file: only ciphertexts do, which ``sealapi`` loads from paths
-alone, and on Linux that path is memory.
+Files.  What SEAL saves goes through memory (``saved``).  Where that is not to be had,
+coefficients are read one by one, and only a ciphertext that is to be decrypted, and
+that the server knows, goes through a file: never a key, a message or an encryption of
+zero, which tells the message that was later added to it.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.ciphertext import POLY_DEGREE, Moduli
+from secagg.ciphertext import SEED_BYTES
 from secagg.errors import ParameterError
-
-SEED_BYTES: Final = 64
-_MAGIC: Final = 0xA15E
-_HEADER = struct.Struct("<HBBBBHQ")  # magic, own size, version, compression, 0, size
-_CIPHERTEXT = struct.Struct("<4QBQQQdQ")
-_PROC: Final = Path("/proc/self/fd")
+from secagg.he.saved import (
+    MemoryFile,
+    ciphertext_bytes,
+    ciphertext_words,
+    memory_file,
+    most_bytes,
+    plaintext_words,
+    seeded_words,
+)
+from secagg.moduli import TABLES, Moduli, Scheme
 
 
 class MissingTensealError(ParameterError, ImportError):
     """Homomorphic encryption was asked for, and TenSEAL is not installed."""
+
+
+class UnsupportedPlatformError(ParameterError):
+    """What was asked for cannot be had on this platform; the sentence says the cure."""
 
 
 def require_tenseal() -> Any:
@@ -58,6 +67,22 @@ def require_tenseal() -> Any:
     return sealapi
 
 
+def require_compact() -> None:
+    """Check that seeds of ciphertexts can be had here.
+
+    Raises:
+        UnsupportedPlatformError: They cannot (caller).
+        MissingTensealError: TenSEAL is not installed (caller).
+    """
+    if not reads_saved():
+        raise UnsupportedPlatformError(
+            "compact ciphertexts need Linux, whose files can lie in memory, and the "
+            'package zstandard; run pip install "blindsum[he]" there, or use '
+            "EncryptedSum.",
+            argument="platform",
+        )
+
+
 @lru_cache(maxsize=8)
 def context(moduli: Moduli, ring_bits: int) -> Any:
     """Return the context whose randomness is the operating system's."""
@@ -71,58 +96,137 @@ def seeded_context(moduli: Moduli, ring_bits: int, seed: bytes) -> Any:
     return _context(moduli, ring_bits, struct.unpack("<8Q", seed))
 
 
-def plaintext(words: NDArray[np.uint64]) -> Any:
-    """Return the polynomial with these coefficients, shape (count,), in memory only."""
-    # sealapi takes a polynomial as text or from a file; a vector belongs in no file.
-    first, *others = words.tolist()
-    powers = range(len(others), 0, -1)
-    terms = [f"{c:X}x^{i}" for i, c in zip(powers, reversed(others), strict=True)]
-    return require_tenseal().Plaintext(" + ".join([*terms, f"{first:X}"]))
+@contextmanager
+def working_file() -> Iterator[MemoryFile | None]:
+    """Open a file in memory for what SEAL saves; None where that cannot be read."""
+    with memory_file() as file:
+        yield file if reads_saved() else None
 
 
-def plain_words(polynomial: Any, count: int) -> NDArray[np.uint64]:
-    """Return the first coefficients of a polynomial, shape (count,)."""
-    words = np.zeros(count, dtype=np.uint64)
-    stored = min(count, polynomial.coeff_count())  # leading zeros are not stored
-    words[:stored] = _elements(polynomial, stored)
-    return words
+@contextmanager
+def compact_file() -> Iterator[MemoryFile]:
+    """Open a file in memory for seeds.
+
+    Raises:
+        UnsupportedPlatformError: There is none here (caller).
+    """
+    require_compact()
+    with memory_file() as file:
+        assert file is not None  # or nothing that is saved could be read
+        yield file
+
+
+@lru_cache(maxsize=1)
+def reads_saved() -> bool:
+    """Whether what SEAL saves is read back here, tried on known coefficients."""
+    api, moduli = require_tenseal(), TABLES[Scheme.COMPACT][0]
+    made = _context(moduli, 8, None)
+    words = _pattern(moduli)
+    try:
+        with memory_file() as file:
+            if file is None:
+                return False
+            stored = load_ciphertext(made, words, file)
+            if not np.array_equal(cipher_words(stored, moduli, file), words):
+                return False
+            key = api.KeyGenerator(made).secret_key()
+            sealed = api.Encryptor(made, key).encrypt_zero_symmetric()
+            c0, seed = zero_with_seed(sealed, moduli, file)
+            file.put(ciphertext_bytes(made.first_parms_id(), c0[None], seed))
+            whole, opened = api.Ciphertext(), api.Plaintext()
+            whole.load(made, file.path)
+            api.Decryptor(made, key).decrypt(whole, opened)
+            return not plain_words(opened, moduli.degree, file).any()
+    except Exception:  # of SEAL, of zlib or of zstandard: all mean the same
+        return False
 
 
 def cipher_words(
-    ciphertext: Any, moduli: Moduli, count: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the first ``count`` coefficients of c0 and all of c1, by prime.
+    ciphertext: Any, moduli: Moduli, file: MemoryFile | None
+) -> NDArray[np.uint64]:
+    """Return the coefficients of c0 and c1, shape (2, primes, N), maybe read-only."""
+    primes, degree = len(moduli.primes), moduli.degree
+    size = 2 * primes * degree
+    if file is not None:
+        return ciphertext_words(
+            file.saved(ciphertext, most_bytes(size)), primes, degree
+        )
+    return _elements(ciphertext, size).reshape(2, primes, degree)
 
-    Returns:
-        shape (primes, count), and shape (primes, N).
+
+def zero_with_seed(
+    sealed: Any, moduli: Moduli, file: MemoryFile
+) -> tuple[NDArray[np.uint64], bytes]:
+    """Return c0, shape (primes, N), and the seed of what ``encrypt_symmetric`` gave."""
+    primes, degree = len(moduli.primes), moduli.degree
+    return seeded_words(file.saved(sealed, most_bytes(primes * degree)), primes, degree)
+
+
+def masks_of(
+    where: Any, moduli: Moduli, seeds: Iterable[bytes], file: MemoryFile
+) -> NDArray[np.uint64]:
+    """Return the sum of the c1 that seeds stand for, shape (primes, N).
+
+    SEAL draws them: it gets a ciphertext that is written here, c0 of zeros and a seed,
+    of which any 64 bytes are one.
     """
-    primes = len(moduli.primes)
-    size = primes * POLY_DEGREE  # sealapi stores c0 before c1, and by prime
-    starts = range(0, size, POLY_DEGREE)
-    c0 = [_elements(ciphertext, count, start) for start in starts]
-    c1 = _elements(ciphertext, size, size)
-    return np.stack(c0), c1.reshape(primes, POLY_DEGREE)
+    api, shape = require_tenseal(), (1, len(moduli.primes), moduli.degree)
+    zeros = np.zeros(shape, dtype=np.uint64)
+    content = ciphertext_bytes(where.first_parms_id(), zeros, bytes(SEED_BYTES))
+    file.put(content)
+    drawn: list[Any] = []
+    for seed in seeds:
+        file.patch(seed, len(content) - SEED_BYTES)
+        drawn.append(api.Ciphertext())
+        drawn[-1].load(where, file.path)
+    total, evaluator = drawn[0], api.Evaluator(where)
+    for one in drawn[1:]:
+        evaluator.add_inplace(total, one)
+    masks: NDArray[np.uint64] = cipher_words(total, moduli, file)[1]
+    return masks
 
 
-def load_ciphertext(where: Any, words: NDArray[np.uint64]) -> Any:
+def plain_words(
+    polynomial: Any, count: int, file: MemoryFile | None
+) -> NDArray[np.uint64]:
+    """Return the first coefficients of a polynomial, shape (count,)."""
+    words = np.zeros(count, dtype=np.uint64)
+    stored = polynomial.coeff_count()  # leading zeros are not stored
+    if file is None:
+        stored = min(count, stored)
+        words[:stored] = _elements(polynomial, stored)
+    else:
+        found = plaintext_words(file.saved(polynomial, most_bytes(stored)), stored)
+        words[: len(found)] = found[:count]
+    return words
+
+
+def load_ciphertext(
+    where: Any, words: NDArray[np.uint64], file: MemoryFile | None = None
+) -> Any:
     """Return the ciphertext with these coefficients, shape (2, primes, N).
 
     SEAL's own header is written here, from the shape alone; see ``ciphertext``.
     """
-    size, primes, degree = words.shape
-    inner = struct.pack("<Q", words.size) + words.astype("<u8").tobytes()
-    outer = _CIPHERTEXT.pack(*where.first_parms_id(), 0, size, degree, primes, 1.0, 1)
+    content = ciphertext_bytes(where.first_parms_id(), words)
     loaded = require_tenseal().Ciphertext()
-    with _path_to(_framed(outer + _framed(inner))) as path:
-        loaded.load(where, path)
+    if file is not None:
+        file.put(content)
+        loaded.load(where, file.path)
+        return loaded
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ciphertext"
+        path.write_bytes(content)
+        loaded.load(where, str(path))
     return loaded
 
 
 def _context(moduli: Moduli, ring_bits: int, seed: tuple[int, ...] | None) -> Any:
     api = require_tenseal()
     chosen = api.EncryptionParameters(api.SCHEME_TYPE.BFV)
-    chosen.set_poly_modulus_degree(POLY_DEGREE)
-    primes = (*moduli.primes, moduli.special)
+    chosen.set_poly_modulus_degree(moduli.degree)
+    special = () if moduli.special is None else (moduli.special,)
+    primes = (*moduli.primes, *special)
     chosen.set_coeff_modulus([api.Modulus(prime) for prime in primes])
     chosen.set_plain_modulus(1 << ring_bits)
     if seed is not None:
@@ -137,28 +241,28 @@ def _context(moduli: Moduli, ring_bits: int, seed: tuple[int, ...] | None) -> An
     return made
 
 
-def _elements(stored: Any, count: int, start: int = 0) -> NDArray[np.uint64]:
-    """Read coefficients one by one: sealapi saves nothing without compression."""
+def _elements(stored: Any, count: int) -> NDArray[np.uint64]:
+    """Read coefficients one by one, where what SEAL saves cannot be read."""
     # `at` checks its bounds; iterating over a DynArray runs past its end and crashes.
     at = stored.dyn_array().at
-    wanted = range(start, start + count)
-    return np.fromiter(map(at, wanted), dtype=np.uint64, count=count)
+    return np.fromiter(map(at, range(count)), dtype=np.uint64, count=count)
 
 
-def _framed(body: bytes) -> bytes:
-    version = (4, 3)  # of SEAL's format; any 4.x is accepted
-    total = _HEADER.size + len(body)
-    return _HEADER.pack(_MAGIC, _HEADER.size, *version, 0, 0, total) + body
+def _pattern(moduli: Moduli) -> NDArray[np.uint64]:
+    words = np.zeros((2, len(moduli.primes), moduli.degree), dtype=np.uint64)
+    words[:] = np.arange(1, moduli.degree + 1, dtype=np.uint64)
+    words[1] += np.uint64(7)
+    return words
 
 
 def _check_format(made: Any, moduli: Moduli) -> None:
     """Refuse a SEAL that reads the bytes of ``load_ciphertext`` differently."""
-    words = np.zeros((2, len(moduli.primes), POLY_DEGREE), dtype=np.uint64)
-    words[:] = np.arange(1, POLY_DEGREE + 1, dtype=np.uint64)
+    words = _pattern(moduli)
     try:
-        loaded = load_ciphertext(made, words)
-        if np.array_equal(cipher_words(loaded, moduli, POLY_DEGREE), words):
-            return
+        with working_file() as file:
+            loaded = load_ciphertext(made, words, file)
+            if np.array_equal(cipher_words(loaded, moduli, file), words):
+                return
     except (RuntimeError, ValueError, IndexError):
         pass  # SEAL's own words for a format that it does not know help nobody
     raise ParameterError(
@@ -166,18 +270,3 @@ def _check_format(made: Any, moduli: Moduli) -> None:
         'pip install "blindsum[he]" chooses.',
         argument="tenseal",
     )
-
-
-@contextmanager
-def _path_to(content: bytes) -> Iterator[str]:
-    """Put bytes where a path leads: in memory on Linux, else in a temporary file."""
-    if hasattr(os, "memfd_create") and _PROC.is_dir():
-        with os.fdopen(os.memfd_create("blindsum"), "wb") as file:
-            file.write(content)
-            file.flush()
-            yield str(_PROC / str(file.fileno()))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ciphertext"
-        path.write_bytes(content)
-        yield str(path)

@@ -9,7 +9,8 @@ import pytest
 import secagg
 from secagg.aggregator import Aggregate, Aggregator
 from secagg.errors import AbortError, ParameterError
-from secagg.he import EncryptedSum, Selection, SelectiveSum
+from secagg.he import CompactSum, EncryptedSum, Selection, SelectiveSum
+from secagg.he.seal import reads_saved
 from secagg.invite import SERVER
 
 LENGTH = 17
@@ -31,6 +32,7 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
         secagg.PairwiseMask(PLANS["pairwise, k-regular"])
     ),
     "he, selective, plain": lambda: selective(secagg.PlainSum()),
+    "he, compact": lambda: CompactSum(secagg.Encoder(), clients=6),
 }
 
 
@@ -45,6 +47,8 @@ def selective(rest: Aggregator) -> SelectiveSum:
 def make(name: str) -> Aggregator:
     if name.startswith("he"):
         pytest.importorskip("tenseal", reason='needs pip install "blindsum[he]"')
+    if name == "he, compact" and not reads_saved():
+        pytest.skip("needs Linux, and the package zstandard")
     return IMPLEMENTATIONS[name]()
 
 

@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 
 import secagg
-from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
+from secagg.ciphertext import TAG_BYTES, EncryptedInput, EncryptedTotal, Frame
 from secagg.client import Client
 from secagg.encoder import Encoder
 from secagg.graph import Harary
-from secagg.he.summer import Summer, round_id
+from secagg.he.channel import Channel
+from secagg.he.summer import EncryptedSummer, round_id
 from secagg.invite import NO_ROUND, SERVER, Limits, Step
+from secagg.keys import Secret
 from secagg.messages import Abort
 from secagg.prg import KEY_BYTES
 from secagg.server import Server
@@ -145,16 +148,26 @@ def _encrypted(kind: type, fill: int) -> bytes:
     primes = np.array(FRAME.moduli.primes, dtype=np.uint64)[:, None]
     residues = rng.integers(0, primes, FRAME.shape, dtype=np.uint64)
     named = round_id(FRAME, ENCRYPTED_SESSION)
-    return kind(named, CONTEXT, FRAME, 1, FRAME.pack(residues)).encode()
+    message = kind(named, CONTEXT, FRAME, 1, FRAME.pack(residues), bytes(TAG_BYTES))
+    return tagged("c0", message.encode())
 
 
-def summer() -> Summer:
+def tagged(name: str, data: bytes) -> bytes:
+    """Return bytes that end in a client's tag, as a client that lies can send them."""
+    covered = data[:-TAG_BYTES]
+    return covered + CHANNELS[name].tag(sha256(covered).digest())
+
+
+def summer() -> EncryptedSummer:
     """Return a server of an encrypted sum that has one of four uploads."""
-    server = Summer(FRAME, session=ENCRYPTED_SESSION, context=CONTEXT)
+    server = EncryptedSummer(
+        FRAME, session=ENCRYPTED_SESSION, context=CONTEXT, channels=CHANNELS
+    )
     server.add("c0", ENCRYPTED[0])
     return server
 
 
+CHANNELS = {name: Channel(name, Secret(bytes(32))) for name in ("c0", "c1")}
 ENCRYPTED = [_encrypted(EncryptedInput, 1), _encrypted(EncryptedInput, 2)]
 TOTALS = [_encrypted(EncryptedTotal, 3)]
 PLAIN = [PlainInput.of(NO_ROUND, np.ones(3, dtype=np.float32), 2).encode()]

@@ -12,13 +12,22 @@ import pytest
 import secagg
 from secagg.ciphertext import EncryptedInput, EncryptedTotal, Frame
 from secagg.errors import (
+    AuthenticationError,
     DecodeError,
     IntegrityError,
     LocalProtocolError,
     ParameterError,
     SecaggError,
 )
-from secagg.he import EncryptedSum, KeyHolder, MissingTensealError, open_upload
+from secagg.he import (
+    Channel,
+    EncryptedSum,
+    KeyHolder,
+    MissingTensealError,
+    open_upload,
+)
+from secagg.he.channel import digest_of
+from secagg.he.encrypted import _channels
 from secagg.he.inputs import Round, check_offer
 from secagg.invite import SERVER
 
@@ -107,12 +116,21 @@ def test_under_a_wrong_key_everything_raises(encrypted):
         open_upload(KeyHolder(FRAME), message)
 
 
+def retagged(channel, message):
+    """Return what a server that lies would send: its tags are good."""
+    return replace(message, tags=channel.tag(digest_of(message)) * message.count)
+
+
 def test_an_altered_sum_raises_and_releases_nothing(encrypted):
     out = run(encrypted)
     holder = encrypted._keys.of(out.transcript, FRAME)
+    channel = _channels(NAMES, b"seed")["site-1"]
     this = Round(FRAME, b"s", CONTEXT, b"seed")
     data = out.transcript.messages[-1].data
-    assert this.open_total(holder, data).weight == out.weight
+    assert this.open_total(holder, channel, data).weight == out.weight
+    with pytest.raises(AuthenticationError) as caught:
+        this.open_total(holder, Channel.generate("site-1"), data)
+    assert (caught.value.peer, caught.value.step) == (SERVER, "unmask")
     total = EncryptedTotal.decode(data)
     rng = np.random.default_rng(0)
     for at in (0, LENGTH, LENGTH + 1, FRAME.where.words + 7):
@@ -121,33 +139,36 @@ def test_an_altered_sum_raises_and_releases_nothing(encrypted):
         for row, prime in enumerate(FRAME.moduli.primes):
             column[row] = rng.integers(0, prime, dtype=np.uint64)
         twin = replace(total, packed=FRAME.pack(residues))
+        with pytest.raises(AuthenticationError):
+            this.open_total(holder, channel, twin.encode())
         with pytest.raises(IntegrityError):
-            this.open_total(holder, twin.encode())
+            this.open_total(holder, channel, retagged(channel, twin).encode())
     for twin in (
         replace(total, round_id=b"r" * 32),
         replace(total, context=b"c" * 32),
     ):
         with pytest.raises(DecodeError) as caught:
-            this.open_total(holder, twin.encode())
+            this.open_total(holder, channel, retagged(channel, twin).encode())
         assert (caught.value.peer, caught.value.step) == (SERVER, "unmask")
     one = EncryptedInput.decode(out.transcript.messages[0].data)
     with pytest.raises(DecodeError):
-        this.open_total(holder, one.encode())
+        this.open_total(holder, channel, one.encode())
 
 
 def test_inputs_under_different_contexts_give_no_sum(encrypted):
-    holder = KeyHolder(FRAME)
+    holder, channel = KeyHolder(FRAME), Channel.generate("a")
     total = np.zeros(FRAME.shape, dtype=np.uint64)
     for name, context in (("a", CONTEXT), ("b", secagg.context(b"another"))):
         this = Round(FRAME, b"s", context, None)
         offer = check_offer(FRAME, name, make_vectors()["site-0"], 5)
-        message = EncryptedInput.decode(this.upload(this.prepare(holder, name), offer))
-        total += message.residues()
+        data = this.upload(this.prepare(holder, name, channel), offer)
+        total += EncryptedInput.decode(data).residues()
     total %= np.array(FRAME.moduli.primes, dtype=np.uint64)[:, None]
     this = Round(FRAME, b"s", CONTEXT, None)
-    forged = EncryptedTotal(this.round_id, CONTEXT, FRAME, 2, FRAME.pack(total))
+    packed = FRAME.pack(total)
+    forged = EncryptedTotal(this.round_id, CONTEXT, FRAME, 2, packed, bytes(64))
     with pytest.raises(IntegrityError):
-        this.open_total(holder, forged.encode())
+        this.open_total(holder, channel, retagged(channel, forged).encode())
 
 
 # --- seeds, and what stays home ------------------------------------------------------
