@@ -12,6 +12,7 @@ from benchmarks import (
     encode,
     estimate,
     faults,
+    he,
     mask,
     memory,
     private,
@@ -28,6 +29,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "encode": encode.measure,
     "estimate": lambda quick, _: estimate.measure(quick),
     "faults": lambda quick, _: faults.measure(quick),
+    "he": he.measure,
     "mask": mask.measure,
     "memory": lambda quick, _: memory.measure(quick),
     "private": lambda quick, _: private.measure(quick),
@@ -38,6 +40,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
 }
 PEERS = {
     "encode": encode.PEERS,
+    "he": he.PEERS,
     "mask": mask.PEERS,
     "round": round_.PEERS,
     "simulate": tuple(simulate.PEERS),

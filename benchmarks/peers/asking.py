@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Timer
+from typing import Any
 
 from benchmarks.work import Rounds, Work, load_rounds, save
 
 ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[Work, int], Rounds]
+Request = Mapping[str, str | int]
+Tell = Callable[[Request], None]
 
 LIMIT_S = 240.0
 # To say goodbye in: Ray stops its workers.
@@ -58,8 +61,36 @@ def asking(
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        tempfile.TemporaryFile("w+") as complaints,
+        telling(command, env, limit_s=limit_s) as tell,
     ):
+
+        def ask(work: Work, rounds: int) -> Rounds:
+            asked, given = Path(folder) / "work.npz", Path(folder) / "rounds.npz"
+            save(asked, work)
+            tell({"work": str(asked), "rounds": rounds, "out": str(given)})
+            return load_rounds(given)
+
+        yield ask
+
+
+@contextmanager
+def telling(
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    *,
+    limit_s: float = LIMIT_S,
+) -> Iterator[Tell]:
+    """Start a peer; inside, the function given tells it what to do, and waits.
+
+    Args:
+        command: what runs `obey`.
+        env: variables to set beside our own.
+        limit_s: for one request; the first includes the start.
+
+    Raises:
+        MissingError: by the function: it failed, or said nothing in time.
+    """
+    with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -71,10 +102,7 @@ def asking(
         )
         assert process.stdin is not None and process.stdout is not None
 
-        def ask(work: Work, rounds: int) -> Rounds:
-            asked, given = Path(folder) / "work.npz", Path(folder) / "rounds.npz"
-            save(asked, work)
-            request = {"work": str(asked), "rounds": rounds, "out": str(given)}
+        def tell(request: Request) -> None:
             said = _said(process, json.dumps(request), limit_s)
             if said is None:
                 raise MissingError(f"no answer within {limit_s:g} s")
@@ -82,10 +110,9 @@ def asking(
                 complaints.seek(0)
                 lines = complaints.read().strip().splitlines()
                 raise MissingError(f"it failed: {lines[-1] if lines else 'no message'}")
-            return load_rounds(given)
 
         try:
-            yield ask
+            yield tell
             with suppress(BrokenPipeError):
                 process.stdin.close()  # no more requests: it ends
             with suppress(subprocess.TimeoutExpired):
@@ -121,12 +148,16 @@ def _said(process: subprocess.Popen[str], request: str, limit_s: float) -> str |
 
 def answer(run: Callable[[Path, int], Rounds]) -> None:
     """Answer what a parent asks until it stops asking."""
+    obey(lambda said: save(Path(said["out"]), run(Path(said["work"]), said["rounds"])))
+
+
+def obey(do: Callable[[dict[str, Any]], None]) -> None:
+    """Do what a parent tells until it stops telling."""
     # What libraries print must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        asked = json.loads(line)
-        save(Path(asked["out"]), run(Path(asked["work"]), asked["rounds"]))
+        do(json.loads(line))
         answers.write(_DONE)
         answers.flush()
 
