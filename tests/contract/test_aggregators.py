@@ -10,6 +10,7 @@ import secagg
 from secagg.aggregator import Aggregate, Aggregator
 from secagg.errors import AbortError, ParameterError
 from secagg.he import CompactSum, EncryptedSum
+from secagg.he.ckks import ApproximateSum
 from secagg.he.seal import reads_saved
 from secagg.invite import SERVER
 
@@ -29,6 +30,7 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     "pairwise, k-regular": lambda: secagg.PairwiseMask(PLANS["pairwise, k-regular"]),
     "he": lambda: EncryptedSum(secagg.Encoder(), clients=6),
     "he, compact": lambda: CompactSum(secagg.Encoder(), clients=6),
+    "he-ckks": lambda: ApproximateSum(clients=6).at_clients(),
 }
 
 
