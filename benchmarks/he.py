@@ -26,9 +26,10 @@ from benchmarks.peers.sealing import started
 from benchmarks.sealed import LARGE, SMALL, Bill, Shapes, Work, parameters, play
 from secagg import encode
 from secagg.ciphertext import Frame
-from secagg.he import KeyHolder, Summer
+from secagg.he import Channel, EncryptedSummer, KeyHolder
 from secagg.he.inputs import Round, check_offer
 from secagg.keys import Secret
+from secagg.moduli import Scheme
 from secagg.ring import RingVector
 
 Figures = dict[str, float]
@@ -86,9 +87,12 @@ class Encrypted:
     Args:
         work: to sum.
         rotate: spread the values before they are rounded.
+        scheme: of encryption.
     """
 
-    def __init__(self, work: Work, *, rotate: bool = False) -> None:
+    def __init__(
+        self, work: Work, *, rotate: bool = False, scheme: Scheme = Scheme.PUBLIC
+    ) -> None:
         self._work = work
         length = parameters(work.shapes)
         encoder = secagg.Encoder(
@@ -97,16 +101,21 @@ class Encrypted:
             clip_norm_l2=1.2 * SPREAD * length**0.5,
             rotate=rotate,
         )
-        self._frame = Frame(encoder, work.clients, length)
+        self._frame = Frame(encoder, work.clients, length, scheme)
         self._round = Round(self._frame, SESSION, CONTEXT, None)
         self._holder = KeyHolder(self._frame)
-        self._server = Summer(self._frame, session=SESSION, context=CONTEXT)
+        # Messages that several clients send are tagged once, for the one who made them.
+        made = [Channel.generate("made") for _ in work.vectors]
+        self._channels = {f"site-{i}": made[i % len(made)] for i in range(work.clients)}
+        self._server = EncryptedSummer(
+            self._frame, session=SESSION, context=CONTEXT, channels=self._channels
+        )
         self._rounding: list[Secret] = []
 
     def ready(self, number: int, vector: np.ndarray) -> Callable[[], bytes]:
         """Return what checks, encodes, encrypts and packs; its key is at hand."""
         name = f"site-{number}"
-        made = self._round.prepare(self._holder, name)
+        made = self._round.prepare(self._holder, name, self._channels[name])
         self._rounding.append(made.rounding)
         return lambda: self._round.upload(
             made, check_offer(self._frame, name, vector, 1)
@@ -122,7 +131,8 @@ class Encrypted:
 
     def open(self, data: bytes) -> np.ndarray:
         """Decrypt and decode it."""
-        return self._round.open_total(self._holder, data).mean
+        channel = self._channels["site-0"]
+        return self._round.open_total(self._holder, channel, data).mean
 
     def check(self, mean: np.ndarray) -> None:
         """Compare the mean with the very integers that the clients encrypted.
