@@ -4,7 +4,7 @@ Cheon, Kim, Kim, Song, ASIACRYPT 2017 (ePrint 2016/421), over Z_q[X] / (X^8192 +
 primes of 60, 40 and 40 bits and a scale of 2^40: 4096 real slots a ciphertext.  As in
 ``ciphertext``, a message holds bare coefficients, in the form in which products are
 pointwise: its size follows from its frame and is checked on the raw bytes, and no
-foreign byte reaches a library's parser.
+foreign byte reaches a library's parser; it ends in tags (``he.channel``).
 
 This module encrypts nothing and holds no key.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
+from secagg.ciphertext import TAG_BYTES
 from secagg.encode import MAX_LENGTH
 from secagg.encoder import Encoder, check_integer
 from secagg.errors import DecodeError, ParameterError
@@ -195,7 +196,11 @@ class ApproximateFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Ciphertexts:
-    """What both messages hold: ``count`` inputs under one frame and context."""
+    """What both messages hold: ``count`` inputs under one frame and context.
+
+    Attributes:
+        tags: One of 32 bytes for each input: of its sender, or for its sender.
+    """
 
     TAG: ClassVar[int]
     STEP: ClassVar[Step | None]
@@ -205,6 +210,7 @@ class _Ciphertexts:
     frame: ApproximateFrame
     count: int
     packed: bytes | memoryview = field(repr=False)
+    tags: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         check_size("context", self.context, usage.DIGEST_BYTES)
@@ -218,6 +224,7 @@ class _Ciphertexts:
             raise DecodeError(
                 f"ciphertexts claim to hold {self.count} inputs, expected 1..{most}."
             )
+        check_size("tags", self.tags, self.count * TAG_BYTES)
 
     def residues(self) -> NDArray[np.uint64]:
         """Return the coefficients, shape ``frame.shape``.
@@ -227,10 +234,14 @@ class _Ciphertexts:
         """
         return self.frame.unpack(self.packed)
 
+    def head(self) -> bytes:
+        """Return the canonical bytes before the ciphertexts."""
+        public = header(self.TAG, self.round_id) + self.context + self.frame.encode()
+        return public + _COUNT.pack(self.count)
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        public = header(self.TAG, self.round_id) + self.context + self.frame.encode()
-        return b"".join((public, _COUNT.pack(self.count), self.packed))
+        return b"".join((self.head(), self.packed, self.tags))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -245,12 +256,15 @@ class _Ciphertexts:
         reader = Reader(data, HEADER_BYTES)
         context = reader.take(usage.DIGEST_BYTES)
         frame, count = ApproximateFrame.read(reader), reader.u32()
-        packed = reader.view(len(data) - _PACKED_AT)
-        return cls(round_id, context, frame, count, packed)
+        rest = len(data) - _PACKED_AT - count * TAG_BYTES
+        if rest < 0:
+            raise DecodeError(f"message has no room for {count} tags.")
+        packed, tags = reader.view(rest), reader.take(count * TAG_BYTES)
+        return cls(round_id, context, frame, count, packed, tags)
 
 
 class ApproximateInput(_Ciphertexts):
-    """Client to server: one client's encrypted slots."""
+    """Client to server: one client's encrypted slots, and its tag."""
 
     TAG: ClassVar[int] = 14
     STEP: ClassVar[Step | None] = Step.MASKED_INPUT
@@ -272,7 +286,7 @@ class ApproximateInput(_Ciphertexts):
 
 
 class ApproximateTotal(_Ciphertexts):
-    """Server to clients: the encrypted sum of ``count`` inputs."""
+    """Server to clients: the encrypted sum of ``count`` inputs, a tag for each."""
 
     TAG: ClassVar[int] = 15
     STEP: ClassVar[Step | None] = Step.UNMASK

@@ -14,7 +14,7 @@ where the clients stand.  With one client's key the server reads everybody.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from secagg.aggregator import NOBODY, Aggregate, check_clients
 from secagg.approximate import ApproximateFrame
 from secagg.errors import ParameterError
+from secagg.he.channel import Channel
 from secagg.he.ckks_keys import ApproximateKey
 from secagg.he.ckks_result import ClientsOnly
 from secagg.he.ckks_round import ApproximateRound
@@ -135,13 +136,15 @@ class ApproximateSum:
             name: this.check(name, vectors[name], weights[name])
             for name in sorted(vectors)
         }
-        key = self._keys.key(seed)
-        server = ApproximateSummer(frame, session=session, context=context)
+        key, channels = self._keys.key(seed), _channels(offers, seed)
+        server = ApproximateSummer(
+            frame, session=session, context=context, channels=channels
+        )
         wires, clock = [], _Clock()
         for name, offer in offers.items():
             # A client that is silent only from "unmask" on has already uploaded.
             if vanish.get(name, Step.UNMASK) == Step.UNMASK:
-                data = this.upload(key, name, *offer)
+                data = this.upload(key, channels[name], name, *offer)
                 clock.charge("encryption")
                 server.add(name, data)
                 clock.charge(SERVER)
@@ -151,7 +154,7 @@ class ApproximateSum:
         receivers = sorted(server.added)
         wires += [Wire(Step.UNMASK.value, SERVER, name, total) for name in receivers]
         clock.charge("")
-        result = this.open_total(key, total)
+        result = this.open_total(key, channels[receivers[0]], total)
         clock.charge("decryption")
         seconds = clock.seconds
         return ApproximateAggregate(
@@ -223,6 +226,18 @@ class AtClients:
             server_cpu_s=out.server_cpu_s,
             transcript=out.transcript,
         )
+
+
+def _channels(names: Iterable[str], seed: bytes | None) -> dict[str, Channel]:
+    """Return what each client shares with the server."""
+    if seed is None:
+        return {name: Channel.generate(name) for name in names}
+    return {
+        name: Channel.generate(
+            name, simulation_rng(seed, "approximate sum", "channel", name)
+        )
+        for name in names
+    }
 
 
 class _Clock:

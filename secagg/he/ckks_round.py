@@ -5,14 +5,16 @@ The server's side is ``ckks_summer``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
 from secagg.approximate import ApproximateFrame, ApproximateInput, ApproximateTotal
-from secagg.errors import DecodeError, ParameterError
+from secagg.ciphertext import TAG_BYTES
+from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
+from secagg.he.channel import Channel, digest_of
 from secagg.he.ckks_keys import ApproximateKey
 from secagg.he.ckks_result import ClientsOnly
 from secagg.he.ckks_slots import ApproximateMean, fill, read
@@ -69,6 +71,7 @@ class ApproximateRound:
     def upload(
         self,
         key: ApproximateKey,
+        channel: Channel,
         name: str,
         vector: NDArray[np.floating],
         weight: int,
@@ -80,20 +83,24 @@ class ApproximateRound:
             rng = simulation_rng(self.seed, *names)
         slots = fill(self.frame, vector, weight, self._binding)
         packed = self.frame.pack(key.encrypt(slots, rng))
-        message = ApproximateInput(self.round_id, self.context, self.frame, 1, packed)
-        return message.encode()
+        message = ApproximateInput(
+            self.round_id, self.context, self.frame, 1, packed, bytes(TAG_BYTES)
+        )
+        return replace(message, tags=channel.tag(digest_of(message))).encode()
 
     def open_total(
-        self, key: ApproximateKey, data: bytes
+        self, key: ApproximateKey, channel: Channel, data: bytes
     ) -> ClientsOnly[ApproximateMean]:
         """Return the mean that every client decrypts from the server's message.
 
         Raises:
             DecodeError: The message is not this round's (peer).
+            AuthenticationError: It was not sent to the client of this channel (peer).
             IntegrityError: It holds no sum of inputs.
         """
         try:
             message = ApproximateTotal.decode(data)
+            channel.check_total(message)
             if (message.round_id, message.context, message.frame) != (
                 self.round_id,
                 self.context,
@@ -101,7 +108,7 @@ class ApproximateRound:
             ):
                 raise DecodeError("encrypted sum is of another round or context.")
             return self._open(key, message)
-        except DecodeError as error:
+        except RemoteProtocolError as error:
             error.peer, error.step = SERVER, Step.UNMASK
             raise
 

@@ -2,10 +2,14 @@
 
 Like BFV's (``summer``), ciphertexts of CKKS are added coefficient by coefficient modulo
 the primes, so a server needs integers only.  It follows the protocol (semi-honest), and
-is never told what the clients decrypt (``ckks_result`` says why).
+is never told what the clients decrypt (``ckks_result`` says why).  Whoever stands
+between it and a client is found by the tags (``channel``).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +21,14 @@ from secagg.approximate import (
     ApproximateInput,
     ApproximateTotal,
 )
-from secagg.errors import AbortError, DecodeError, RemoteProtocolError
+from secagg.ciphertext import TAG_BYTES
+from secagg.errors import (
+    AbortError,
+    AuthenticationError,
+    DecodeError,
+    RemoteProtocolError,
+)
+from secagg.he.channel import Channel, digest_of
 from secagg.invite import Step
 
 _PRIMES: NDArray[np.uint64] = np.array(PRIMES, dtype=np.uint64)[:, None, None, None]
@@ -35,13 +46,20 @@ class ApproximateSummer:
         frame: What is agreed.
         session: Names the round.
         context: 32 bytes from ``secagg.context``, equal for all clients of the sum.
+        channels: What it shares with each client that may take part, by name.
     """
 
-    __slots__ = ("_added", "_context", "_frame", "_round_id", "_total")
+    __slots__ = ("_added", "_channels", "_context", "_frame", "_round_id", "_total")
 
     def __init__(
-        self, frame: ApproximateFrame, *, session: bytes, context: bytes
+        self,
+        frame: ApproximateFrame,
+        *,
+        session: bytes,
+        context: bytes,
+        channels: Mapping[str, Channel],
     ) -> None:
+        self._channels = dict(channels)
         self._frame = frame
         self._round_id = round_id(frame, session)
         self._context = context
@@ -62,6 +80,7 @@ class ApproximateSummer:
         Raises:
             RemoteProtocolError: The message is none of this round, or a second one, or
                 one too many; ``peer`` and ``step`` say whose (peer).
+            AuthenticationError: The same, as its tag is wrong (peer).
         """
         try:
             residues = self._read(peer, data)
@@ -87,13 +106,24 @@ class ApproximateSummer:
                 need=1,
                 have=0,
             )
-        packed = self._frame.pack(self._total)
-        return ApproximateTotal(
-            self._round_id, self._context, self._frame, len(self._added), packed
-        ).encode()
+        count, packed = len(self._added), self._frame.pack(self._total)
+        message = ApproximateTotal(
+            self._round_id,
+            self._context,
+            self._frame,
+            count,
+            packed,
+            bytes(count * TAG_BYTES),
+        )
+        digest = digest_of(message)
+        tags = [self._channels[peer].tag(digest) for peer in sorted(self._added)]
+        return replace(message, tags=b"".join(tags)).encode()
 
     def _read(self, peer: str, data: bytes) -> NDArray[np.uint64]:
         """Return the coefficients of an upload that belongs into this sum."""
+        if peer not in self._channels:
+            raise AuthenticationError("an encrypted input came from a stranger.")
+        self._channels[peer].check_upload(data)
         message = ApproximateInput.decode(data)
         if (message.round_id, message.frame) != (self._round_id, self._frame):
             raise DecodeError("encrypted input is of another round or another frame.")

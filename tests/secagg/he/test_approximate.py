@@ -38,7 +38,7 @@ def residues(seed=0, frame=FRAME):
 
 def upload(seed=0):
     packed = FRAME.pack(residues(seed))
-    return ApproximateInput(ROUND, CONTEXT, FRAME, 1, packed)
+    return ApproximateInput(ROUND, CONTEXT, FRAME, 1, packed, bytes(32))
 
 
 GOOD = upload().encode()
@@ -73,8 +73,8 @@ def test_the_size_of_an_upload_is_known_beforehand(length, ciphertexts):
     assert frame.packed_bytes == ciphertexts * 2 * 8192 * (60 + 40) // 8
     if length < 10**4:
         packed = frame.pack(residues(frame=frame))
-        message = ApproximateInput(ROUND, CONTEXT, frame, 1, packed)
-        assert len(message.encode()) == 34 + 32 + 32 + 20 + 4 + frame.packed_bytes
+        message = ApproximateInput(ROUND, CONTEXT, frame, 1, packed, bytes(32))
+        assert len(message.encode()) == 34 + 32 + 32 + 20 + 4 + frame.packed_bytes + 32
 
 
 def test_messages_round_trip_and_belong_to_their_step():
@@ -82,7 +82,9 @@ def test_messages_round_trip_and_belong_to_their_step():
         (ApproximateInput, 1, "masked_input"),
         (ApproximateTotal, 4, "unmask"),
     ):
-        message = kind(ROUND, CONTEXT, FRAME, count, FRAME.pack(residues()))
+        message = kind(
+            ROUND, CONTEXT, FRAME, count, FRAME.pack(residues()), bytes(32 * count)
+        )
         data = message.encode()
         assert kind.decode(data).encode() == data
         assert np.array_equal(kind.decode(data).residues(), residues())
@@ -125,7 +127,7 @@ HOSTILE = {
     "an exact input": GOOD[:1] + bytes([EncryptedInput.TAG]) + GOOD[2:],
     "of other parameters": GOOD[:FIELDS_AT] + b"\0" + GOOD[FIELDS_AT + 1 :],
     "unreduced": GOOD[:END] + b"\xff" * 8 + GOOD[END + 8 :],
-    "unreduced at the end": GOOD[:-5] + b"\xff" * 5,
+    "unreduced at the end": GOOD[:-37] + b"\xff" * 37,
 } | {
     f"frame with {change}": GOOD[:START] + fields(**change) + GOOD[END:]
     for change in (

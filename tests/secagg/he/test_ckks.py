@@ -13,20 +13,29 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg.approximate import PRIMES, SLOTS, ApproximateFrame, ApproximateTotal
+from secagg.approximate import (
+    PRIMES,
+    SLOTS,
+    ApproximateFrame,
+    ApproximateInput,
+    ApproximateTotal,
+)
 from secagg.errors import (
+    AuthenticationError,
     DecodeError,
     IntegrityError,
     LocalProtocolError,
     ParameterError,
     RemoteProtocolError,
 )
+from secagg.he.channel import Channel, digest_of
 from secagg.he.ckks import ApproximateSum
 from secagg.he.ckks_keys import ApproximateKey
 from secagg.he.ckks_result import ClientsOnly
 from secagg.he.ckks_round import ApproximateRound
 from secagg.he.ckks_slots import fill
 from secagg.he.ckks_summer import ApproximateSummer
+from secagg.keys import Secret
 from secagg.prg import simulation_rng
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +45,19 @@ NAMES = [f"site-{i}" for i in range(3)]
 WEIGHTS = dict(zip(NAMES, (1, 65535, 812), strict=True))
 FRAME = ApproximateFrame(8.0, 65535, 3, LENGTH)
 THIS = ApproximateRound(FRAME, b"s", CONTEXT, None)
+CHANNEL = Channel("everybody", Secret(b"k" * 32))
+
+
+def server_of(frame=FRAME, names=("a", "b", "c", "d", "mallory", *NAMES)):
+    channels = dict.fromkeys(names, CHANNEL)
+    return ApproximateSummer(frame, session=b"s", context=CONTEXT, channels=channels)
+
+
+def tagged(message):
+    """Return the bytes of a message with the right tags."""
+    tag = CHANNEL.tag(digest_of(message))
+    return replace(message, tags=tag * message.count).encode()
+
 
 needs_tenseal = pytest.mark.usefixtures("_tenseal")
 
@@ -91,18 +113,18 @@ def test_noise_of_many_additions_stays_within_the_bound():
     this = ApproximateRound(frame, b"s", CONTEXT, None)
     key, server = (
         ApproximateKey(),
-        ApproximateSummer(frame, session=b"s", context=CONTEXT),
+        server_of(frame, [f"client-{i}" for i in range(150)]),
     )
     vectors = make_vectors(2)
-    sent = {n: this.upload(key, n, v, 1) for n, v in vectors.items()}
+    sent = {n: this.upload(key, CHANNEL, n, v, 1) for n, v in vectors.items()}
     for i in range(150):
         server.add(f"client-{i}", sent[NAMES[i % 3]])
     total = ApproximateTotal.decode(server.total())
     # The same again, 20 times over: 3000 in all.
     primes = np.array(PRIMES, dtype=object)[:, None, None, None]
     residues = (total.residues().astype(object) * 20 % primes).astype(np.uint64)
-    whole = replace(total, count=3000, packed=frame.pack(residues))
-    result = this.open_total(key, whole.encode()).shown_to_clients()
+    whole = replace(total, count=3000, packed=frame.pack(residues), tags=bytes(96000))
+    result = this.open_total(key, CHANNEL, tagged(whole)).shown_to_clients()
     gap = np.abs(result.mean - exact_mean(vectors, dict.fromkeys(NAMES, 1))).max()
     assert gap <= result.max_error and result.weight == 3000
 
@@ -183,41 +205,45 @@ def test_under_a_wrong_key_or_context_or_altered_nothing_comes_out():
     out = play(aggregator)
     data, upload = out.transcript.messages[-1].data, out.transcript.messages[0].data
     key, this = aggregator._keys.key(b"seed"), replace(THIS, seed=b"seed")
-    assert this.open_total(key, data).shown_to_clients().weight == 66348
+    total = ApproximateTotal.decode(data)
+    data = tagged(total)
+    assert this.open_total(key, CHANNEL, data).shown_to_clients().weight == 66348
     assert this.open_upload(key, upload).shown_to_clients().weight == 1
     with pytest.raises(IntegrityError):
-        this.open_total(ApproximateKey(), data)
-    total = ApproximateTotal.decode(data)
+        this.open_total(ApproximateKey(), CHANNEL, data)
     for prime, part, point in ((0, 0, 0), (1, 1, 8191), (0, 1, 77)):
         residues = total.residues()
         residues[prime, 0, part, point] ^= np.uint64(1)  # the least change there is
         twin = replace(total, packed=FRAME.pack(residues))
         with pytest.raises(IntegrityError):
-            this.open_total(key, twin.encode())
+            this.open_total(key, CHANNEL, tagged(twin))
     with pytest.raises(IntegrityError):  # one input less than is said
-        this.open_total(key, replace(total, count=1).encode())
+        this.open_total(key, CHANNEL, tagged(replace(total, count=1, tags=bytes(32))))
     for twin in (replace(total, round_id=b"r" * 32), replace(total, context=b"c" * 32)):
         with pytest.raises(DecodeError) as caught:
-            this.open_total(key, twin.encode())
+            this.open_total(key, CHANNEL, tagged(twin))
         assert (caught.value.peer, caught.value.step) == ("server", "unmask")
     with pytest.raises(DecodeError):
-        this.open_total(key, upload)
+        this.open_total(key, CHANNEL, upload)
+    with pytest.raises(AuthenticationError) as caught:
+        this.open_total(key, Channel("another", Secret(b"k" * 32)), data)
+    assert (caught.value.peer, caught.value.step) == ("server", "unmask")
 
 
 @needs_tenseal
 def test_inputs_under_different_contexts_give_no_sum():
     key, vector = ApproximateKey(), make_vectors()["site-0"]
     other = replace(THIS, context=secagg.context(b"another"))
-    server = ApproximateSummer(FRAME, session=b"s", context=CONTEXT)
-    server.add("a", THIS.upload(key, "a", vector, 5))
-    data = other.upload(key, "b", vector, 5)
+    server = server_of()
+    server.add("a", THIS.upload(key, CHANNEL, "a", vector, 5))
+    data = other.upload(key, CHANNEL, "b", vector, 5)
     with pytest.raises(RemoteProtocolError, match="another context"):
         server.add("b", data)
     # Passed off as one of the round's: the signs of its checks are others.
-    relabelled = data.replace(other.context, CONTEXT, 1)
-    server.add("b", relabelled)
+    relabelled = replace(ApproximateInput.decode(data), context=CONTEXT)
+    server.add("b", tagged(relabelled))
     with pytest.raises(IntegrityError):
-        THIS.open_total(key, server.total())
+        THIS.open_total(key, CHANNEL, server.total())
 
 
 @needs_tenseal
@@ -233,7 +259,7 @@ def test_a_seed_repeats_and_real_randomness_never_does():
     same = dict.fromkeys(NAMES, make_vectors()["site-0"])
     for seed in (b"seed", None):
         sent = play(approximate(), seed=seed, vectors=same).transcript.messages[:3]
-        ciphertexts = {wire.data[-1000:] for wire in sent}  # of c1, drawn afresh
+        ciphertexts = {wire.data[-1000:-32] for wire in sent}  # of c1, drawn afresh
         assert len(ciphertexts) == 3
 
 
@@ -254,18 +280,19 @@ def random_upload(seed, *, frame=FRAME, this=THIS):
     residues = np.stack(
         [rng.integers(0, p, frame.shape[1:], dtype=np.uint64) for p in PRIMES]
     )
-    message = secagg.approximate.ApproximateInput(
+    message = ApproximateInput(
         replace(this, frame=frame).round_id,
         this.context,
         frame,
         1,
         frame.pack(residues),
+        bytes(32),
     )
-    return message.encode(), residues
+    return tagged(message), residues
 
 
 def test_the_total_is_the_sum_modulo_each_prime():
-    server = ApproximateSummer(FRAME, session=b"s", context=CONTEXT)
+    server = server_of()
     uploads = [random_upload(seed) for seed in range(3)]
     for name, (data, _) in zip(NAMES, uploads, strict=True):
         server.add(name, data)
@@ -277,11 +304,12 @@ def test_the_total_is_the_sum_modulo_each_prime():
 
 
 def test_what_is_not_of_the_round_leaves_the_sum_as_it_was():
-    server = ApproximateSummer(FRAME, session=b"s", context=CONTEXT)
+    server = server_of()
     server.add("a", random_upload(0)[0])
     before = server.total()
     good = random_upload(1)[0]
     strangers = [
+        good.replace(b"\x05", b"\x06", 1),
         random_upload(1, frame=replace(FRAME, clients=4))[0],
         random_upload(1, this=replace(THIS, session=b"another"))[0],
         good[:-1],
@@ -293,6 +321,8 @@ def test_what_is_not_of_the_round_leaves_the_sum_as_it_was():
             server.add("mallory", data)
         assert (caught.value.peer, caught.value.step) == ("mallory", "masked_input")
         assert server.total() == before
+    with pytest.raises(AuthenticationError, match="stranger"):
+        server.add("eve", good)
     with pytest.raises(RemoteProtocolError, match="second"):
         server.add("a", good)
     server.add("b", good)
@@ -300,11 +330,11 @@ def test_what_is_not_of_the_round_leaves_the_sum_as_it_was():
     with pytest.raises(RemoteProtocolError, match="exceeds"):
         server.add("d", good)
     with pytest.raises(secagg.AbortError):
-        ApproximateSummer(FRAME, session=b"s", context=CONTEXT).total()
+        server_of().total()
 
 
 def test_the_server_has_no_place_for_a_key_and_needs_no_tenseal():
-    server = ApproximateSummer(FRAME, session=b"s", context=CONTEXT)
+    server = server_of()
     assert not hasattr(server, "__dict__")
     with pytest.raises(AttributeError):
         server.key = b"secret"
@@ -313,7 +343,8 @@ import sys
 sys.modules["tenseal"] = None
 from secagg.approximate import ApproximateFrame
 from secagg.he.ckks_summer import ApproximateSummer
-ApproximateSummer(ApproximateFrame(1.0, 1, 3, 9), session=b"s", context=bytes(32))
+ApproximateSummer(ApproximateFrame(1.0, 1, 3, 9), session=b"s", context=bytes(32),
+                  channels={})
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
@@ -376,9 +407,10 @@ def test_nothing_that_is_decrypted_leaves_the_type_by_itself():
     out = play(aggregator)
     key = aggregator._keys.key(b"seed")
     this = replace(THIS, seed=b"seed")
+    total = ApproximateTotal.decode(out.transcript.messages[-1].data)
     opened = (
         out.result,
-        this.open_total(key, out.transcript.messages[-1].data),
+        this.open_total(key, CHANNEL, tagged(total)),
         this.open_upload(key, out.transcript.messages[0].data),
         key.decrypt(FRAME, np.zeros(FRAME.shape, dtype=np.uint64)),
     )
