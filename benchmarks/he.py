@@ -18,18 +18,11 @@ from itertools import product
 
 import numpy as np
 
-import secagg
-from benchmarks.masked_round import threads
-from benchmarks.peers import nvflare_he, nvflare_he_path
+from benchmarks.he_sides import SPREAD, VALUE_BITS, Approximate, Encrypted, played
+from benchmarks.peers import nvflare_he
 from benchmarks.peers.asking import MissingError
 from benchmarks.peers.sealing import started
-from benchmarks.sealed import LARGE, SMALL, Bill, Shapes, Work, parameters, play
-from secagg import encode
-from secagg.ciphertext import Frame
-from secagg.he import KeyHolder, Summer
-from secagg.he.inputs import Round, check_offer
-from secagg.keys import Secret
-from secagg.ring import RingVector
+from benchmarks.sealed import LARGE, SMALL, Bill, Shapes, Work, parameters
 
 Figures = dict[str, float]
 Player = Callable[[Work], Bill]
@@ -39,19 +32,37 @@ MODULES = {
     PATH: "benchmarks.peers.nvflare_he_path",
     FILTERS: "benchmarks.peers.nvflare_he",
 }
-VALUE_BITS, REPEATS = 16, 2
-SPREAD = 0.05  # standard deviation of a value
-CKKS_TOLERANCE = 2.0**-20  # of a mean: measured up to 2e-7
-CONTEXT, SESSION = secagg.context(b"benchmark"), b"benchmark"
+OURS: dict[str, Player] = {
+    "ours": partial(played, make=Encrypted),
+    "rotated": partial(played, make=partial(Encrypted, rotate=True)),
+    "ckks": partial(played, make=Approximate),
+}
+SUFFIX = {
+    "ours": "",
+    "rotated": "_rotated",
+    "ckks": "_ckks",
+    PATH: "",
+    FILTERS: "_vs_nvflare_itself",
+}
+STEPS = ("up", "server", "down", "up and down")
+SPEEDUPS = (
+    ("client_speedup", "up"),
+    ("server_speedup", "server"),
+    ("client_speedup_down", "down"),
+    ("client_speedup_up_and_down", "up and down"),
+)
+PEER_TOLERANCE = 2.0**-20  # of a mean: measured up to 2e-7
 
 _NOTES = f"""\
 up: from a client's float32 vector to the bytes of its message, ours with checks,
-rounding to {VALUE_BITS} bits, checksums, encryption and packing. server: from all bytes
-to the bytes of the sum. down: from these to the mean. nvflare-path: the calls that
-NVFlare makes, with our TenSEAL, on {nvflare_he_path.THREADS} thread; nvflare: its own
-components ({nvflare_he.REQUIREMENTS[0]}, with the TenSEAL that it asks for) on its
-default threads. Ours runs on 1 thread. rotated: finer values of as many bits, by a
-rotation before rounding."""
+rounding, checksums, encryption, packing and a tag. server: from all bytes to those of
+the sum. down: from these to the mean. wall: of one client and the server, one after the
+other. error: of the mean; values have a standard deviation of {SPREAD}.
+ours: BFV, {VALUE_BITS}-bit values, one thread. rotated: as many bits, finer by a
+rotation before rounding. ckks: NVFlare's parameters, flat, in our frame; one thread.
+nvflare-path: the calls that NVFlare makes, with our TenSEAL, one thread. nvflare: its
+own components ({nvflare_he.REQUIREMENTS[0]}, with the TenSEAL that it asks for), on the
+threads that it takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,105 +73,41 @@ class Size:
         shapes: of the model's tensors.
         clients: inputs of the sum.
         distinct: clients that encrypt; the others' messages repeat theirs.
+        repeats: rounds of each side.
         suffix: of its figures.
     """
 
     shapes: Shapes
     clients: int
     distinct: int
+    repeats: int
     suffix: str
 
 
-WARM = Size(SMALL[-4:], 2, 2, "")
-QUICK = Size(SMALL, 8, 2, "_1m")
+WARM = Size(SMALL[-4:], 2, 2, 1, "")
+QUICK = Size(SMALL, 8, 2, 1, "_1m")
 SIZES = (
-    Size(LARGE, 8, 2, ""),
-    QUICK,
-    Size(SMALL, 100, 2, "_1m_n100"),
+    Size(LARGE, 8, 2, 3, ""),
+    Size(SMALL, 8, 2, 3, "_1m"),
+    Size(SMALL, 100, 2, 1, "_1m_n100"),
 )
 
 
-class Encrypted:
-    """One round of ``EncryptedSum``, step by step.
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What one side took of one round.
 
-    Args:
-        work: to sum.
-        rotate: spread the values before they are rounded.
+    Attributes:
+        cpu_s: of each of `STEPS`; up is a mean over the clients that encrypted.
+        wall_s: of one client and the server.
+        sent: bytes up, and down.
+        error: of the mean.
     """
 
-    def __init__(self, work: Work, *, rotate: bool = False) -> None:
-        self._work = work
-        length = parameters(work.shapes)
-        encoder = secagg.Encoder(
-            value_bits=VALUE_BITS,
-            weight_max=1,
-            clip_norm_l2=1.2 * SPREAD * length**0.5,
-            rotate=rotate,
-        )
-        self._frame = Frame(encoder, work.clients, length)
-        self._round = Round(self._frame, SESSION, CONTEXT, None)
-        self._holder = KeyHolder(self._frame)
-        self._server = Summer(self._frame, session=SESSION, context=CONTEXT)
-        self._rounding: list[Secret] = []
-
-    def ready(self, number: int, vector: np.ndarray) -> Callable[[], bytes]:
-        """Return what checks, encodes, encrypts and packs; its key is at hand."""
-        name = f"site-{number}"
-        made = self._round.prepare(self._holder, name)
-        self._rounding.append(made.rounding)
-        return lambda: self._round.upload(
-            made, check_offer(self._frame, name, vector, 1)
-        )
-
-    def add(self, number: int, data: bytes) -> None:
-        """Add one more client's message."""
-        self._server.add(f"site-{number}", data)
-
-    def total(self) -> bytes:
-        """Return the encrypted sum."""
-        return self._server.total()
-
-    def open(self, data: bytes) -> np.ndarray:
-        """Decrypt and decode it."""
-        return self._round.open_total(self._holder, data).mean
-
-    def check(self, mean: np.ndarray) -> None:
-        """Compare the mean with the very integers that the clients encrypted.
-
-        Raises:
-            RuntimeError: it is not exactly theirs, or not that of the vectors.
-        """
-        frame, total = self._frame, 0
-        sealed = [self._words(i) for i in range(len(self._rounding))]
-        for i in range(self._work.clients):
-            total = total + sealed[i % len(sealed)]
-        words = np.asarray(total, dtype=frame.where.ring.dtype)
-        exact = encode.decode_sum(
-            frame.encoder,
-            frame.where,
-            words,
-            self._round.round_id,
-            CONTEXT,
-            clients=self._work.clients,
-        )
-        if not np.array_equal(mean, exact.mean):
-            raise RuntimeError("our mean is not that of the encrypted integers.")
-        gap = float(np.abs(mean - self._work.mean()).max())
-        if not gap <= exact.max_error:
-            raise RuntimeError(f"our mean is off by {gap}.")
-
-    def _words(self, number: int) -> RingVector:
-        where = self._frame.where
-        words = encode.encode(
-            self._frame.encoder,
-            where,
-            self._work.vectors[number],
-            1,
-            context=CONTEXT,
-            key=self._rounding[number].expose(),
-        )
-        encode.seal(where, words, self._round.round_id, CONTEXT)
-        return words
+    cpu_s: tuple[float, ...]
+    wall_s: float
+    sent: tuple[int, int]
+    error: float
 
 
 def measure(quick: bool, peers: Sequence[str]) -> Figures:
@@ -175,18 +122,9 @@ def measure(quick: bool, peers: Sequence[str]) -> Figures:
     figures: Figures = {}
     with _players(peers) as players:
         for size in (QUICK,) if quick else SIZES:
-            bills = _alternate(players, size, 1 if quick else REPEATS)
-            figures |= _table(size, bills)
+            figures |= _table(size, _alternate(players, size))
     print(_NOTES)
     return figures
-
-
-def _ours(work: Work, *, rotate: bool = False) -> Bill:
-    side = Encrypted(work, rotate=rotate)
-    with threads(1):
-        bill = play(work, side)
-    side.check(bill.mean)
-    return bill
 
 
 @contextmanager
@@ -204,27 +142,24 @@ def _players(peers: Sequence[str]) -> Iterator[dict[str, Player]]:
         yield players | OURS
 
 
-def _alternate(
-    players: dict[str, Player], size: Size, repeats: int
-) -> dict[str, list[Bill]]:
-    """Let all play the same rounds in turn; the first is a small one to warm up."""
+def _alternate(players: dict[str, Player], size: Size) -> dict[str, list[Shot]]:
+    """Let all play the same rounds in turn, after a small one to warm up."""
     rng = np.random.default_rng(0)
-    bills: dict[str, list[Bill]] = {name: [] for name in players}
-    for number in range(repeats + 1):
+    shots: dict[str, list[Shot]] = {name: [] for name in players}
+    for number in range(size.repeats + 1):
         work = _work(rng, size if number else WARM)
         for name, player in list(players.items()):
             try:
-                bill = player(work)
+                shot = _shot(work, player(work))
             except MissingError as why:
                 print(f"{name}: no figure: {why}.")
-                del players[name], bills[name]
+                del players[name], shots[name]
                 continue
-            gap = float(np.abs(bill.mean - work.mean()).max())
-            if name in MODULES and not gap <= CKKS_TOLERANCE:
-                raise RuntimeError(f"the mean of {name} is off by {gap}.")
+            if name in MODULES and not shot.error <= PEER_TOLERANCE:
+                raise RuntimeError(f"the mean of {name} is off by {shot.error}.")
             if number:
-                bills[name].append(bill)
-    return bills
+                shots[name].append(shot)
+    return shots
 
 
 def _work(rng: np.random.Generator, size: Size) -> Work:
@@ -233,68 +168,48 @@ def _work(rng: np.random.Generator, size: Size) -> Work:
     return Work(shapes=size.shapes, vectors=vectors, clients=size.clients)
 
 
-def _table(size: Size, bills: dict[str, list[Bill]]) -> Figures:
+def _shot(work: Work, bill: Bill) -> Shot:
+    up, server, down = bill.upload_s.mean(axis=0), bill.server_s, bill.download_s
+    return Shot(
+        cpu_s=tuple(float(step[0]) for step in (up, server, down, up + down)),
+        wall_s=float(up[1] + server[1] + down[1]),
+        sent=(bill.bytes_up, bill.bytes_down),
+        error=float(np.abs(bill.mean - work.mean()).max()),
+    )
+
+
+def _table(size: Size, shots: dict[str, list[Shot]]) -> Figures:
     """Print what every side took and sent, and return ours beside each peer's."""
     length = parameters(size.shapes)
     print(
         f"{length} parameters in {len(size.shapes)} tensors, {size.clients} clients "
-        f"({size.distinct} distinct): CPU seconds (range), wall "
-        "seconds of one client and the server, bytes per parameter up and down"
+        f"({size.distinct} distinct): CPU seconds (range); bytes per parameter"
     )
-    header = ("up", "server", "down", "up and down")
-    print(f"{'':<15}" + "".join(f"{h:>22}" for h in header) + f"{'wall':>7}  bytes")
-    steps = {name: _steps(seen) for name, seen in bills.items()}
-    for name, seen in bills.items():
-        cells = (_spread(values) for values in steps[name].values())
-        wall = np.median([_wall(bill) for bill in seen])
-        sent = f"{seen[0].bytes_up / length:.2f}, {seen[0].bytes_down / length:.2f}"
-        row = "".join(f"{cell:>22}" for cell in cells)
-        print(f"{name:<15}{row}{wall:>7.1f}  {sent}")
+    header = "".join(f"{step:>22}" for step in STEPS)
+    print(f"{'':<13}{header}{'wall':>7}{'sent':>7}{'got':>7}{'error':>9}")
+    cpu = {name: np.array([s.cpu_s for s in seen]) for name, seen in shots.items()}
+    for name, seen in shots.items():
+        cells = "".join(f"{_spread(values):>22}" for values in cpu[name].T)
+        wall = np.median([shot.wall_s for shot in seen])
+        sent, got = (each / length for each in seen[0].sent)
+        error = max(shot.error for shot in seen)
+        print(f"{name:<13}{cells}{wall:>7.1f}{sent:>7.2f}{got:>7.2f}{error:>9.1e}")
     figures: Figures = {}
     for ours, peer in product(OURS, PEERS):
-        if peer not in bills:
+        if peer not in shots:
             continue
-        print(f"  {ours} beside {peer}")
-        down = bills[ours][0].bytes_up / bills[peer][0].bytes_up
-        found = {"bytes_up_ratio": np.array([down])} | {
-            name: steps[peer][step] / steps[ours][step] for name, step in SPEEDUPS
-        }
-        for name, values in found.items():
-            print(f"    {name:<28}{_spread(values):>24}")
-            figure = name + KINDS[ours] + KINDS[peer] + size.suffix
-            figures[figure] = float(np.median(values))
+        faster = cpu[peer] / cpu[ours]
+        smaller = shots[ours][0].sent[0] / shots[peer][0].sent[0]
+        suffix = SUFFIX[ours] + SUFFIX[peer] + size.suffix
+        print(f"  {ours} beside {peer}: {smaller:.3f} of the bytes up; faster by")
+        figures["bytes_up_ratio" + suffix] = smaller
+        for name, step in SPEEDUPS:
+            values = faster[:, STEPS.index(step)]
+            print(f"    {step:<12}{_spread(values):>24}")
+            figures[name + suffix] = float(np.median(values))
     return figures
-
-
-def _steps(bills: list[Bill]) -> dict[str, np.ndarray]:
-    """Return the CPU seconds of each step by repeat; up is a mean over clients."""
-    up = np.array([bill.upload_s[:, 0].mean() for bill in bills])
-    down = np.array([bill.download_s[0] for bill in bills])
-    server = np.array([bill.server_s[0] for bill in bills])
-    return {"up": up, "server": server, "down": down, "whole": up + down}
-
-
-def _wall(bill: Bill) -> float:
-    """Return the wall time of one client and the server, one after the other."""
-    times = (bill.upload_s.mean(axis=0), bill.server_s, bill.download_s)
-    return float(sum(time[1] for time in times))
 
 
 def _spread(values: np.ndarray) -> str:
     low, middle, high = values.min(), np.median(values), values.max()
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-OURS: dict[str, Player] = {"ours": _ours, "ours, rotated": partial(_ours, rotate=True)}
-KINDS = {
-    "ours": "",
-    "ours, rotated": "_rotated",
-    PATH: "",
-    FILTERS: "_vs_nvflare_itself",
-}
-SPEEDUPS = (
-    ("client_speedup", "up"),
-    ("server_speedup", "server"),
-    ("client_speedup_down", "down"),
-    ("client_speedup_up_and_down", "whole"),
-)

@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from secagg.approximate import ApproximateInput, ApproximateTotal
 from secagg.ciphertext import EncryptedInput, EncryptedTotal
 from secagg.dealing import SealedShares, ShareDelivery
 from secagg.errors import DecodeError
@@ -85,7 +86,13 @@ MESSAGES: Final = (
     Abort,
 )
 _BY_TAG: Final = {message.TAG: message for message in MESSAGES}
-_OTHERS: Final = (PlainInput, EncryptedInput, EncryptedTotal)  # of other aggregators
+_OTHERS: Final = (  # of other aggregators
+    PlainInput,
+    EncryptedInput,
+    EncryptedTotal,
+    ApproximateInput,
+    ApproximateTotal,
+)
 _STEPS: Final = {kind.TAG: kind.STEP for kind in (*MESSAGES, *_OTHERS)}
 
 

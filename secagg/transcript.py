@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import encode
+from secagg.approximate import ApproximateInput
 from secagg.ciphertext import EncryptedInput
 from secagg.feasibility import MAX_SPARSE_CLIENTS
 from secagg.invite import SERVER, Invite, Limits
@@ -98,6 +99,8 @@ def _read(data: bytes, invite: Invite | None) -> Upload:
     """Read an upload with the parameters of the last invitation."""
     if data[1] == EncryptedInput.TAG:
         return Upload(EncryptedInput.decode(data).legible(), None)
+    if data[1] == ApproximateInput.TAG:
+        return Upload(ApproximateInput.decode(data).legible(), None)
     if data[1] == PlainInput.TAG or invite is None:
         plain = PlainInput.decode(data)
         return Upload(plain.values().astype(np.float64), float(plain.weight))

@@ -69,6 +69,7 @@ TAG_ROTATION_SIGNS: Final = _PREFIX + b"rotation-signs"
 TAG_FINGERPRINT: Final = _PREFIX + b"offer-fingerprint"
 TAG_CHANNEL: Final = _PREFIX + b"channel"
 TAG_ENCRYPTED: Final = _PREFIX + b"encrypted-message"
+TAG_CKKS: Final = _PREFIX + b"ckks-parameters"
 TAG_SIMULATION: Final = _PREFIX + b"simulation"
 
 _LENGTHS: Final = tuple(size.to_bytes(8, "little") for size in range(256))

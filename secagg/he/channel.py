@@ -16,13 +16,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from secagg import usage
-from secagg.ciphertext import TAG_BYTES, EncryptedInput, EncryptedTotal
+from secagg.ciphertext import TAG_BYTES
 from secagg.errors import AuthenticationError, LocalProtocolError, ParameterError
 from secagg.keys import SECRET_BYTES, Secret, derive
 from secagg.prg import Rng, draw
+
+
+class Tagged(Protocol):
+    """A message that ends in tags, of whatever scheme."""
+
+    @property
+    def packed(self) -> bytes | memoryview:
+        """Its ciphertexts."""
+
+    @property
+    def tags(self) -> bytes:
+        """One of 32 bytes for each input."""
+
+    def head(self) -> bytes:
+        """Return the canonical bytes before the ciphertexts."""
 
 
 class Channel:
@@ -72,7 +87,7 @@ class Channel:
                 "client and server do not share the channel's secret."
             )
 
-    def check_total(self, message: EncryptedTotal) -> None:
+    def check_total(self, message: Tagged) -> None:
         """Refuse a sum that the server did not send to this client.
 
         Raises:
@@ -89,7 +104,7 @@ class Channel:
             )
 
 
-def digest_of(message: EncryptedInput | EncryptedTotal) -> bytes:
+def digest_of(message: Tagged) -> bytes:
     """Return what the tags of a message cover: all bytes before them, hashed."""
     hashed = hashlib.sha256(message.head())
     hashed.update(message.packed)

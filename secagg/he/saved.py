@@ -103,16 +103,20 @@ def memory_file() -> Iterator[MemoryFile | None]:
         yield MemoryFile(*numbers)
 
 
-def ciphertext_bytes(parms: list[int], words: Words, seed: bytes = b"") -> bytes:
+def ciphertext_bytes(
+    parms: list[int], words: Words, seed: bytes = b"", *, scale: float | None = None
+) -> bytes:
     """Return a ciphertext as SEAL saves it, not packed.
 
     Args:
         parms: Identity of the parameters.
         words: shape (2, primes, N); c0 alone, shape (1, primes, N), before a seed.
         seed: 64 bytes, the last ones; or none.
+        scale: of CKKS, whose words are points; None for BFV, whose are coefficients.
     """
     _, primes, degree = words.shape
-    outer = _CIPHERTEXT.pack(*parms, 0, 2, degree, primes, 1.0, 1)
+    points, factor = (0, 1.0) if scale is None else (1, scale)
+    outer = _CIPHERTEXT.pack(*parms, points, 2, degree, primes, factor, 1)
     array = _framed(_COUNT.pack(words.size) + words.astype("<u8", copy=False).tobytes())
     info = _framed(bytes([_BLAKE2XB]) + seed) if seed else b""
     return _framed(outer + array + info)

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,18 @@ from secagg.he.saved import (
     seeded_words,
 )
 from secagg.moduli import TABLES, Moduli, Scheme
+
+
+class Lattice(Protocol):
+    """The size of a ciphertext, of whatever scheme."""
+
+    @property
+    def degree(self) -> int:
+        """Return N."""
+
+    @property
+    def primes(self) -> tuple[int, ...]:
+        """Return those of q."""
 
 
 class MissingTensealError(ParameterError, ImportError):
@@ -142,7 +154,7 @@ def reads_saved() -> bool:
 
 
 def cipher_words(
-    ciphertext: Any, moduli: Moduli, file: MemoryFile | None
+    ciphertext: Any, moduli: Lattice, file: MemoryFile | None
 ) -> NDArray[np.uint64]:
     """Return the coefficients of c0 and c1, shape (2, primes, N), maybe read-only."""
     primes, degree = len(moduli.primes), moduli.degree
@@ -202,13 +214,18 @@ def plain_words(
 
 
 def load_ciphertext(
-    where: Any, words: NDArray[np.uint64], file: MemoryFile | None = None
+    where: Any,
+    words: NDArray[np.uint64],
+    file: MemoryFile | None = None,
+    *,
+    scale: float | None = None,
 ) -> Any:
     """Return the ciphertext with these coefficients, shape (2, primes, N).
 
-    SEAL's own header is written here, from the shape alone; see ``ciphertext``.
+    SEAL's own header is written here, from the shape alone; see ``ciphertext``, and
+    ``saved.ciphertext_bytes`` for the scale.
     """
-    content = ciphertext_bytes(where.first_parms_id(), words)
+    content = ciphertext_bytes(where.first_parms_id(), words, scale=scale)
     loaded = require_tenseal().Ciphertext()
     if file is not None:
         file.put(content)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import he
+from benchmarks import he, he_sides
 from benchmarks.__main__ import as_json
 from benchmarks.peers import nvflare_he, nvflare_he_path
 from benchmarks.peers.asking import MissingError
@@ -47,8 +47,8 @@ def here(python: str, module: str) -> Iterator[Player]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tenseal", reason='needs pip install "blindsum[he]"')
-    monkeypatch.setattr(he, "QUICK", he.Size(SHAPES, 3, 2, ""))
-    monkeypatch.setattr(he, "WARM", he.Size(SHAPES, 2, 1, ""))
+    monkeypatch.setattr(he, "QUICK", he.Size(SHAPES, 3, 2, 1, ""))
+    monkeypatch.setattr(he, "WARM", he.Size(SHAPES, 2, 1, 1, ""))
     monkeypatch.setattr(he, "started", here)
 
 
@@ -91,11 +91,22 @@ def test_a_wrong_mean_of_a_peer_stops_the_run(
 
 
 def test_a_mean_of_ours_that_is_not_exact_stops_the_run(small: None) -> None:
-    side = he.Encrypted(work())
+    for rotate in (False, True):
+        side = he_sides.Encrypted(work(), rotate=rotate)
+        mean = play(work(), side).mean
+        side.check(mean)
+        with pytest.raises(RuntimeError, match="not that of the encrypted integers"):
+            side.check(np.nextafter(mean, 1.0))
+
+
+def test_an_approximate_mean_of_ours_beyond_its_bound_stops_the_run(
+    small: None,
+) -> None:
+    side = he_sides.Approximate(work())
     mean = play(work(), side).mean
     side.check(mean)
-    with pytest.raises(RuntimeError, match="not that of the encrypted integers"):
-        side.check(np.nextafter(mean, 1.0))
+    with pytest.raises(RuntimeError, match="approximate mean is off by"):
+        side.check(mean + 1e-6)
 
 
 def test_work_and_bills_cross_a_border_unchanged(tmp_path: Path) -> None:
@@ -125,5 +136,5 @@ def test_nvflare_s_own_filters_give_the_mean() -> None:
         pytest.skip(f"NVFlare: {why}")
     with started(python, he.MODULES[he.FILTERS]) as player:
         bill = player(work())
-    assert np.abs(bill.mean - work().mean()).max() < he.CKKS_TOLERANCE
+    assert np.abs(bill.mean - work().mean()).max() < he.PEER_TOLERANCE
     assert bill.bytes_up > 1000 * 20

@@ -10,6 +10,7 @@ import secagg
 from secagg.aggregator import Aggregate, Aggregator
 from secagg.errors import AbortError, ParameterError
 from secagg.he import CompactSum, EncryptedSum, Selection, SelectiveSum
+from secagg.he.ckks import ApproximateSum
 from secagg.he.seal import reads_saved
 from secagg.invite import SERVER
 
@@ -33,6 +34,7 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     ),
     "he, selective, plain": lambda: selective(secagg.PlainSum()),
     "he, compact": lambda: CompactSum(secagg.Encoder(), clients=6),
+    "he-ckks": lambda: ApproximateSum(clients=6).at_clients(),
 }
 
 
