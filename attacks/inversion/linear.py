@@ -19,36 +19,20 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from attacks.errors import ParameterError
+from attacks.inversion.agreement import (
+    Tolerance,
+    is_one_record,
+    out_of_range,
+    replayed_sine,
+    tolerance_of,
+)
 from attacks.inversion.attack import Certificate, Reconstruction, refused
-from attacks.inversion.layers import LinearSite, first_linear, last_linear
-from attacks.inversion.replay import replay_of
+from attacks.inversion.layers import LinearSite, first_linear
 from attacks.observation import Observation, require
 
 _ROWS_AT_MOST = 2048  # rows compared pairwise: the strongest ones
-
-
-@dataclass(frozen=True, slots=True)
-class _Tolerance:
-    """Relative residuals that rounding in one dtype can explain.
-
-    `rank_one` bounds ||dW - db x^T|| / ||dW||, `replay` the sine of the angle to the
-    replayed gradient (wider: softmax loses digits on well fitted records), `agree`
-    the distance of two rows that show the same record.
-    """
-
-    rank_one: float
-    replay: float
-    agree: float
-
-
-_TOLERANCES = {
-    torch.float64: _Tolerance(1e-8, 1e-6, 1e-6),
-    torch.float32: _Tolerance(1e-3, 1e-2, 1e-3),
-}
-_COARSE = _Tolerance(0.0, 0.0, 2e-2)  # half precision: candidates, never certificates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +94,8 @@ class LinearInversion:
     def _recover(
         self, seen: Observation, dW: Tensor, db: Tensor
     ) -> tuple[Tensor, Tensor | None, Certificate, str]:
-        single = (seen.records, seen.steps) == (1, 1)
-        tolerance = _TOLERANCES.get(_coarsest(seen), _COARSE)
-        if single:
+        tolerance = tolerance_of(seen)
+        if is_one_record(seen):
             record = (dW.T @ db) / (db @ db)
             labels, why_not = _certify(seen, dW, db, record, tolerance)
             if not why_not:
@@ -143,14 +126,8 @@ def _gradients_of(
     return (dW, db), ""
 
 
-def _coarsest(seen: Observation) -> torch.dtype:
-    dtypes = {next(seen.model.parameters()).dtype}
-    dtypes |= {g.dtype for g in (seen.gradient or {}).values()}
-    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
-
-
 def _certify(
-    seen: Observation, dW: Tensor, db: Tensor, record: Tensor, tolerance: _Tolerance
+    seen: Observation, dW: Tensor, db: Tensor, record: Tensor, tolerance: Tolerance
 ) -> tuple[Tensor | None, str]:
     """Return the label found and why there is no certificate ("" if there is)."""
     if not bool(record.isfinite().all()):
@@ -158,58 +135,20 @@ def _certify(
     residual = float(
         (dW - torch.outer(db, record)).norm() / dW.norm().clamp_min(1e-300)
     )
-    if not residual <= tolerance.rank_one:
+    if not residual <= tolerance.fit:
         return None, (
             f"The layer's gradient is not rank one: residual {residual:.1e} exceeds "
-            f"{tolerance.rank_one:.0e}."
+            f"{tolerance.fit:.0e}."
         )
-    if seen.value_range is not None:
-        low, high = seen.value_range
-        slack = max(tolerance.rank_one * (high - low), 1e-12)
-        if float(record.min()) < low - slack or float(record.max()) > high + slack:
-            return None, "The rank-one factor lies outside the range of the inputs."
-    label, sine = _replayed_sine(seen, record)
+    if out_of_range(seen, record, tolerance):
+        return None, "The rank-one factor lies outside the range of the inputs."
+    label, sine = replayed_sine(seen, record)
     if not sine <= tolerance.replay:
         return None, (
             "The layer's gradient is rank one, but no record there has the rest of "
             f"the gradient under any label: residual {sine:.1e}."
         )
     return torch.tensor([label]), ""
-
-
-def _replayed_sine(seen: Observation, record: Tensor) -> tuple[int, float]:
-    """Return the label whose replayed gradient fits best, and the sine of the angle.
-
-    The sine ignores a positive factor, because clipping rescales an honest gradient.
-    """
-    observed = dict(seen.gradient or {})
-    replay = replay_of(seen.model, observed)
-    anchor = next(seen.model.parameters())
-    inputs = record.to(anchor.dtype).reshape(1, *seen.input_shape)
-    target = torch.cat([g.double().flatten() for g in observed.values()])
-    best = (0, float("inf"))
-    for label in _label_guesses(seen):
-        one_hot = functional.one_hot(torch.tensor([label]), seen.classes)
-        replayed = replay.gradient(
-            inputs, one_hot.to(anchor.device, anchor.dtype), differentiable=False
-        )
-        guess = torch.cat([replayed[name].double().flatten() for name in observed])
-        scale = (guess @ target) / (guess @ guess).clamp_min(1e-300)
-        if scale > 0:
-            sine = float((target - scale * guess).norm() / target.norm())
-            best = min(best, (label, sine), key=lambda pair: pair[1])
-    return best
-
-
-def _label_guesses(seen: Observation) -> list[int]:
-    """Return the known label, that of the sign rule, or every class."""
-    if seen.labels is not None:
-        return [int(seen.labels[0])]
-    last = last_linear(seen.model, seen.input_shape, seen.classes)
-    bias = (seen.gradient or {}).get(last.bias or "") if last else None
-    if bias is not None:
-        return [int(bias.argmin())]
-    return list(range(seen.classes))
 
 
 def _ranked_rows(
