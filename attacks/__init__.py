@@ -37,6 +37,7 @@ from attacks.errors import (
     Unresolvable,
 )
 from attacks.inversion import (
+    APRIL,
     DLG,
     Certificate,
     CosineTV,
@@ -69,6 +70,7 @@ from attacks.resampled import Resampled, resamples_for
 from attacks.tables import Field, RowScore, commonest_row, score_rows
 
 __all__ = [
+    "APRIL",
     "DLG",
     "Adversary",
     "AttackError",

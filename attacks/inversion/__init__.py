@@ -4,6 +4,7 @@
 counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
 """
 
+from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
 from attacks.inversion.dlg import DLG
@@ -16,6 +17,7 @@ from attacks.inversion.labels import (
 from attacks.inversion.linear import LinearInversion
 
 __all__ = [
+    "APRIL",
     "DLG",
     "Certificate",
     "CosineTV",

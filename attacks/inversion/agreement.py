@@ -40,10 +40,12 @@ _COARSE = Tolerance(0.0, 0.0, 2e-2)  # half precision: candidates, never certifi
 
 def tolerance_of(seen: Observation) -> Tolerance:
     """Return what rounding may explain in this observation."""
-    dtypes = {next(seen.model.parameters()).dtype}
-    dtypes |= {g.dtype for g in (seen.gradient or {}).values()}
-    coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
-    return _TOLERANCES.get(coarsest, _COARSE)
+    return _TOLERANCES.get(_coarsest(seen), _COARSE)
+
+
+def rounding_of(seen: Observation) -> float:
+    """Return the relative rounding error of the coarsest number in an observation."""
+    return float(torch.finfo(_coarsest(seen)).eps)
 
 
 def is_one_record(seen: Observation) -> bool:
@@ -86,6 +88,12 @@ def replayed_sine(seen: Observation, record: Tensor) -> tuple[int, float]:
             sine = float((target - scale * guess).norm() / target.norm())
             best = min(best, (label, sine), key=lambda pair: pair[1])
     return best
+
+
+def _coarsest(seen: Observation) -> torch.dtype:
+    dtypes = {next(seen.model.parameters()).dtype}
+    dtypes |= {g.dtype for g in (seen.gradient or {}).values()}
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _label_guesses(seen: Observation) -> list[int]:
