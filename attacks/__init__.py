@@ -38,6 +38,7 @@ from attacks.errors import (
 )
 from attacks.inversion import (
     APRIL,
+    DAGER,
     DLG,
     Certificate,
     CosineTV,
@@ -71,6 +72,7 @@ from attacks.tables import Field, RowScore, commonest_row, score_rows
 
 __all__ = [
     "APRIL",
+    "DAGER",
     "DLG",
     "Adversary",
     "AttackError",

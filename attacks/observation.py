@@ -5,7 +5,10 @@ the truth, so no attack can select its answer by it. `require` hands an attack a
 in which everything that it did not declare is withheld. Who fills observations from a
 real run is not decided here.
 
-The loss of this slice is softmax cross-entropy, mean over the records of a step.
+The loss of this slice is softmax cross-entropy, mean over the records of a step. Where
+records are sequences of tokens and the model answers at every position, it is the mean
+over records and positions: a position's class is the next token, and `labels` holds
+what follows each record.
 """
 
 from collections.abc import Mapping
@@ -55,6 +58,8 @@ class Observation:
         classes: number of classes = width of the model's output.
         value_range: lowest and highest value of an input entry, if known.
         clients_summed: how many clients' updates are inside this one.
+        tokens: size of the vocabulary if records are sequences of token ids, int64
+            (length,) with `input_shape=(length,)`; None if records are numbers.
 
     Raises:
         ObservationError: the caller's fields contradict each other.
@@ -71,6 +76,7 @@ class Observation:
     classes: int
     value_range: tuple[float, float] | None
     clients_summed: int = 1
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "clients_summed"):
@@ -82,6 +88,11 @@ class Observation:
         if not self.input_shape or min(self.input_shape) < 1:
             raise ObservationError(
                 f"input_shape={self.input_shape} must hold positive sizes."
+            )
+        if self.tokens is not None and (self.tokens < 2 or len(self.input_shape) > 1):
+            raise ObservationError(
+                f"tokens={self.tokens} needs a vocabulary of at least 2 and records "
+                f"of shape (length,), not {self.input_shape}."
             )
         if self.value_range is not None and not (
             self.value_range[0] < self.value_range[1]
@@ -141,7 +152,8 @@ def require(
 
     Raises:
         MissingKnowledge: a needed field is unknown to this adversary.
-        ParameterError: the attack declares a field that does not exist.
+        ParameterError: the attack declares a field that does not exist, or is not
+            made for sequences of tokens.
     """
     known = {each.name for each in fields(Observation)}
     for name in sorted(needs | uses):
@@ -154,6 +166,11 @@ def require(
         if getattr(observation, name) is None:
             raise MissingKnowledge(attack, name)
     granted = needs | uses
+    if observation.tokens is not None and "tokens" not in granted:
+        raise ParameterError(
+            f"Attack {attack!r} rebuilds numbers, but these records are sequences of "
+            "token ids; use DAGER."
+        )
     return replace(
         observation,
         gradient=observation.gradient if "gradient" in granted else None,

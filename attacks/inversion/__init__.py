@@ -8,6 +8,7 @@ from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
 from attacks.inversion.dlg import DLG
+from attacks.inversion.dager import DAGER
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -18,6 +19,7 @@ from attacks.inversion.linear import LinearInversion
 
 __all__ = [
     "APRIL",
+    "DAGER",
     "DLG",
     "Certificate",
     "CosineTV",
