@@ -256,7 +256,8 @@ def _from_rank_one(weight_gradient: Tensor, delta: Tensor) -> Tensor:
 def _least_squares(matrix: Tensor, known: Tensor) -> Tensor:
     q, r = torch.linalg.qr(matrix)
     right = (q.T @ known)[:, None]
-    return torch.linalg.solve_triangular(r, right, upper=True)[:, 0]
+    solution: Tensor = torch.linalg.solve_triangular(r, right, upper=True)
+    return solution[:, 0]
 
 
 def _certify(
