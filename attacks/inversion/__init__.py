@@ -7,8 +7,8 @@ counts come from `attacks.inversion.labels`. Malicious servers are not in this s
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
-from attacks.inversion.dlg import DLG
 from attacks.inversion.dager import DAGER
+from attacks.inversion.dlg import DLG
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -16,7 +16,6 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
-from attacks.inversion.matching import DLG, CosineTV
 from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
 
 __all__ = [

@@ -72,6 +72,8 @@ class Stage:
         if isinstance(self.layer, nn.Linear):
             return torch.einsum("ni,o->noi", inputs, delta).flatten(1)
         conv = self.layer
+        if isinstance(conv.padding, str):
+            raise TypeError("chain_of takes no convolution with padding by name.")
         cut = functional.unfold(
             inputs, conv.kernel_size, conv.dilation, conv.padding, conv.stride
         )  # (n, channels * kernel, places)

@@ -41,11 +41,12 @@ def output_deltas(
     one_hot = torch.zeros_like(unit)
     one_hot[label] = 1.0
 
-    def gap(scale: float) -> Tensor:
-        return (logits / scale).softmax(0) - one_hot - scale * unit
+    def misfit(scale: float) -> Tensor:
+        gap: Tensor = (logits / scale).softmax(0) - one_hot - scale * unit
+        return gap
 
     def at_label(scale: float) -> float:
-        return float(gap(scale)[label])
+        return float(misfit(scale)[label])
 
     # Two probability vectors differ by at most sqrt(2).
     scales = torch.logspace(
@@ -56,6 +57,6 @@ def output_deltas(
     values = chances - 1 - scales * unit[label]
     for i in torch.nonzero(values[:-1] * values[1:] <= 0).flatten().tolist():
         scale = brentq(at_label, float(scales[i]), float(scales[i + 1]), xtol=1e-16)
-        if float(gap(scale).abs().max()) <= _FITS:
+        if float(misfit(scale).abs().max()) <= _FITS:
             found.append(scale * unit)
     return found
