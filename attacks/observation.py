@@ -11,17 +11,30 @@ over records and positions: a position's class is the next token, and `labels` h
 what follows each record.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attacks.errors import MissingKnowledge, ObservationError, ParameterError
 
-WITHHELD = frozenset({"gradient", "batch_size", "steps", "labels", "value_range"})
+WITHHELD = frozenset(
+    {
+        "gradient",
+        "batch_size",
+        "steps",
+        "labels",
+        "value_range",
+        "lr",
+        "momentum",
+        "epochs",
+    }
+)
 """Fields that an attack sees only if it declares them; the rest is public."""
 
 
@@ -59,6 +72,10 @@ class Observation:
         classes: number of classes = width of the model's output.
         value_range: lowest and highest value of an input entry, if known.
         clients_summed: how many clients' updates are inside this one.
+        lr: learning rate of the local steps, if known.
+        momentum: momentum of the local steps (SGD, from zero each round), if known;
+            `gradient` is then a weighted sum of the steps' gradients.
+        epochs: how many times the local steps went over the same records, if known.
         tokens: size of the vocabulary if records are sequences of token ids, int64
             (length,) with `input_shape=(length,)`; None if records are numbers.
         known: by parameter name, which entries of `gradient` were seen, bool; the
@@ -80,11 +97,14 @@ class Observation:
     classes: int
     value_range: tuple[float, float] | None
     clients_summed: int = 1
+    lr: float | None = None
+    momentum: float | None = None
+    epochs: int | None = None
     tokens: int | None = None
     known: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "clients_summed"):
+        for name in ("batch_size", "steps", "clients_summed", "epochs"):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ObservationError(f"{name}={count} must be at least 1.")
@@ -94,6 +114,10 @@ class Observation:
             raise ObservationError(
                 f"input_shape={self.input_shape} must hold positive sizes."
             )
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise ObservationError(f"lr={self.lr} must be positive.")
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ObservationError(f"momentum={self.momentum} must be in [0, 1).")
         if self.tokens is not None and (self.tokens < 2 or len(self.input_shape) > 1):
             raise ObservationError(
                 f"tokens={self.tokens} needs a vocabulary of at least 2 and records "
@@ -187,14 +211,8 @@ def require(
             f"Attack {attack!r} reads whole gradients, and of this one a part was not "
             "seen; use LinearInversion, DLG or CosineTV."
         )
-    return replace(
-        observation,
-        gradient=observation.gradient if "gradient" in granted else None,
-        batch_size=observation.batch_size if "batch_size" in granted else None,
-        steps=observation.steps if "steps" in granted else None,
-        labels=observation.labels if "labels" in granted else None,
-        value_range=observation.value_range if "value_range" in granted else None,
-    )
+    withheld: dict[str, Any] = dict.fromkeys(WITHHELD - granted)
+    return replace(observation, **withheld)
 
 
 def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:

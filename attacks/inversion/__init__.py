@@ -16,18 +16,22 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
+from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
 
 __all__ = [
     "APRIL",
     "DAGER",
     "DLG",
+    "RGAP",
     "Certificate",
     "CosineTV",
     "InversionAttack",
     "LinearInversion",
+    "RankAnalysis",
     "Reconstruction",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",
     "label_counts",
+    "rank_analysis",
 ]
