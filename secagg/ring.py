@@ -88,12 +88,12 @@ class Ring:
         """Pack words to a place of ``packed_bytes(len(words))`` bytes.
 
         Args:
-            words: shape (count,).
+            words: shape (count,), of 16, 32 or 64 bits and no fewer than r.
             view: Of bytes; it may lie in the memory of the words if it begins no later
                 than they do.
         """
         little = np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("<"))
-        if self.bits < self.word:
+        if self.bits < 8 * little.itemsize:
             pack(little, self.bits, np.frombuffer(view, np.uint8))
         else:  # a memoryview copies what overlaps as it stands
             view[:] = little.data.cast("B")

@@ -53,6 +53,13 @@ def test_packing_does_not_depend_on_how_words_lie_in_memory(bits):
         assert ring.pack(other) == packed
 
 
+@pytest.mark.parametrize("bits", [9, 16, 32])
+def test_wider_words_than_the_ring_needs_pack_to_the_same_bytes(bits):
+    ring = Ring(bits)
+    words = np.arange(1, 60, dtype=np.uint64) * 1103515245 & (1 << bits) - 1
+    assert ring.pack(words) == ring.pack(words.astype(ring.dtype))
+
+
 @pytest.mark.parametrize("bits", [5, 16, 24, 26, 32, 43, 64])
 def test_adding_packed_words_adds_modulo_the_ring(bits):
     ring = Ring(bits)
