@@ -8,9 +8,10 @@ pairs of uniforms (Box and Muller, "A note on the generation of random normal de
 length and one for its angle.
 
 All is float32, and yet a length loses nothing at either end. The square of a length is
--2 log(1 - u). Near u = 0 that wants a fine u and near u = 1 a fine 1 - u, which no one
-float32 is; but both are short integers' ratios, and -log(1 - u) = log1p(u / (1 - u)).
-Of the longest lengths, one in 65,536, a word is too coarse: they take a second.
+-2 log(1 - u), for which u must be fine near 0, and 1 - u where u is near 1. No float32
+is both, so the two are made one by one of the word's bits, and the logarithm is
+log1p(u / (1 - u)). For the longest lengths, one in 65,536, the word itself is too
+coarse: they take a second.
 
 What this does not promise is what `dp.noise` does not: the values are a finite grid,
 their tails are cut (here at 9.3 standard deviations), and an epsilon computed for

@@ -12,7 +12,12 @@ Here a record is a unit of either kind; who fills `PerExampleGradients` says whi
     mechanism = DpSgd(sampling_rate=0.1, batch_size=6.0, clip_norm_l2=1.0,
                       noise_multiplier=1.1)
     sums = mechanism.clipped_sums(found, sampled)        # found: PerExampleGradients
-    gradient = mechanism.release(sums, next(noises))     # mechanism.noises(...)
+    gradient = mechanism.release(sums, mechanism.noise(length, seeds, step))
+
+or, for who takes all steps in a row and adds up gradients and noise in one place,
+
+    noises = mechanism.noises(length, seeds)
+    gradient = next(noises) + found.weighted_sums(mechanism.shares(norms, sampled))
 
 Who computes the gradients, and walks along them, is the caller's business: any engine
 that fills `PerExampleGradients` serves, for one client or for a stack of them.

@@ -11,7 +11,16 @@ from Crypto.Cipher import AES
 from scipy import stats
 
 from dp import ParameterError
-from dp.noise32 import PAIRS, TAG, _fill, gaussian32
+from dp.noise32 import (
+    PAIRS,
+    RARE,
+    TAG,
+    _far,
+    _fill,
+    _logarithms,
+    gaussian32,
+    gaussians32,
+)
 
 MANY = 200_001
 
@@ -47,18 +56,78 @@ def test_equals_the_definition_one_pair_at_a_time(length: int) -> None:
     assert found.shape == (length,) and found.dtype == np.float32
     pairs = min(length + 1, 2 * PAIRS) // 2
     stream = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=0).encrypt(
-        bytes(12 * pairs)
+        bytes(8 * pairs)
     )
     for pair in {0, pairs - 1}:
-        word = int.from_bytes(stream[8 * pair : 8 * pair + 8], "little", signed=True)
-        turn = stream[8 * pairs + 4 * pair : 8 * pairs + 4 * pair + 4]
+        word = int.from_bytes(stream[4 * pair : 4 * pair + 4], "little")
+        turn = stream[4 * pairs + 4 * pair : 4 * pairs + 4 * pair + 4]
         angle = int.from_bytes(turn, "little", signed=True) * math.pi / 2**31
-        size = 2.0 * math.sqrt(-2 * math.log(word / 2**64 + 0.5))
+        even = word & 0x7FFFFFFE
+        size = 2.0 * math.sqrt(-2 * math.log1p(-even / (2**31 - 1)))
         assert found[pair] == pytest.approx(size * math.cos(angle), abs=1e-5)
         if pairs + pair < length:
             assert found[pairs + pair] == pytest.approx(
                 size * math.sin(angle), abs=1e-5
             )
+
+
+def test_a_length_is_as_fine_as_float32_at_either_end() -> None:
+    small = 2 * np.array([0, 1, 2, 3, 7, 1000, 2**20, 2**29 - 1])
+    even = np.concatenate([small, 2**31 - 2 - small]).astype(np.int32)
+    above, found = _logarithms(even | np.int32(-(2**31)) | 1)  # bits that do not count
+    assert above.tolist() == [2**31 - 1 - int(one) for one in even]
+    for one, value in zip(even.tolist(), found.tolist(), strict=True):
+        rest = 2**31 - 1 - one
+        wanted = math.log1p(one / rest) if one < rest else math.log(one / rest + 1)
+        assert value == pytest.approx(wanted, rel=3e-7)
+
+
+class Given:
+    """A keystream of one's choice."""
+
+    def __init__(self, lengths: int, more: int) -> None:
+        self._first = lengths.to_bytes(4, "little") + bytes(4)
+        self._more = more.to_bytes(4, "little")
+
+    def update_into(self, zeros: memoryview, room: memoryview) -> None:
+        room[: len(zeros)] = self._first
+
+    def update(self, zeros: bytes) -> bytes:
+        return self._more
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "bits"),
+    [
+        (0, 0, 0.0),
+        (2**31 - 1, 2**32 - 1, 30.0),  # a second word just short of the next first
+        (2**31 - 1, 0, 63.0),  # the longest, 9.35 standard deviations
+    ],
+)
+def test_the_ends_of_the_uniforms_are_finite(word: int, more: int, bits: float) -> None:
+    part = np.empty((1, 2), dtype=np.float32)
+    _fill(part, [Given(word, more)], 1.0)  # type: ignore[list-item]
+    assert np.allclose(part, [[math.sqrt(2 * bits * math.log(2)), 0]], rtol=1e-6)
+
+
+def test_a_second_word_fills_the_gap_between_two_first_ones() -> None:
+    last = (2**32 - 1).to_bytes(4, "little")
+    for above in (1, 3, RARE - 1):
+        low, high = (
+            _far(above, Given(0, int.from_bytes(end, "little")))  # type: ignore[arg-type]
+            for end in (last, bytes(4))
+        )
+        assert low == pytest.approx(-math.log((above + 1) / 2**31), rel=1e-9)
+        assert high >= -math.log((above - 1 + 2**-30) / 2**31)
+
+
+def test_vectors_follow_one_another_and_depend_on_no_other_seed() -> None:
+    together = gaussians32(7, 1.0, seeds=[b"one", b"two", b"three"])
+    alone = gaussians32(7, 1.0, seeds=[b"two"])
+    first, second = next(together), next(together)
+    assert np.array_equal(first[1:2], next(alone))
+    assert np.array_equal(second[1:2], next(alone))
+    assert not np.isclose(first, second).any()
 
 
 def test_seeds_repeat_and_differ_and_none_is_fresh() -> None:
@@ -73,16 +142,6 @@ def test_seeds_repeat_and_differ_and_none_is_fresh() -> None:
 def test_no_standard_deviation_leaves_the_range_of_float32(std: float) -> None:
     draws = gaussian32(1000, std, seed=b"range").astype(np.float64) / std
     assert np.allclose(draws, gaussian32(1000, 1.0, seed=b"range"), rtol=1e-6)
-
-
-@pytest.mark.parametrize("end", [0x80, 0x7F])
-def test_the_ends_of_the_uniforms_are_finite(end: int) -> None:
-    last = 0xFF if end == 0x7F else 0x00
-    held = np.frombuffer(bytes([last] * 7 + [end]) + bytes(4), dtype=np.uint8)
-    part = np.empty((1, 2), dtype=np.float32)
-    _fill(part, held[None].copy(), 1.0)
-    # The longest, 8.57 standard deviations, and the shortest, none.
-    assert np.allclose(part, [[math.sqrt(106 * math.log(2)) if last == 0 else 0, 0]])
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf, 1e-31, 1e31])

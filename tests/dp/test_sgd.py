@@ -106,6 +106,33 @@ def test_noise_has_the_stated_standard_deviation_and_is_each_ones_own() -> None:
     assert np.array_equal(STEP.noise(5, [b"one"], 7)[0], wanted)
 
 
+def test_the_noise_of_a_training_is_each_steps_and_each_ones_own() -> None:
+    noises = STEP.noises(400, [b"one", b"two"])
+    draws = [next(noises) for _ in range(10)]
+    flat = np.stack(draws).ravel() / (1.3 * 0.5 / 4.0)
+    assert 0.0005 < stats.chi2.cdf(np.square(flat).sum(), flat.size) < 0.9995
+    assert stats.chi2.cdf(np.square(flat / 0.93).sum(), flat.size) > 0.9995
+    assert stats.kstest(flat, "norm").pvalue > 0.001
+    assert (
+        np.abs(np.corrcoef(np.concatenate(draws))[np.triu_indices(20, 1)]).max() < 0.3
+    )
+    again = STEP.noises(400, [b"two"])
+    assert all(np.array_equal(next(again)[0], one[1]) for one in draws)
+    assert not np.isclose(STEP.noise(400, [b"two"], 0), 4.0 * draws[0][1]).any()
+    fresh = next(STEP.noises(400, [None, None]))
+    assert not np.isclose(fresh[0], fresh[1]).all()
+
+
+def test_shares_and_noise_make_what_is_released() -> None:
+    draws = np.random.default_rng(4)
+    found = Given(torch.from_numpy(draws.normal(size=(2, 5, 9))))
+    sampled = torch.from_numpy(draws.random((2, 5)) < 0.5)
+    noise = torch.from_numpy(draws.normal(size=(2, 9))).float()
+    wanted = STEP.release(STEP.clipped_sums(found, sampled), noise)
+    sums = found.weighted_sums(STEP.shares(found.norms(), sampled))
+    assert torch.allclose(sums + noise / 4.0, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -134,6 +161,8 @@ def test_bad_settings_are_refused(change: dict[str, float]) -> None:
 def test_an_empty_seed_is_refused() -> None:
     with pytest.raises(ParameterError, match="empty"):
         STEP.noise(4, [b"one", b""], 0)
+    with pytest.raises(ParameterError, match="empty"):
+        STEP.noises(4, [b"one", b""])
 
 
 def test_the_event_is_one_step() -> None:

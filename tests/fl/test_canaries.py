@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -91,11 +92,11 @@ def test_a_client_that_forgets_its_noise_is_caught(
     sound = _bound(play(trial))
 
     def noiseless(
-        self: DpSgd, length: int, seeds: Sequence[bytes], step: int
-    ) -> NDArray[np.float64]:
-        return np.zeros((len(seeds), length))
+        self: DpSgd, length: int, seeds: Sequence[bytes]
+    ) -> Iterator[NDArray[np.float64]]:
+        return repeat(np.zeros((len(seeds), length)))
 
-    monkeypatch.setattr(DpSgd, "noise", noiseless)
+    monkeypatch.setattr(DpSgd, "noises", noiseless)
     faulty = _bound(play(trial))
     assert sound.value <= 0.5
     assert faulty.value > 0.5

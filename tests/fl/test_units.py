@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -370,7 +371,7 @@ def test_canary_subjects_are_played_with_and_find_missing_noise(
     for silent in (False, True):
         if silent:
             monkeypatch.setattr(
-                DpSgd, "noise", lambda _, n, seeds, step: np.zeros((len(seeds), n))
+                DpSgd, "noises", lambda _, n, seeds: repeat(np.zeros((len(seeds), n)))
             )
         found = play(planned)
         bounds.append(one_run_audit(found.scores, found.included, delta=1e-5))

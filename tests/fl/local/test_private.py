@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,15 +55,15 @@ def recipe(steps: int = 3, rule: Rule | None = None, **keys: float) -> PrivateRe
     )
 
 
-def nothing(clients: int, length: int) -> np.ndarray:
-    return np.zeros((clients, length), dtype=np.float32)
+def nothing(clients: int, length: int) -> Iterator[np.ndarray]:
+    return itertools.repeat(np.zeros((clients, length), dtype=np.float32))
 
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise, which no public call allows."""
     monkeypatch.setattr(
-        DpSgd, "noise", lambda _, length, seeds, step: nothing(len(seeds), length)
+        DpSgd, "noises", lambda _, length, seeds: nothing(len(seeds), length)
     )
 
 
@@ -274,7 +275,7 @@ def test_noisy_steps_are_distributed_as_opacus_are(
         [by_opacus(model, one, rule, steps=1, noise=SIGMA) for one in clients]
     )
     monkeypatch.setattr(
-        DpSgd, "noise", lambda _, length, seeds, step: nothing(len(seeds), length)
+        DpSgd, "noises", lambda _, length, seeds: nothing(len(seeds), length)
     )
     still = run(model, clients, rule=rule, steps=1)
     ours, theirs = (noisy - still).ravel(), (theirs - still).ravel()
@@ -297,9 +298,7 @@ def test_every_client_and_step_has_noise_of_its_own(
     twice = run(model, clients, steps=2, sampling_rate=1e-12)
     once = run(model, clients, steps=1, sampling_rate=1e-12)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            DpSgd, "noise", lambda _, length, seeds, step: nothing(40, length)
-        )
+        patch.setattr(DpSgd, "noises", lambda _, length, seeds: nothing(40, length))
         still = run(model, clients, steps=1)
     std = 0.3 * SIGMA * CLIP / SIZE
     for draws in (noisy - still, once, twice - once):
