@@ -1,7 +1,8 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
-`LinearInversion` is exact and knows when it is; `DLG` and `CosineTV` search. Label
-counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
+`LinearInversion` and `Spear` are exact and know when they are; `DLG` and `CosineTV`
+search. Label counts come from `attacks.inversion.labels`. Malicious servers are
+not in this slice.
 """
 
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
@@ -13,6 +14,7 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.matching import DLG, CosineTV
+from attacks.inversion.spear import Spear
 
 __all__ = [
     "DLG",
@@ -21,6 +23,7 @@ __all__ = [
     "InversionAttack",
     "LinearInversion",
     "Reconstruction",
+    "Spear",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",
