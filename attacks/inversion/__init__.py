@@ -1,7 +1,8 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
-`LinearInversion` is exact and knows when it is; `DLG` and `CosineTV` search. Label
-counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
+`LinearInversion` and `Spear` are exact and know when they are; `DLG` and `CosineTV`
+search. Label counts come from `attacks.inversion.labels`. Malicious servers are
+not in this slice.
 """
 
 from attacks.inversion.april import APRIL
@@ -17,6 +18,7 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
+from attacks.inversion.spear import Spear
 
 __all__ = [
     "APRIL",
@@ -29,6 +31,7 @@ __all__ = [
     "LinearInversion",
     "RankAnalysis",
     "Reconstruction",
+    "Spear",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",
