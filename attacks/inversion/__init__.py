@@ -7,6 +7,7 @@ counts come from `attacks.inversion.labels`. Malicious servers are not in this s
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
+from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
 from attacks.inversion.dlg import DLG
 from attacks.inversion.labels import (
@@ -16,19 +17,25 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
+from attacks.inversion.localcounts import LocalCounts, LocalTraining
 from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
 
 __all__ = [
     "APRIL",
     "DAGER",
     "DLG",
+    "ILRG",
     "RGAP",
     "Certificate",
     "CosineTV",
     "InversionAttack",
+    "LabelCounts",
     "LinearInversion",
+    "LocalCounts",
+    "LocalTraining",
     "RankAnalysis",
     "Reconstruction",
+    "certain_counts",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",
