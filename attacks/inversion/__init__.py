@@ -8,6 +8,7 @@ not in this slice.
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cosine import CosineTV
+from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
 from attacks.inversion.dlg import DLG
 from attacks.inversion.labels import (
@@ -17,6 +18,7 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
+from attacks.inversion.localcounts import LocalCounts, LocalTraining
 from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
 from attacks.inversion.spear import Spear
 
@@ -24,14 +26,19 @@ __all__ = [
     "APRIL",
     "DAGER",
     "DLG",
+    "ILRG",
     "RGAP",
     "Certificate",
     "CosineTV",
     "InversionAttack",
+    "LabelCounts",
     "LinearInversion",
+    "LocalCounts",
+    "LocalTraining",
     "RankAnalysis",
     "Reconstruction",
     "Spear",
+    "certain_counts",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",

@@ -66,7 +66,7 @@ def label_counts(
     mean_softmax = _expected_softmax(logits.double().cpu())
     slack = _ROUNDING * float((total * bias).abs().max().clamp_max(1.0))
     certain = torch.ceil(-total * bias - slack).clamp_min(0).long()
-    return _whole_counts(total * (mean_softmax - bias), certain, total)
+    return whole_counts(total * (mean_softmax - bias), certain, total)
 
 
 def estimate_labels(
@@ -97,7 +97,7 @@ def guess_counts(total: int, prior: Sequence[float]) -> Tensor:
             "guess_counts needs total >= 1 and non-negative class frequencies."
         )
     expected = total * weights / weights.sum()
-    return _whole_counts(expected, torch.zeros(len(weights)).long(), total)
+    return whole_counts(expected, torch.zeros(len(weights)).long(), total)
 
 
 def label_accuracy(estimated: Tensor, truth: Tensor, *, classes: int) -> float:
@@ -143,7 +143,7 @@ def _made_up_inputs(seen: Observation, seed: int) -> Tensor:
     return noise.to(anchor.device, anchor.dtype)
 
 
-def _whole_counts(expected: Tensor, certain: Tensor, total: int) -> Tensor:
+def whole_counts(expected: Tensor, certain: Tensor, total: int) -> Tensor:
     """Round to the nearest whole counts that sum to `total`, above the certain ones.
 
     Handing units one by one to the class that lacks most is the exact least-squares
