@@ -18,11 +18,14 @@ from itertools import product
 
 import numpy as np
 
+import secagg
 from benchmarks.he_sides import SPREAD, VALUE_BITS, Approximate, Encrypted, played
 from benchmarks.peers import nvflare_he
 from benchmarks.peers.asking import MissingError
 from benchmarks.peers.sealing import started
 from benchmarks.sealed import LARGE, SMALL, Bill, Shapes, Work, parameters
+from secagg.he import require_compact
+from secagg.moduli import Scheme
 
 Figures = dict[str, float]
 Player = Callable[[Work], Bill]
@@ -35,10 +38,12 @@ MODULES = {
 OURS: dict[str, Player] = {
     "ours": partial(played, make=Encrypted),
     "rotated": partial(played, make=partial(Encrypted, rotate=True)),
+    "compact": partial(played, make=partial(Encrypted, scheme=Scheme.COMPACT)),
     "ckks": partial(played, make=Approximate),
 }
 SUFFIX = {
     "ours": "",
+    "compact": "_compact",
     "rotated": "_rotated",
     "ckks": "_ckks",
     PATH: "",
@@ -59,7 +64,8 @@ rounding, checksums, encryption, packing and a tag. server: from all bytes to th
 the sum. down: from these to the mean. wall: of one client and the server, one after the
 other. error: of the mean; values have a standard deviation of {SPREAD}.
 ours: BFV, {VALUE_BITS}-bit values, one thread. rotated: as many bits, finer by a
-rotation before rounding. ckks: NVFlare's parameters, flat, in our frame; one thread.
+rotation before rounding. compact: under the secret key, half of each ciphertext as the
+seed that it is drawn from. ckks: NVFlare's parameters, flat, in our frame; one thread.
 nvflare-path: the calls that NVFlare makes, with our TenSEAL, one thread. nvflare: its
 own components ({nvflare_he.REQUIREMENTS[0]}, with the TenSEAL that it asks for), on the
 threads that it takes by default."""
@@ -75,6 +81,7 @@ class Size:
         distinct: clients that encrypt; the others' messages repeat theirs.
         repeats: rounds of each side.
         suffix: of its figures.
+        ours: our sides.
     """
 
     shapes: Shapes
@@ -82,14 +89,15 @@ class Size:
     distinct: int
     repeats: int
     suffix: str
+    ours: tuple[str, ...] = tuple(OURS)
 
 
 WARM = Size(SMALL[-4:], 2, 2, 1, "")
 QUICK = Size(SMALL, 8, 2, 1, "_1m")
 SIZES = (
-    Size(LARGE, 8, 2, 3, ""),
+    Size(LARGE, 8, 2, 2, "", ("ours", "compact")),
     Size(SMALL, 8, 2, 3, "_1m"),
-    Size(SMALL, 100, 2, 1, "_1m_n100"),
+    Size(SMALL, 100, 2, 1, "_1m_n100", ("ours", "compact")),
 )
 
 
@@ -139,18 +147,25 @@ def _players(peers: Sequence[str]) -> Iterator[dict[str, Player]]:
                 print(f"{peer}: no figure: {why}.")
                 continue
             players[peer] = stack.enter_context(started(found, MODULES[peer]))
-        yield players | OURS
+        ours = dict(OURS)
+        try:
+            require_compact()
+        except secagg.ParameterError as why:
+            print(f"compact: no figure: {why}")
+            del ours["compact"]
+        yield players | ours
 
 
 def _alternate(players: dict[str, Player], size: Size) -> dict[str, list[Shot]]:
     """Let all play the same rounds in turn, after a small one to warm up."""
     rng = np.random.default_rng(0)
-    shots: dict[str, list[Shot]] = {name: [] for name in players}
+    names = [name for name in players if name in (*PEERS, *size.ours)]
+    shots: dict[str, list[Shot]] = {name: [] for name in names}
     for number in range(size.repeats + 1):
         work = _work(rng, size if number else WARM)
-        for name, player in list(players.items()):
+        for name in list(shots):
             try:
-                shot = _shot(work, player(work))
+                shot = _shot(work, players[name](work))
             except MissingError as why:
                 print(f"{name}: no figure: {why}.")
                 del players[name], shots[name]
@@ -196,7 +211,7 @@ def _table(size: Size, shots: dict[str, list[Shot]]) -> Figures:
         print(f"{name:<13}{cells}{wall:>7.1f}{sent:>7.2f}{got:>7.2f}{error:>9.1e}")
     figures: Figures = {}
     for ours, peer in product(OURS, PEERS):
-        if peer not in shots:
+        if not {ours, peer} <= shots.keys():
             continue
         faster = cpu[peer] / cpu[ours]
         smaller = shots[ours][0].sent[0] / shots[peer][0].sent[0]

@@ -15,7 +15,7 @@ from benchmarks.sealed import Bill, Work, parameters, play
 from secagg import encode
 from secagg.approximate import ApproximateFrame
 from secagg.ciphertext import Frame
-from secagg.he import Channel, EncryptedSummer, KeyHolder
+from secagg.he import Channel, CompactSummer, EncryptedSummer, KeyHolder
 from secagg.he.ckks_keys import ApproximateKey
 from secagg.he.ckks_round import ApproximateRound
 from secagg.he.ckks_summer import ApproximateSummer
@@ -41,7 +41,7 @@ def channels_of(work: Work) -> dict[str, Channel]:
 
 
 class Encrypted:
-    """One round of ``EncryptedSum``, step by step.
+    """One round of ``EncryptedSum`` or ``CompactSum``, step by step.
 
     Args:
         work: to sum.
@@ -64,7 +64,8 @@ class Encrypted:
         self._round = Round(self._frame, SESSION, CONTEXT, None)
         self._holder = KeyHolder(self._frame)
         self._channels = channels_of(work)
-        self._server = EncryptedSummer(
+        compact = scheme is Scheme.COMPACT
+        self._server = (CompactSummer if compact else EncryptedSummer)(
             self._frame, session=SESSION, context=CONTEXT, channels=self._channels
         )
         self._rounding: list[Secret] = []
