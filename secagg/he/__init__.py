@@ -16,8 +16,9 @@ Needs TenSEAL, ``pip install "blindsum[he]"``, which is imported on first use.
 from secagg.he.channel import Channel
 from secagg.he.compact import CompactSummer
 from secagg.he.encrypted import CompactSum, EncryptedSum
+from secagg.he.encryptors import CompactEncryptor, Encryptor
 from secagg.he.inputs import open_upload
-from secagg.he.parties import CompactEncryptor, Encryptor, KeyHolder
+from secagg.he.parties import KeyHolder
 from secagg.he.seal import (
     MissingTensealError,
     UnsupportedPlatformError,

@@ -6,7 +6,7 @@ from tests.mutation.mutant import Bug, mutant
 
 _INPUTS, _PARTIES, _SUMMER = "he/inputs.py", "he/parties.py", "he/summer.py"
 _CHANNEL, _SCALING, _COMPACT = "he/channel.py", "he/scaling.py", "he/compact.py"
-_MODULI, _SEAL = "moduli.py", "he/seal.py"
+_MODULI, _SEAL, _ENCRYPTORS = "moduli.py", "he/seal.py", "he/encryptors.py"
 
 MUTANTS = (
     # ciphertext.py
@@ -184,8 +184,8 @@ MUTANTS = (
         "compact-total-of-the-first-upload",
         Bug.SIGN,
         (
-            _SEAL,
-            "    for one in drawn[1:]:\n        evaluator.add_inplace(total, one)\n",
+            _COMPACT,
+            "    for one in summands[1:]:\n        evaluator.add_inplace(total, one)\n",
             "",
         ),
         "he/compact",
@@ -353,7 +353,7 @@ MUTANTS = (
         "seeded-ciphertexts-share-randomness",
         Bug.REUSE,
         (
-            _PARTIES,
+            _ENCRYPTORS,
             "self._seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]",
             "self._seeds = [draw(rng, SEED_BYTES)] * frame.ciphertexts",
         ),
@@ -364,7 +364,7 @@ MUTANTS = (
         "seeded-encryptor-serves-twice",
         Bug.REUSE,
         (
-            _PARTIES,
+            _ENCRYPTORS,
             "self._seeds.pop(0)",
             "self._seeds[0]",
         ),
