@@ -96,12 +96,12 @@ class Frame:
     def input_bytes(self) -> int:
         """Bytes of an upload's coefficients, and of its seeds."""
         seeds = self.ciphertexts if self.scheme is Scheme.COMPACT else 0
-        return self._packed_bytes(self.input_shape) + SEED_BYTES * seeds
+        return self.bytes_of(self.input_shape) + SEED_BYTES * seeds
 
     @property
     def total_bytes(self) -> int:
         """Bytes of the coefficients of a sum."""
-        return self._packed_bytes(self.shape)
+        return self.bytes_of(self.shape)
 
     def pack(self, residues: NDArray[np.uint64]) -> bytes:
         """Pack coefficients."""
@@ -121,7 +121,8 @@ class Frame:
             raise DecodeError("a ciphertext is not reduced modulo its primes.")
         return residues
 
-    def _packed_bytes(self, shape: tuple[int, int]) -> int:
+    def bytes_of(self, shape: tuple[int, int]) -> int:
+        """Return the bytes of packed coefficients."""
         return self.moduli.ring.packed_bytes(math.prod(shape))
 
     def encode(self) -> bytes:
@@ -180,6 +181,19 @@ class _Ciphertexts:
             )
         check_size("tags", self.tags, self.count * TAG_BYTES)
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.frame.shape if self.IS_SUM else self.frame.input_shape
+
+    def residues(self) -> NDArray[np.uint64]:
+        """Return the coefficients, shape ``frame.shape``, of an upload ``input_shape``.
+
+        Raises:
+            DecodeError: One is not reduced modulo its prime (peer).
+        """
+        end = self.frame.bytes_of(self._shape)
+        return self.frame.unpack(memoryview(self.packed)[:end], self._shape)
+
     def head(self) -> bytes:
         """Return the canonical bytes before the ciphertexts."""
         public = header(self.TAG, self.round_id) + self.context + self.frame.encode()
@@ -218,20 +232,9 @@ class EncryptedInput(_Ciphertexts):
     STEP: ClassVar[Step | None] = Step.MASKED_INPUT
     IS_SUM: ClassVar[bool] = False
 
-    def residues(self) -> NDArray[np.uint64]:
-        """Return the coefficients, shape ``frame.input_shape``.
-
-        Raises:
-            DecodeError: One is not reduced modulo its prime (peer).
-        """
-        frame = self.frame
-        coefficients = frame._packed_bytes(frame.input_shape)
-        return frame.unpack(memoryview(self.packed)[:coefficients], frame.input_shape)
-
     def seeds(self) -> list[bytes]:
         """Return the seed of each ciphertext; none where c1 is sent."""
-        at = self.frame._packed_bytes(self.frame.input_shape)
-        rest = bytes(memoryview(self.packed)[at:])
+        rest = bytes(memoryview(self.packed)[self.frame.bytes_of(self._shape) :])
         return [rest[i : i + SEED_BYTES] for i in range(0, len(rest), SEED_BYTES)]
 
     def legible(self) -> NDArray[np.float64]:
@@ -256,11 +259,3 @@ class EncryptedTotal(_Ciphertexts):
     TAG: ClassVar[int] = 12
     STEP: ClassVar[Step | None] = Step.UNMASK
     IS_SUM: ClassVar[bool] = True
-
-    def residues(self) -> NDArray[np.uint64]:
-        """Return the coefficients, shape ``frame.shape``.
-
-        Raises:
-            DecodeError: One is not reduced modulo its prime (peer).
-        """
-        return self.frame.unpack(self.packed, self.frame.shape)

@@ -112,7 +112,8 @@ def from_mixture(
                 break
             inner = rows[~zeros] @ parts.T
             inner = inner / inner.norm(dim=1, keepdim=True).clamp_min(1e-300)
-            return from_rows(inner, draws, generator) @ parts
+            proposals: Tensor = from_rows(inner, draws, generator) @ parts
+            return proposals
         common = common[~own]
     return rows[:0]
 

@@ -11,16 +11,17 @@ and still no key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.ciphertext import EncryptedInput, Frame
+from secagg.ciphertext import SEED_BYTES, EncryptedInput, Frame
 from secagg.he import seal
 from secagg.he.channel import Channel
+from secagg.he.saved import MemoryFile, ciphertext_bytes
 from secagg.he.summer import EncryptedSummer
-from secagg.moduli import Scheme
+from secagg.moduli import Moduli, Scheme
 
 
 class CompactSummer(EncryptedSummer):
@@ -68,10 +69,33 @@ def drawn(frame: Frame, seeds: Sequence[Sequence[bytes]]) -> NDArray[np.uint64]:
     where = seal.context(moduli, frame.where.ring.bits)
     with seal.compact_file() as file:
         sums = [
-            seal.masks_of(where, moduli, of_one, file)
-            for of_one in zip(*seeds, strict=True)
+            _drawn(where, moduli, of_one, file) for of_one in zip(*seeds, strict=True)
         ]
     return np.concatenate(sums, axis=1)
+
+
+def _drawn(
+    where: Any, moduli: Moduli, seeds: Sequence[bytes], file: MemoryFile
+) -> NDArray[np.uint64]:
+    """Return the sum of the c1 of some ciphertexts, shape (primes, N).
+
+    SEAL gets a ciphertext that is written here, a c0 of zeros and a seed, of which any
+    64 bytes are one.
+    """
+    api, shape = seal.require_tenseal(), (1, len(moduli.primes), moduli.degree)
+    zeros = np.zeros(shape, dtype=np.uint64)
+    content = ciphertext_bytes(where.first_parms_id(), zeros, bytes(SEED_BYTES))
+    file.put(content)
+    summands = []
+    for seed in seeds:
+        file.patch(seed, len(content) - SEED_BYTES)
+        summands.append(api.Ciphertext())
+        summands[-1].load(where, file.path)
+    total, evaluator = summands[0], api.Evaluator(where)
+    for one in summands[1:]:
+        evaluator.add_inplace(total, one)
+    masks: NDArray[np.uint64] = seal.cipher_words(total, moduli, file)[1]
+    return masks
 
 
 def whole(message: EncryptedInput) -> NDArray[np.uint64]:

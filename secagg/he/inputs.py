@@ -17,7 +17,8 @@ from secagg.ciphertext import TAG_BYTES, EncryptedInput, EncryptedTotal, Frame
 from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
 from secagg.he.channel import Channel, digest_of
 from secagg.he.compact import whole
-from secagg.he.parties import CompactEncryptor, Encryptor, KeyHolder
+from secagg.he.encryptors import CompactEncryptor, Encryptor
+from secagg.he.parties import KeyHolder
 from secagg.he.summer import round_id
 from secagg.invite import SERVER, Step
 from secagg.keys import Secret

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.ciphertext import SEED_BYTES
 from secagg.errors import ParameterError
 from secagg.he.saved import (
     MemoryFile,
@@ -172,30 +171,6 @@ def zero_with_seed(
     """Return c0, shape (primes, N), and the seed of what ``encrypt_symmetric`` gave."""
     primes, degree = len(moduli.primes), moduli.degree
     return seeded_words(file.saved(sealed, most_bytes(primes * degree)), primes, degree)
-
-
-def masks_of(
-    where: Any, moduli: Moduli, seeds: Iterable[bytes], file: MemoryFile
-) -> NDArray[np.uint64]:
-    """Return the sum of the c1 that seeds stand for, shape (primes, N).
-
-    SEAL draws them: it gets a ciphertext that is written here, c0 of zeros and a seed,
-    of which any 64 bytes are one.
-    """
-    api, shape = require_tenseal(), (1, len(moduli.primes), moduli.degree)
-    zeros = np.zeros(shape, dtype=np.uint64)
-    content = ciphertext_bytes(where.first_parms_id(), zeros, bytes(SEED_BYTES))
-    file.put(content)
-    drawn: list[Any] = []
-    for seed in seeds:
-        file.patch(seed, len(content) - SEED_BYTES)
-        drawn.append(api.Ciphertext())
-        drawn[-1].load(where, file.path)
-    total, evaluator = drawn[0], api.Evaluator(where)
-    for one in drawn[1:]:
-        evaluator.add_inplace(total, one)
-    masks: NDArray[np.uint64] = cipher_words(total, moduli, file)[1]
-    return masks
 
 
 def plain_words(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.mutation.mutant import Bug, mutant
 
 _INPUTS, _PARTIES, _SUMMER = "he/inputs.py", "he/parties.py", "he/summer.py"
+_CHANNEL, _SCALING, _COMPACT = "he/channel.py", "he/scaling.py", "he/compact.py"
+_MODULI, _SEAL, _ENCRYPTORS = "moduli.py", "he/seal.py", "he/encryptors.py"
 
 MUTANTS = (
     # ciphertext.py
@@ -24,9 +26,9 @@ MUTANTS = (
         "noise-margin-used-up",
         Bug.CHANCE,
         (
-            "ciphertext.py",
-            "// ((4 << self.ring_bits) * fresh)",
-            "// ((1 << self.ring_bits) * fresh)",
+            _MODULI,
+            "// ((4 << ring_bits) * self.fresh_noise)",
+            "// ((1 << ring_bits) * self.fresh_noise)",
         ),
         "he/ciphertext",
         "sums that decrypt wrongly, which is what attacks start from",
@@ -35,9 +37,10 @@ MUTANTS = (
         "more-clients-than-noise-allows",
         Bug.CHECK,
         (
-            "ciphertext.py",
-            '        check_integer("clients", clients, 1, self.moduli.most_clients)\n',
-            "",
+            _MODULI,
+            "fitting = (one for one in table if clients <= "
+            "one.most_clients(ring_bits))",
+            "fitting = iter(table)",
         ),
         "he/ciphertext",
         "sums that decrypt wrongly, which is what attacks start from",
@@ -47,11 +50,171 @@ MUTANTS = (
         Bug.CHECK,
         (
             "ciphertext.py",
-            'check_size("ciphertexts", self.packed, self.frame.packed_bytes)',
-            "pass",
+            "if len(self.packed) != size:",
+            "if False:",
+        ),
+        "he/ciphertext he/summer",
+        "coefficients of another frame are unpacked",
+    ),
+    mutant(
+        "frame-without-scheme",
+        Bug.BINDING,
+        (
+            "ciphertext.py",
+            "self.clients, self.length, self.scheme\n",
+            "self.clients, self.length, Scheme.PUBLIC\n",
         ),
         "he/ciphertext",
-        "coefficients of another frame are unpacked",
+        "seeds are read as coefficients",
+    ),
+    # moduli.py
+    mutant(
+        "noise-of-a-secret-key-for-a-public-one",
+        Bug.CHANCE,
+        (
+            _MODULI,
+            "if self.scheme is Scheme.COMPACT or self.special is None:",
+            "if True:",
+        ),
+        "he/ciphertext",
+        "sums that decrypt wrongly, which is what attacks start from",
+    ),
+    mutant(
+        "noise-without-rounding",
+        Bug.CHANCE,
+        (_MODULI, "return rounded + self.degree // 2 + 1", "return rounded + 1"),
+        "he/ciphertext",
+        "sums that decrypt wrongly, which is what attacks start from",
+    ),
+    mutant(
+        "modulus-beyond-the-standard",
+        Bug.CHECK,
+        (
+            _MODULI,
+            "(2048, (0xFFFFFF7001,), 0x3001)",
+            "(2048, (0xFFFFFF7001,), 0x1FFFFFFFCE001)",
+        ),
+        "he/ciphertext",
+        "fewer than 128 bits",
+    ),
+    # he/scaling.py
+    mutant(
+        "message-rounded-down",
+        Bug.BIAS,
+        (
+            _SCALING,
+            "half = np.uint64((1 << ring_bits) >> 1)",
+            "half = np.uint64(0)",
+        ),
+        "he/parties",
+        "more noise than the bound says",
+    ),
+    mutant(
+        "message-of-the-first-prime-only",
+        Bug.SIGN,
+        (
+            _SCALING,
+            "carried = _times(words, step % prime, prime)",
+            "carried = _times(words, step % moduli.primes[0], prime)",
+        ),
+        "he/parties",
+        "the sum is not that of the messages",
+    ),
+    # he/channel.py
+    mutant(
+        "upload-tag-unchecked",
+        Bug.CHECK,
+        (
+            _CHANNEL,
+            "if not hmac.compare_digest(expected, data[-TAG_BYTES:]):",
+            "if False:",
+        ),
+        "he/summer",
+        "whoever carries an upload adds to it",
+    ),
+    mutant(
+        "total-tag-unchecked",
+        Bug.CHECK,
+        (_CHANNEL, "if not found:", "if False:"),
+        "he/summer he/encrypted_sum",
+        "whoever carries a sum adds to it",
+    ),
+    mutant(
+        "tag-of-nothing",
+        Bug.BINDING,
+        (
+            _CHANNEL,
+            "covered = usage.join(usage.TAG_ENCRYPTED, digest)",
+            "covered = usage.join(usage.TAG_ENCRYPTED)",
+        ),
+        "he/summer",
+        "one tag fits every message",
+    ),
+    mutant(
+        "tag-without-the-ciphertexts",
+        Bug.BINDING,
+        (_CHANNEL, "    hashed.update(message.packed)\n", ""),
+        "he/summer he/encrypted_sum",
+        "one tag fits every sum",
+    ),
+    mutant(
+        "channel-without-a-name",
+        Bug.BINDING,
+        (
+            _CHANNEL,
+            "usage.join(usage.TAG_CHANNEL, client.encode())",
+            "usage.join(usage.TAG_CHANNEL)",
+        ),
+        "he/summer",
+        "clients who were given one secret send for each other",
+    ),
+    mutant(
+        "channel-prints",
+        Bug.KEPT,
+        (
+            _CHANNEL,
+            'return "<Channel of a secret key>"',
+            'return f"<Channel {self._key.expose()!r}>"',
+        ),
+        "he/summer",
+        "a channel's key in a log",
+    ),
+    # he/compact.py, he/seal.py
+    mutant(
+        "compact-total-of-the-first-upload",
+        Bug.SIGN,
+        (
+            _COMPACT,
+            "    for one in summands[1:]:\n        evaluator.add_inplace(total, one)\n",
+            "",
+        ),
+        "he/compact",
+        "the sum is not that of the uploads",
+    ),
+    mutant(
+        "compact-platform-unchecked",
+        Bug.CHECK,
+        (_SEAL, "    if not reads_saved():\n", "    if False:\n"),
+        "he/compact",
+        "seeds are read from a format that nobody knows",
+    ),
+    mutant(
+        "compact-server-takes-any-frame",
+        Bug.CHECK,
+        (_SUMMER, "if frame.scheme is not self.SCHEME:", "if False:"),
+        "he/compact he/summer",
+        "seeds are read as coefficients",
+    ),
+    mutant(
+        "compact-server-forgets-seeds",
+        Bug.SIGN,
+        (
+            _COMPACT,
+            "self._seeds.append(message.seeds())",
+            "self._seeds = [message.seeds()]",
+        ),
+        "he/compact",
+        "the sum is not that of the uploads",
     ),
     mutant(
         "ciphertexts-of-any-count",
@@ -138,11 +301,29 @@ MUTANTS = (
         Bug.SIGN,
         (
             _SUMMER,
-            "np.minimum(self._total, self._total - self._primes, out=self._total)",
+            "np.remainder(self._total, self._primes, out=self._total)",
             "pass",
         ),
         "he/summer",
         "the sum is no ciphertext any more",
+    ),
+    mutant(
+        "summer-reduces-too-late",
+        Bug.OFF_BY_ONE,
+        (_SUMMER, "if self._unreduced == self._room:", "if False:"),
+        "he/summer",
+        "sums overflow their words",
+    ),
+    mutant(
+        "summer-takes-strangers",
+        Bug.CHECK,
+        (
+            _SUMMER,
+            "self._channels[peer].check_upload(data)",
+            "pass",
+        ),
+        "he/summer",
+        "one client sends for another",
     ),
     mutant(
         "summer-names-nobody",
@@ -162,8 +343,7 @@ MUTANTS = (
             _SUMMER,
             "        message = EncryptedInput.decode(data)\n",
             "        message = EncryptedInput.decode(data)\n"
-            "        self._added.add(peer)\n        self._added.discard(peer)\n"
-            "        self._total += message.residues()[:, :1]\n",
+            "        self._total += np.uint64(1)\n",
         ),
         "he/summer",
         "a refused upload changes the sum",
@@ -173,9 +353,9 @@ MUTANTS = (
         "seeded-ciphertexts-share-randomness",
         Bug.REUSE,
         (
-            _PARTIES,
-            "seeds = [draw(rng, seal.SEED_BYTES) for _ in range(frame.ciphertexts)]",
-            "seeds = [draw(rng, seal.SEED_BYTES)] * frame.ciphertexts",
+            _ENCRYPTORS,
+            "self._seeds = [draw(rng, SEED_BYTES) for _ in range(frame.ciphertexts)]",
+            "self._seeds = [draw(rng, SEED_BYTES)] * frame.ciphertexts",
         ),
         "he/parties",
         "the difference of two ciphertexts is that of the plaintexts in clear",
@@ -184,9 +364,9 @@ MUTANTS = (
         "seeded-encryptor-serves-twice",
         Bug.REUSE,
         (
-            _PARTIES,
-            "return self._prepared.pop(0)",
-            "return self._prepared[0]",
+            _ENCRYPTORS,
+            "self._seeds.pop(0)",
+            "self._seeds[0]",
         ),
         "he/parties",
         "the difference of two uploads is that of the inputs in clear",
@@ -197,7 +377,7 @@ MUTANTS = (
         (
             _PARTIES,
             "            second = seal.seeded_context(moduli, bits, draw(rng, "
-            "seal.SEED_BYTES))\n",
+            "SEED_BYTES))\n",
             "            second = first\n",
         ),
         "he/parties",
@@ -334,7 +514,7 @@ MUTANTS = (
         Bug.KEPT,
         (
             "he/encrypted.py",
-            "return EncryptedSum, (self.encoder, self.clients)",
+            "return type(self), (self.encoder, self.clients)",
             "return object.__reduce_ex__(self, 2)  # type: ignore[return-value]",
         ),
         "he/encrypted_sum",

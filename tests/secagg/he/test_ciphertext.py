@@ -214,6 +214,10 @@ HOSTILE = {
     "one byte long": GOOD + b"\0",
     "of another version": b"\xff" + GOOD[1:],
     "a sum in place of an input": GOOD[:1] + bytes([EncryptedTotal.TAG]) + GOOD[2:],
+    "two inputs in one": (
+        GOOD[:FIELDS_AT] + fields(count=2) + GOOD[FIELDS_END:] + b"t" * 32
+    ),
+    "no input, no tag": (GOOD[:FIELDS_AT] + fields(count=0) + GOOD[FIELDS_END:-32]),
     "of another tag": GOOD[:1] + b"\6" + GOOD[2:],
 } | {
     f"frame with {change}": GOOD[:FIELDS_AT] + fields(**change) + GOOD[FIELDS_END:]

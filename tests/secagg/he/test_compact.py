@@ -24,7 +24,7 @@ from secagg.he import (
     seal,
 )
 from secagg.he.channel import digest_of
-from secagg.he.compact import drawn, whole
+from secagg.he.compact import _drawn, drawn, whole
 from secagg.he.inputs import Round, check_offer
 from secagg.he.scaling import add_message
 from secagg.moduli import TABLES, Scheme
@@ -163,7 +163,7 @@ def test_as_many_additions_as_allowed_decrypt_with_noise_to_spare(at, bits):
     with seal.compact_file() as file:
         zero = api.Encryptor(where, key).encrypt_zero_symmetric()
         c0, seed = seal.zero_with_seed(zero, moduli, file)
-        pair = np.stack([c0, seal.masks_of(where, moduli, [seed], file)])
+        pair = np.stack([c0, _drawn(where, moduli, [seed], file)])
         add_message(pair[0], words, moduli, bits)
         primes = np.array(moduli.primes, dtype=object)[:, None]
         total = (times * pair.astype(object) % primes).astype(np.uint64)

@@ -1,10 +1,12 @@
 """``EncryptedSum`` beyond the contract: exactness, the shared key, what stays home."""
 
 import copy
+import gc
 import pickle
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from secagg.errors import (
 )
 from secagg.he import (
     Channel,
+    CompactSummer,
     EncryptedSum,
+    EncryptedSummer,
     KeyHolder,
     MissingTensealError,
     open_upload,
@@ -29,7 +33,9 @@ from secagg.he import (
 from secagg.he.channel import digest_of
 from secagg.he.encrypted import _channels
 from secagg.he.inputs import Round, check_offer
+from secagg.he.seal import reads_saved
 from secagg.invite import SERVER
+from secagg.moduli import Scheme
 
 LENGTH = 40
 CONTEXT = secagg.context(b"model")
@@ -114,6 +120,18 @@ def test_under_a_wrong_key_everything_raises(encrypted):
     message = EncryptedInput.decode(wire.data)
     with pytest.raises(IntegrityError):
         open_upload(KeyHolder(FRAME), message)
+
+
+def test_one_upload_under_another_key_ends_the_round_and_not_the_server(encrypted):
+    channels, this = _channels(NAMES, None), Round(FRAME, b"s", CONTEXT, None)
+    server = EncryptedSummer(FRAME, session=b"s", context=CONTEXT, channels=channels)
+    holder = KeyHolder(FRAME)
+    for name, key in (("site-0", holder), ("site-1", KeyHolder(FRAME))):
+        offer = check_offer(FRAME, name, make_vectors()[name], 1)
+        server.add(name, this.upload(this.prepare(key, name, channels[name]), offer))
+    with pytest.raises(IntegrityError):
+        this.open_total(holder, channels["site-0"], server.total())
+    assert server.added == {"site-0", "site-1"}
 
 
 def retagged(channel, message):
@@ -225,26 +243,76 @@ def test_pickles_and_copies_carry_no_key_and_still_work(encrypted):
     assert "keys" not in repr(encrypted)
 
 
+def key_words(holder):
+    """Return the secret key as SEAL holds it, shape (primes and special, N)."""
+    array = holder._secret.data().dyn_array()
+    words = np.fromiter(map(array.at, range(array.size())), dtype="<u8")
+    return words.reshape(-1, holder._moduli.degree)
+
+
+def pieces_in(text, holder):
+    """Return what of the key is in some bytes, as it is or packed for the wire."""
+    primes = len(holder._moduli.primes)
+    return [
+        secret[i : i + 8]
+        for row in key_words(holder)[:primes]
+        for secret in (row.tobytes(), holder._moduli.ring.pack(row))
+        for i in range(0, len(secret) - 8, 256)
+        if secret[i : i + 8] in text
+    ]
+
+
 def test_the_secret_key_is_in_no_message(encrypted):
     out = run(encrypted, seed=None)
     holder = encrypted._keys.of(out.transcript, FRAME)
-    array = holder._secret.data().dyn_array()
-    words = np.array([array.at(i) for i in range(array.size())], dtype="<u8")
     seen = b"".join(wire.data for wire in out.transcript.messages)
     seen += pickle.dumps(encrypted) + repr(encrypted).encode()
+    assert not pieces_in(seen, holder)
+    planted = holder._moduli.ring.pack(key_words(holder)[0])[100:700]
+    assert pieces_in(seen + planted, holder)  # even a little of it would be found
 
-    def pieces_in(text):
-        return [
-            secret[i : i + 8]
-            for row in words.reshape(-1, 4096)[: FRAME.shape[0]]
-            for secret in (row.tobytes(), FRAME.moduli.ring.pack(row))
-            for i in range(0, len(secret) - 8, 64)
-            if secret[i : i + 8] in text
-        ]
 
-    assert not pieces_in(seen)
-    planted = seen + FRAME.moduli.ring.pack(words[:4096])[100:200]
-    assert pieces_in(planted)  # the search would have found even a little of it
+def held_by(root):
+    """Return all objects that can be reached from one, but for code."""
+    code = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType)
+    found, left = {}, [root]
+    while left:
+        one = left.pop()
+        if id(one) not in found and not isinstance(one, code):
+            found[id(one)] = one
+            left += gc.get_referents(one)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_nothing_that_the_server_holds_is_or_contains_the_key(scheme):
+    api = pytest.importorskip("tenseal.sealapi")
+    if scheme is Scheme.COMPACT and not reads_saved():
+        pytest.skip("needs Linux, and the package zstandard")
+    frame = replace(FRAME, scheme=scheme)
+    holder, channels = KeyHolder(frame), _channels(NAMES, None)
+    kind = CompactSummer if scheme is Scheme.COMPACT else EncryptedSummer
+    server = kind(frame, session=b"s", context=CONTEXT, channels=channels)
+    this = Round(frame, b"s", CONTEXT, None)
+    for name in NAMES:
+        offer = check_offer(frame, name, make_vectors()[name], 1)
+        server.add(name, this.upload(this.prepare(holder, name, channels[name]), offer))
+    kept = [server.total()]  # all that leaves it, too
+    keys = (KeyHolder, api.SecretKey, api.KeyGenerator, api.Decryptor, api.Encryptor)
+
+    def finds():
+        held = held_by((server, kept))
+        texts = [bytes(one) for one in held if isinstance(one, (bytes, bytearray))]
+        texts += [one.tobytes() for one in held if isinstance(one, np.ndarray)]
+        assert len(texts) > 3
+        of_a_kind = [one for one in held if isinstance(one, keys)]
+        return of_a_kind or pieces_in(b"".join(texts), holder)
+
+    assert not finds()
+    for planted in (holder, {"deep": [key_words(holder)]}, holder._secret):
+        kept.append(planted)
+        assert finds()
+        kept.pop()
 
 
 # --- arguments -----------------------------------------------------------------------
