@@ -86,16 +86,16 @@ def run(case: Case) -> dict[str, float]:
     Raises:
         RuntimeError: Some coordinate is not the sum of the survivors' integers.
     """
-    scale = ENCODER.scale
+    scale, silent = ENCODER.scale, case.vanish
     played = play(
         case.plan,
         lambda name: steps_of(name, case.length) / scale,
         length=case.length,
-        gone=case.vanish,
+        gone=silent,
         session=b"scale/" + case.name.encode(),
     )
     check(played, case)
-    gone = Counter(case.vanish.values())
+    gone = Counter(silent.values())
     return {
         "exact": True,
         "survivors": len(played.survivors),
@@ -121,10 +121,11 @@ def check(played: Played, case: Case) -> None:
         RuntimeError: They differ, or others survived than should have.
     """
     late = str(Step.UNMASK)  # whoever is silent only then has uploaded
+    silent = case.vanish
     expected = {
         name
         for name in map(name_of, range(case.clients))
-        if case.vanish.get(name, late) == late
+        if silent.get(name, late) == late
     }
     if played.survivors != expected:
         raise RuntimeError(f"{case.name}: not those survived whose uploads arrived.")
