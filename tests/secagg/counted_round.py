@@ -25,6 +25,7 @@ from secagg.params import Plan
 from secagg.ring import Ring
 from secagg.server import Server
 from secagg.states import Role
+from secagg.sums import UploadSum
 from secagg.turnout import Turnout, turnout_of
 from tests.secagg.harness import CONTEXT, open_policy
 
@@ -144,16 +145,11 @@ def _count_calls(patch: pytest.MonkeyPatch, count: Count) -> None:
     of_shares = secagg.shamir._RING
     after(
         Ring,
-        "pack_view",
+        "pack_into",
         Op.WORD_PACKED,
-        lambda ring, words: len(words) * (ring is not of_shares),
+        lambda ring, words, view: len(words) * (ring is not of_shares),
     )
-    after(
-        Ring,
-        "add_packed",
-        Op.WORD_SUMMED,
-        lambda ring, total, data: len(total) * (ring is not of_shares),
-    )
+    after(UploadSum, "add", Op.WORD_SUMMED, lambda total, data: total._count)
     after(Harary, "neighbours", Op.NEIGHBOURHOOD)
     after(Harary, "tabulated", Op.PLACE, lambda graph: graph.order.size)
     after(secagg.invite, "_read_roster", Op.NAME, lambda reader, n: n)

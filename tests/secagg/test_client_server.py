@@ -25,10 +25,10 @@ from secagg.keys import IdentityKey, Secret
 from secagg.messages import Abort, decode
 from secagg.policy import Policy
 from secagg.reveal import RevealedShare, UnmaskRequest, UnmaskShares
-from secagg.ring import Ring
 from secagg.server import Server
 from secagg.shamir import Share
 from secagg.states import State
+from secagg.sums import UploadSum
 from secagg.upload import MaskedInput
 from tests.secagg.harness import (
     CONTEXT,
@@ -619,11 +619,11 @@ def test_a_server_whose_own_work_fails_ends_the_round_with_a_typed_error(monkeyp
 
 
 def test_a_server_interrupted_while_it_adds_a_vector_ends_the_round(monkeypatch):
-    def halfway(self, total, data):
-        total[0] += 1
+    def halfway(self, packed):
+        self._held = self._ring.zeros(self._count)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Ring, "add_packed", halfway)
+    monkeypatch.setattr(UploadSum, "add", halfway)
     network = Network(PLAN, UPDATES)
     with pytest.raises(KeyboardInterrupt):
         network.run()
