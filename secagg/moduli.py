@@ -83,11 +83,13 @@ _PUBLIC_KEY: Final = (
     (4096, (0x1FFFFDE001, 0x1FFFFE0001), 0x7FFFF6001),
     (4096, (0xFFFFFFA2001, 0xFFFFFFFC001), 0x1F6001),
 )
+# SEAL spends as much on saving a ciphertext as on making it, so these are longer than
+# the bits alone would ask for.
 _SECRET_KEY: Final = (
-    (2048, (0xFFFFD001,), None),
-    (2048, (0xFFFFFF7001,), None),
-    (2048, (0xFFFFFFFFC001,), None),
-    (2048, (0x3FFFFFFFFED001,), None),
+    (4096, (0xFFFDE001,), None),
+    (4096, (0xFFFFFDC001,), None),
+    (4096, (0xFFFFFFFFC001,), None),
+    (4096, (0x3FFFFFFFFD6001,), None),
     (4096, (0xFFFFFFFFFFFC001,), None),
     (4096, (0x1FFFFDE001, 0x1FFFFE0001), 0x7FFFF6001),
 )

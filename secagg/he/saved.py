@@ -50,12 +50,12 @@ class MemoryFile:
     time.
     """
 
-    __slots__ = ("_read", "_unpacker", "_written", "path")
+    __slots__ = ("_read", "_read_path", "_unpacker", "_written", "path")
 
     def __init__(self, written: int, read: int) -> None:
         self._written, self._read = written, read
         self._unpacker = _unpacker()
-        self.path = str(_PROC / str(written))
+        self.path, self._read_path = str(_PROC / str(written)), str(_PROC / str(read))
 
     def put(self, content: bytes) -> None:
         """Write what SEAL finds at ``path``, in place of what there was."""
@@ -73,7 +73,7 @@ class MemoryFile:
         Raises:
             UnknownFormatError: It is packed in an unknown way.
         """
-        savable.save(str(_PROC / str(self._read)))
+        savable.save(self._read_path)
         data = os.pread(self._read, os.fstat(self._read).st_size, 0)
         packing, body = _split(data)
         if packing == _PLAIN:

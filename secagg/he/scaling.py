@@ -35,9 +35,12 @@ def add_message(
         ring_bits: r.
     """
     step, rest = divmod(moduli.modulus, 1 << ring_bits)
-    rounded = _rounded(words, rest, ring_bits)
+    short = moduli.modulus.bit_length() + ring_bits < 64  # as q m is, with t / 2
+    rounded = _rounded(words, moduli.modulus if short else rest, ring_bits)
     for row, prime in zip(c0, moduli.primes, strict=True):
-        if len(moduli.primes) == 1:
+        if short:
+            carried = rounded
+        elif len(moduli.primes) == 1:
             carried = words * np.uint64(step)
             carried += rounded  # below q
         else:
@@ -51,11 +54,12 @@ def add_message(
 def _rounded(
     words: NDArray[np.uint64], rest: int, ring_bits: int
 ) -> NDArray[np.uint64]:
-    """Return floor((rest m + t / 2) / t) for rest and m below t."""
+    """Return floor((rest m + t / 2) / t), rest below t or so small that 64 bits do."""
     shift = np.uint64(ring_bits)
-    if ring_bits <= 32:
-        half = np.uint64((1 << ring_bits) >> 1)
-        small: NDArray[np.uint64] = (words * np.uint64(rest) + half) >> shift
+    if rest.bit_length() + ring_bits <= 64:
+        small: NDArray[np.uint64] = words * np.uint64(rest)
+        small += np.uint64((1 << ring_bits) >> 1)
+        small >>= shift
         return small
     # By halves of 32 bits: high 2^64 + middle 2^32 + low, the last of which is dropped.
     top, bottom = words >> _HALF, words & _LOW

@@ -103,8 +103,8 @@ MUTANTS = (
         Bug.BIAS,
         (
             _SCALING,
-            "half = np.uint64((1 << ring_bits) >> 1)",
-            "half = np.uint64(0)",
+            "        small += np.uint64((1 << ring_bits) >> 1)\n",
+            "",
         ),
         "he/parties",
         "more noise than the bound says",

@@ -129,8 +129,8 @@ def test_one_client_more_than_can_be_decrypted_is_refused(scheme, monkeypatch):
         (16, 1, Scheme.PUBLIC, 2048, 1, 40),
         (24, 65535, Scheme.PUBLIC, 4096, 1, 60),
         (32, 1 << 24, Scheme.PUBLIC, 4096, 2, 44),
-        (16, 1, Scheme.COMPACT, 2048, 1, 32),
-        (24, 65535, Scheme.COMPACT, 2048, 1, 54),
+        (16, 1, Scheme.COMPACT, 4096, 1, 32),
+        (24, 65535, Scheme.COMPACT, 4096, 1, 54),
     ],
 )
 def test_the_size_of_an_upload_is_known_beforehand(
@@ -275,7 +275,7 @@ def test_a_coefficient_that_is_not_reduced_is_refused():
 
 
 def test_a_compact_upload_holds_c0_and_seeds():
-    frame = Frame(ENCODER, 5, 3000, Scheme.COMPACT)
+    frame = Frame(ENCODER, 5, 5000, Scheme.COMPACT)
     message = EncryptedInput.decode(upload(frame).encode())
     assert np.array_equal(message.residues(), residues(frame))
     assert message.seeds() == [b"s" * 64] * 2

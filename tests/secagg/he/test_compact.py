@@ -106,7 +106,7 @@ def test_a_seed_stands_for_the_stream_that_seal_documents(encoder):
 
 
 def test_the_masks_of_many_seeds_are_the_sum_of_their_masks():
-    frame = make_frame(length=3000)
+    frame = make_frame(length=5000)
     seeds = [[bytes([i, j]) * 32 for j in range(2)] for i in range(3)]
     alone = [drawn(frame, [one]).astype(object) for one in seeds]
     assert np.array_equal(drawn(frame, seeds), sum(alone) % frame.moduli.primes[0])
