@@ -130,7 +130,7 @@ class ApproximateFrame:
 
         To that come two transforms in floating point, whose relative error in the L2
         norm is below 13 (1 + 4 sqrt(2)) 2^-53 each (Higham, Accuracy and Stability of
-        Numerical Algorithms, theorem 24.2), and the slots of a ciphertext, conjugates
+        Numerical Algorithms, chapter 24), and the slots of a ciphertext, conjugates
         included, have a norm below 5 weight reach: that of the vector, which is
         clipped, of the weight, and of the checks.
 

@@ -3,11 +3,12 @@
 CKKS decrypts to the message plus noise of the very ciphertext.  Whoever holds the
 ciphertext and learns that noise solves linear equations for the secret key: the scheme
 is secure against those who see ciphertexts, and no longer against those who also see
-what they decrypt to (IND-CPA-D: Li and Micciancio, EUROCRYPT 2021, ePrint 2020/1533).
-The server holds every ciphertext.  So the decrypted mean, and whatever follows from it,
-a model and its accuracy included, stays among the clients, who have the key anyway.
-Rounding the mean, or noise added for differential privacy, is no proven remedy unless
-it is chosen for this (ePrint 2022/816); BFV, which is exact, has no such noise to leak.
+what they decrypt to (IND-CPA-D: Li and Micciancio, EUROCRYPT 2021, ePrint 2020/1533;
+tests/secagg/he/test_ckks_key_recovery.py does it).  The server holds every ciphertext.
+So the decrypted mean, and whatever follows from it, a model and its accuracy included,
+stays among the clients, who have the key anyway.  Rounding the mean, or noise added for
+differential privacy, is no proven remedy unless it is chosen for this (ePrint
+2022/816); BFV, which is exact, has no such noise to leak.
 """
 
 from __future__ import annotations
