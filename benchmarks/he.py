@@ -81,6 +81,7 @@ class Size:
         distinct: clients that encrypt; the others' messages repeat theirs.
         repeats: rounds of each side.
         suffix: of its figures.
+        ours: our sides.
     """
 
     shapes: Shapes
@@ -88,14 +89,15 @@ class Size:
     distinct: int
     repeats: int
     suffix: str
+    ours: tuple[str, ...] = tuple(OURS)
 
 
 WARM = Size(SMALL[-4:], 2, 2, 1, "")
 QUICK = Size(SMALL, 8, 2, 1, "_1m")
 SIZES = (
-    Size(LARGE, 8, 2, 3, ""),
+    Size(LARGE, 8, 2, 2, "", ("ours", "compact")),
     Size(SMALL, 8, 2, 3, "_1m"),
-    Size(SMALL, 100, 2, 1, "_1m_n100"),
+    Size(SMALL, 100, 2, 1, "_1m_n100", ("ours", "compact")),
 )
 
 
@@ -157,12 +159,13 @@ def _players(peers: Sequence[str]) -> Iterator[dict[str, Player]]:
 def _alternate(players: dict[str, Player], size: Size) -> dict[str, list[Shot]]:
     """Let all play the same rounds in turn, after a small one to warm up."""
     rng = np.random.default_rng(0)
-    shots: dict[str, list[Shot]] = {name: [] for name in players}
+    names = [name for name in players if name in (*PEERS, *size.ours)]
+    shots: dict[str, list[Shot]] = {name: [] for name in names}
     for number in range(size.repeats + 1):
         work = _work(rng, size if number else WARM)
-        for name, player in list(players.items()):
+        for name in list(shots):
             try:
-                shot = _shot(work, player(work))
+                shot = _shot(work, players[name](work))
             except MissingError as why:
                 print(f"{name}: no figure: {why}.")
                 del players[name], shots[name]
