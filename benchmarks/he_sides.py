@@ -13,7 +13,7 @@ import secagg
 from benchmarks.masked_round import threads
 from benchmarks.sealed import Bill, Work, parameters, play
 from secagg import encode
-from secagg.approximate import ApproximateFrame
+from secagg.approximate_frame import ApproximateFrame
 from secagg.ciphertext import Frame
 from secagg.he import Channel, CompactSummer, EncryptedSummer, KeyHolder
 from secagg.he.ckks_keys import ApproximateKey

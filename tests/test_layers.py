@@ -24,9 +24,9 @@ SECAGG_ORDER = (
     "rotation precision checksums keys shamir encoder offered encode noise schema "
     "masks boxes tails degree feasibility params planning permutation graph policy "
     "rowspace monitor wire invite journal keylist "
-    "dealing upload moduli ciphertext approximate reveal messages states member client "
-    "recovery tally faults gate server transcript round aggregator turnout traffic "
-    "cost footprint testing he store_file store stream"
+    "dealing upload moduli ciphertext approximate_frame approximate reveal messages "
+    "states member client recovery tally faults gate server transcript round "
+    "aggregator turnout traffic cost footprint testing he store_file store stream"
 ).split()
 CODE_CARRYING = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
 MEETING_POINTS = {"utils", "common", "helpers"}

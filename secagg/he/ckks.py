@@ -22,17 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.aggregator import NOBODY, Aggregate, check_clients
-from secagg.approximate import ApproximateFrame
+from secagg.approximate import ApproximateInput
+from secagg.approximate_frame import ApproximateFrame
 from secagg.errors import ParameterError
 from secagg.he.channel import Channel
-from secagg.he.ckks_keys import ApproximateKey
+from secagg.he.ckks_keyring import KeyRing
 from secagg.he.ckks_result import ClientsOnly
-from secagg.he.ckks_round import ApproximateRound
+from secagg.he.ckks_round import ApproximateRound, open_upload
 from secagg.he.ckks_slots import ApproximateMean
 from secagg.he.ckks_summer import ApproximateSummer
 from secagg.invite import SERVER, Step
 from secagg.prg import simulation_rng
-from secagg.transcript import Transcript, Wire
+from secagg.transcript import Transcript, Upload, Wire
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,24 +53,6 @@ class ApproximateAggregate:
     client_cpu_s: float
     server_cpu_s: float
     transcript: Transcript = field(repr=False)
-
-
-class _Keys:
-    """The keys that one aggregator made; they stay in its process."""
-
-    def __init__(self) -> None:
-        self._own: ApproximateKey | None = None
-        self._latest: tuple[bytes, ApproximateKey] | None = None
-
-    def key(self, seed: bytes | None) -> ApproximateKey:
-        """Return the key of this seed, or the one from real randomness."""
-        if seed is None:
-            self._own = self._own or ApproximateKey()
-            return self._own
-        if self._latest is None or self._latest[0] != seed:
-            rng = simulation_rng(seed, "approximate sum", "keys")
-            self._latest = (seed, ApproximateKey(rng))
-        return self._latest[1]
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,9 @@ class ApproximateSum:
     clients: int
     clip_norm_l2: float = 16.0
     weight_max: int = 65535
-    _keys: _Keys = field(default_factory=_Keys, init=False, repr=False, compare=False)
+    _keys: KeyRing = field(
+        default_factory=KeyRing, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self._frame(1)
@@ -118,7 +103,8 @@ class ApproximateSum:
     ) -> ApproximateAggregate:
         """Play one round; arguments and errors as ``Aggregator.aggregate``.
 
-        Making keys and SEAL's tables is set-up and in neither cost.
+        Making the key and SEAL's tables is set-up and in neither cost, but for the
+        tables of each ciphertext that a seed asks for.
 
         Raises:
             MissingTensealError: TenSEAL is not installed (caller).
@@ -156,15 +142,34 @@ class ApproximateSum:
         clock.charge("")
         result = this.open_total(key, channels[receivers[0]], total)
         clock.charge("decryption")
-        seconds = clock.seconds
+        transcript, seconds = Transcript(tuple(wires)), clock.seconds
+        self._keys.remember(transcript, seed)
         return ApproximateAggregate(
             result=result,
             survivors=server.added,
             # Every client decrypts the same bytes alike: one of them did it for all.
             client_cpu_s=seconds["encryption"] / len(offers) + seconds["decryption"],
             server_cpu_s=seconds[SERVER],
-            transcript=Transcript(tuple(wires)),
+            transcript=transcript,
         )
+
+    def opened(self, transcript: Transcript) -> dict[str, Upload]:
+        """Read every single upload with the clients' key, as a colluder can.
+
+        This is what one client hands to the server when it gives it the key.
+
+        Raises:
+            LocalProtocolError: The transcript was not made by this object in this
+                process, so its keys are not here (caller).
+        """
+        key = self._keys.of(transcript)
+        found = {}
+        for wire in transcript.messages:
+            if wire.receiver == SERVER:
+                message = ApproximateInput.decode(wire.data)
+                seen = open_upload(key, message).shown_to_clients()
+                found[wire.sender] = Upload(seen.mean, float(seen.weight))
+        return found
 
     def _frame(self, length: int) -> ApproximateFrame:
         return ApproximateFrame(

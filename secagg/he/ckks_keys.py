@@ -14,7 +14,14 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.approximate import DEGREE, PRIMES, SCALE, SLOTS, SPECIAL, ApproximateFrame
+from secagg.approximate_frame import (
+    DEGREE,
+    PRIMES,
+    SCALE,
+    SLOTS,
+    SPECIAL,
+    ApproximateFrame,
+)
 from secagg.ciphertext import SEED_BYTES
 from secagg.errors import LocalProtocolError, ParameterError
 from secagg.he import seal
@@ -42,7 +49,8 @@ class ApproximateKey:
     __slots__ = ("_secret",)
 
     def __init__(self, rng: Rng | None = None) -> None:
-        self._secret = seal.require_tenseal().KeyGenerator(_context(rng)).secret_key()
+        context = _shared() if rng is None else _context(rng)
+        self._secret = seal.require_tenseal().KeyGenerator(context).secret_key()
 
     def __repr__(self) -> str:
         return "<ApproximateKey, secret>"

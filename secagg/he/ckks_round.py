@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.approximate import ApproximateFrame, ApproximateInput, ApproximateTotal
+from secagg.approximate import ApproximateInput, ApproximateTotal
+from secagg.approximate_frame import ApproximateFrame
 from secagg.ciphertext import TAG_BYTES
 from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
 from secagg.he.channel import Channel, digest_of
@@ -107,28 +108,30 @@ class ApproximateRound:
                 self.frame,
             ):
                 raise DecodeError("encrypted sum is of another round or context.")
-            return self._open(key, message)
+            return _open(key, message)
         except RemoteProtocolError as error:
             error.peer, error.step = SERVER, Step.UNMASK
             raise
-
-    def open_upload(
-        self, key: ApproximateKey, data: bytes
-    ) -> ClientsOnly[ApproximateMean]:
-        """Read one client's upload with the key, as any of the clients can.
-
-        Raises:
-            DecodeError: The message is no upload (peer).
-            IntegrityError: It was encrypted under another key or context, or altered.
-        """
-        return self._open(key, ApproximateInput.decode(data))
 
     @property
     def _binding(self) -> bytes:
         return self.round_id + self.context
 
-    def _open(
-        self, key: ApproximateKey, message: ApproximateInput | ApproximateTotal
-    ) -> ClientsOnly[ApproximateMean]:
-        slots = key.decrypt(self.frame, message.residues()).shown_to_clients()
-        return ClientsOnly(read(self.frame, slots, message.count, self._binding))
+
+def open_upload(
+    key: ApproximateKey, message: ApproximateInput
+) -> ClientsOnly[ApproximateMean]:
+    """Read one client's upload with the key, as any of the clients can.
+
+    Raises:
+        IntegrityError: It was encrypted under another key or context, or altered.
+    """
+    return _open(key, message)
+
+
+def _open(
+    key: ApproximateKey, message: ApproximateInput | ApproximateTotal
+) -> ClientsOnly[ApproximateMean]:
+    frame, binding = message.frame, message.round_id + message.context
+    slots = key.decrypt(frame, message.residues()).shown_to_clients()
+    return ClientsOnly(read(frame, slots, message.count, binding))

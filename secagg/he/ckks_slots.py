@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.approximate import CHECKS, SLOTS, ApproximateFrame
+from secagg.approximate_frame import CHECKS, SLOTS, ApproximateFrame
 from secagg.errors import IntegrityError
 from secagg.prg import Keystream
 

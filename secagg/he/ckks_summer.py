@@ -15,12 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg import usage
-from secagg.approximate import (
-    PRIMES,
-    ApproximateFrame,
-    ApproximateInput,
-    ApproximateTotal,
-)
+from secagg.approximate import ApproximateInput, ApproximateTotal
+from secagg.approximate_frame import PRIMES, ApproximateFrame
 from secagg.ciphertext import TAG_BYTES
 from secagg.errors import (
     AbortError,

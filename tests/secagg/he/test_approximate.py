@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.approximate import (
+from secagg.approximate import ApproximateInput, ApproximateTotal
+from secagg.approximate_frame import (
     CHECKS,
     DEGREE,
     PARAMETERS,
@@ -17,8 +18,6 @@ from secagg.approximate import (
     SLOTS,
     SPECIAL,
     ApproximateFrame,
-    ApproximateInput,
-    ApproximateTotal,
 )
 from secagg.ciphertext import EncryptedInput, EncryptedTotal
 from secagg.errors import DecodeError

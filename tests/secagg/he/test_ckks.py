@@ -13,13 +13,8 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg.approximate import (
-    PRIMES,
-    SLOTS,
-    ApproximateFrame,
-    ApproximateInput,
-    ApproximateTotal,
-)
+from secagg.approximate import ApproximateInput, ApproximateTotal
+from secagg.approximate_frame import PRIMES, SLOTS, ApproximateFrame
 from secagg.errors import (
     AuthenticationError,
     DecodeError,
@@ -32,7 +27,7 @@ from secagg.he.channel import Channel, digest_of
 from secagg.he.ckks import ApproximateSum
 from secagg.he.ckks_keys import ApproximateKey
 from secagg.he.ckks_result import ClientsOnly
-from secagg.he.ckks_round import ApproximateRound
+from secagg.he.ckks_round import ApproximateRound, open_upload
 from secagg.he.ckks_slots import fill
 from secagg.he.ckks_summer import ApproximateSummer
 from secagg.keys import Secret
@@ -203,12 +198,13 @@ def test_bad_arguments_name_the_client_or_the_cure():
 def test_under_a_wrong_key_or_context_or_altered_nothing_comes_out():
     aggregator = approximate()
     out = play(aggregator)
-    data, upload = out.transcript.messages[-1].data, out.transcript.messages[0].data
+    data = out.transcript.messages[-1].data
+    upload = ApproximateInput.decode(out.transcript.messages[0].data)
     key, this = aggregator._keys.key(b"seed"), replace(THIS, seed=b"seed")
     total = ApproximateTotal.decode(data)
     data = tagged(total)
     assert this.open_total(key, CHANNEL, data).shown_to_clients().weight == 66348
-    assert this.open_upload(key, upload).shown_to_clients().weight == 1
+    assert open_upload(key, upload).shown_to_clients().weight == 1
     with pytest.raises(IntegrityError):
         this.open_total(ApproximateKey(), CHANNEL, data)
     for prime, part, point in ((0, 0, 0), (1, 1, 8191), (0, 1, 77)):
@@ -224,7 +220,7 @@ def test_under_a_wrong_key_or_context_or_altered_nothing_comes_out():
             this.open_total(key, CHANNEL, tagged(twin))
         assert (caught.value.peer, caught.value.step) == ("server", "unmask")
     with pytest.raises(DecodeError):
-        this.open_total(key, CHANNEL, upload)
+        this.open_total(key, CHANNEL, upload.encode())
     with pytest.raises(AuthenticationError) as caught:
         this.open_total(key, Channel("another", Secret(b"k" * 32)), data)
     assert (caught.value.peer, caught.value.step) == ("server", "unmask")
@@ -261,6 +257,20 @@ def test_a_seed_repeats_and_real_randomness_never_does():
         sent = play(approximate(), seed=seed, vectors=same).transcript.messages[:3]
         ciphertexts = {wire.data[-1000:-32] for wire in sent}  # of c1, drawn afresh
         assert len(ciphertexts) == 3
+
+
+@needs_tenseal
+def test_a_client_who_hands_over_the_key_opens_everybody():
+    aggregator = approximate()
+    for seed in (None, b"seed"):
+        out = play(aggregator, seed=seed, vanish={"site-2": "masked_input"})
+        opened = aggregator.opened(out.transcript)
+        assert set(opened) == set(NAMES[:2])
+        for name, upload in opened.items():
+            assert np.abs(upload.vector - make_vectors()[name]).max() < 1e-6
+            assert upload.weight == WEIGHTS[name]
+    with pytest.raises(LocalProtocolError, match="same process"):
+        approximate().opened(out.transcript)
 
 
 @needs_tenseal
@@ -341,7 +351,7 @@ def test_the_server_has_no_place_for_a_key_and_needs_no_tenseal():
     program = """
 import sys
 sys.modules["tenseal"] = None
-from secagg.approximate import ApproximateFrame
+from secagg.approximate_frame import (ApproximateFrame)
 from secagg.he.ckks_summer import ApproximateSummer
 ApproximateSummer(ApproximateFrame(1.0, 1, 3, 9), session=b"s", context=bytes(32),
                   channels={})
@@ -411,7 +421,7 @@ def test_nothing_that_is_decrypted_leaves_the_type_by_itself():
     opened = (
         out.result,
         this.open_total(key, CHANNEL, tagged(total)),
-        this.open_upload(key, out.transcript.messages[0].data),
+        open_upload(key, ApproximateInput.decode(out.transcript.messages[0].data)),
         key.decrypt(FRAME, np.zeros(FRAME.shape, dtype=np.uint64)),
     )
     assert all(type(one) is ClientsOnly for one in opened)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import secagg
-from secagg.approximate import DEGREE, PRIMES, SCALE, SLOTS, ApproximateInput
+from secagg.approximate import ApproximateInput
+from secagg.approximate_frame import DEGREE, PRIMES, SCALE, SLOTS
 from secagg.he.ckks import ApproximateSum
 from secagg.he.seal import require_tenseal
 
