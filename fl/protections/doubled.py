@@ -33,7 +33,7 @@ def encrypted_dp_sgd(config: Config, clients: int) -> Protection:
     Raises:
         UnavailableError: TenSEAL is not there.
     """
-    noised, hidden = dp_sgd(config, clients), hiding.he(config, clients)
+    noised, hidden = dp_sgd(config, clients), hiding.he_bfv(config, clients)
     encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
     encrypted = EncryptedSum(encoder=encoder, clients=clients)
     return replace(

@@ -77,7 +77,7 @@ def under_masks(
     )
 
 
-def he(config: Config, clients: int) -> Protection:
+def he_bfv(config: Config, clients: int) -> Protection:
     """Return encrypted sums, under one key of all clients.
 
     Raises:
@@ -87,15 +87,14 @@ def he(config: Config, clients: int) -> Protection:
         require_tenseal()
     except secagg.ParameterError as error:
         raise UnavailableError(str(error)) from error
-    clip = config.training.clip_norm_l2
-    encrypted = EncryptedSum(encoder=encoder_for(config, clip), clients=clients)
+    clip, sums = config.training.clip_norm_l2, encrypted(config, clients)
     return Protection(
         name="he-bfv",
-        aggregator=partial(same, encrypted),
+        aggregator=partial(same, sums),
         smallest=config.federation.fewest,
         counter=EncryptedSum(encoder=COUNTS, clients=clients),
         hides_one_upload=HIDES_ENCRYPTED,
-        shared_key=encrypted,
+        shared_key=sums,
         clip_norm_l2=clip,
         proves=(
             "The server adds ciphertexts that it cannot open (BFV through TenSEAL, the "
@@ -106,3 +105,9 @@ def he(config: Config, clients: int) -> Protection:
             "reveals."
         ),
     )
+
+
+def encrypted(config: Config, clients: int) -> EncryptedSum:
+    """Return encrypted sums of updates, with a key of their own."""
+    encoder = encoder_for(config, config.training.clip_norm_l2)
+    return EncryptedSum(encoder=encoder, clients=clients)

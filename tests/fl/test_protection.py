@@ -13,6 +13,7 @@ from fl.plans import plan
 from fl.protection import in_the_clear
 from fl.protections import NAMES
 from fl.report.records import refused_word
+from fl.sensitivity import fitted
 from tests.fl import tiny
 
 
@@ -84,6 +85,7 @@ UNITS = {
     "none": None,
     "secagg": None,
     "he-bfv": None,
+    "he-selective": None,
     "dp-sgd": "example",
     "secagg+dp-sgd": "example",
     "he-bfv+dp-sgd": "example",
@@ -125,8 +127,12 @@ def test_in_the_clear_only_the_secrecy_is_lost(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_protection_can_be_sent_to_a_worker(name: str) -> None:
-    found = tiny.protection(name, tiny.config())
-    again = pickle.loads(pickle.dumps(found))
+    settings = tiny.config()
+    found = tiny.protection(name, settings)
+    found, again = (
+        fitted(one, tiny.federation(settings), settings.model)
+        for one in (found, pickle.loads(pickle.dumps(found)))
+    )
     assert (again.name, again.unit, again.example) == (
         found.name,
         found.unit,
