@@ -81,6 +81,15 @@ def test_pixels_whose_weights_are_hidden_do_not_come_back(net, observe, digits):
     assert torch.allclose(found[32:], images[0].flatten()[32:])
 
 
+def test_nothing_comes_back_from_biases_alone(net, observe, digits):
+    images, labels = digits
+    seen = hide(
+        observe(net(), images[:1], labels[:1]),
+        lambda known: known["1.weight"].fill_(False),
+    )
+    assert not LinearInversion().run(seen, seed=0).inputs.any()
+
+
 def test_distances_are_taken_over_the_seen_entries(net, observe, digits):
     images, labels = digits
     seen = hide(observe(net(), images[:1], labels[:1]), biases)

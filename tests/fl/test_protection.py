@@ -164,3 +164,4 @@ def test_the_doctor_aggregates_for_real() -> None:
     assert checks["secure aggregation"].ok
     assert "one vanished" in checks["secure aggregation"].detail
     assert checks["numpy"].ok
+    assert checks["key in shares"].detail.startswith("none: a key that nobody holds")
