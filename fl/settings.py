@@ -24,6 +24,7 @@ ProtectionName = Literal[
     "none",
     "secagg",
     "he-bfv",
+    "he-compact",
     "he-selective",
     "dp-sgd",
     "secagg+dp-sgd",

@@ -8,7 +8,7 @@ from functools import partial
 from fl.config import Config
 from fl.plans import encoder_for, masked, plain, promise
 from fl.protection import Protection
-from fl.protections import hiding
+from fl.protections import encrypted, hiding
 from fl.selective import Selective, not_chosen
 
 NAME = "he-selective"
@@ -38,20 +38,20 @@ def he_selective(config: Config, clients: int) -> Protection:
     Raises:
         UnavailableError: TenSEAL is not there.
     """
-    whole, asked = hiding.he_bfv(config, clients), config.he
+    whole, asked = encrypted.he_bfv(config, clients), config.he
     choice = _CHOICE.format(percent=100 * asked.fraction)
     is_open = asked.rest == "plain"
     masks = partial(masked, config, encoder_for(config, config.training.clip_norm_l2))
-    encrypted = hiding.encrypted(config, clients)
+    hidden = encrypted.sums(config, clients)
     return replace(
         whole,
         name=NAME,
         aggregator=not_chosen,
         hides_one_upload=None if is_open else _rule(config),
-        shared_key=encrypted,
+        shared_key=hidden,
         selective=Selective(
             fraction=asked.fraction,
-            encrypted=encrypted,
+            encrypted=hidden,
             rest=plain if is_open else masks,
             is_open=is_open,
         ),
@@ -61,6 +61,6 @@ def he_selective(config: Config, clients: int) -> Protection:
 
 def _rule(config: Config) -> str:
     return _HIDES.format(
-        encrypted=hiding.HIDES_ENCRYPTED,
+        encrypted=encrypted.HIDES,
         masked=hiding.HIDES_MASKED.format(corrupt=config.federation.corrupt),
     )
