@@ -84,7 +84,8 @@ def _sums(
     protection = scene.protection
     chosen = protection.selective
     hidden = protection.hides_one_upload is not None
-    if hidden or chosen is not None:
+    shown = protection.clients_only is None
+    if (hidden or chosen is not None) and shown:
         yield Look(observation=of_sum(scene, snapshot), names=inside, adversaries=BOTH)
     *others, own = inside
     if others:

@@ -43,6 +43,8 @@ from secagg.transcript import Upload
 LOSS, LIRA = "loss threshold", "LiRA"
 RATES = (0.1, 0.01)
 EVERYBODY = (Adversary.OUTSIDER, Adversary.CLIENT, *BOTH)
+# Who has what the clients have, and who has not, where results stay with them.
+INSIDERS, OUTSIDE = (Adversary.CLIENT, *BOTH[1:]), (Adversary.OUTSIDER, *BOTH[:1])
 
 Vector = NDArray[np.floating]
 
@@ -125,8 +127,12 @@ def findings(
         for run, fed in runs
     ]
     seeds = tuple(run.seed for run, _ in runs)
-    rows = attack.rank(LOSS, EVERYBODY, "released model", released, seeds)
-    rows += attack.rank(LIRA, EVERYBODY, "released model", released, seeds)
+    who = EVERYBODY if protection.clients_only is None else INSIDERS
+    rows = attack.rank(LOSS, who, "released model", released, seeds)
+    rows += attack.rank(LIRA, who, "released model", released, seeds)
+    if protection.clients_only is not None:
+        why = Missing(metric="AUC", why=protection.clients_only)
+        rows += [_kept_back(protection.name, one, why, seeds) for one in OUTSIDE]
     for view, adversaries, targets in _inside(runs, protection, config):
         if targets:  # a last round of colluders alone holds nobody else's records
             rows += attack.rank(LOSS, adversaries, view, targets, seeds)
@@ -290,6 +296,20 @@ def _model(target: Target, config: Config) -> torch.nn.Module:
     model = build(config.model, federation.input_shape, federation.classes, 0)
     load_vector(model, target.parameters.astype(np.float32))
     return model
+
+
+def _kept_back(
+    protection: str, adversary: Adversary, why: Missing, seeds: tuple[int, ...]
+) -> Finding:
+    return Finding(
+        protection=protection,
+        adversary=adversary,
+        view="released model",
+        scenario=AS_CONFIGURED,
+        attack=LOSS,
+        measures=(why,),
+        seeds=seeds,
+    )
 
 
 def _no_worst_case(protection: str, seeds: tuple[int, ...]) -> Finding:

@@ -50,6 +50,8 @@ class Protection:
             server nothing, or None when it reads uploads.
         shared_key: what one key, which every client has, opens of every upload; or
             None.
+        clients_only: why nothing that follows from the sum, the released model
+            included, may reach the server or an outsider; or None where it may.
         selective: how an update is sent of which only a part is encrypted, or None.
             Before it is run, `fl.sensitivity` has to choose that part.
         example: noise that each client adds, or None.
@@ -70,6 +72,7 @@ class Protection:
     counter: secagg.Aggregator | None
     hides_one_upload: str | None
     shared_key: SharedKey | None = None
+    clients_only: str | None = None
     selective: Selective | None = None
     example: ExampleNoise | None = None
     central: Central | None = None
@@ -134,6 +137,7 @@ def in_the_clear(protection: Protection) -> Protection:
         smallest=1,
         hides_one_upload=None,
         shared_key=None,
+        clients_only=None,
         selective=None,
     )
 

@@ -25,6 +25,7 @@ ProtectionName = Literal[
     "secagg",
     "he-bfv",
     "he-compact",
+    "he-ckks",
     "he-selective",
     "dp-sgd",
     "secagg+dp-sgd",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fl.config import Config
 from fl.protection import Protection
+from fl.protections.approximate import he_ckks
 from fl.protections.distributed import distributed_dp
 from fl.protections.doubled import encrypted_dp_sgd, masked_dp_sgd
 from fl.protections.encrypted import he_bfv, he_compact
@@ -25,6 +26,7 @@ _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "secagg": masks,
     "he-bfv": he_bfv,
     "he-compact": he_compact,
+    "he-ckks": he_ckks,
     "he-selective": he_selective,
     "dp-sgd": dp_sgd,
     "secagg+dp-sgd": masked_dp_sgd,

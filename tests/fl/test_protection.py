@@ -90,6 +90,7 @@ UNITS = {
     "secagg": None,
     "he-bfv": None,
     "he-compact": None,
+    "he-ckks": None,
     "he-selective": None,
     "dp-sgd": "example",
     "secagg+dp-sgd": "example",
