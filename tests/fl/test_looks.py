@@ -124,8 +124,9 @@ def test_every_adversary_who_sees_messages_sees_some_under_every_protection() ->
         assert seen == {SERVER, PLUS, CLIENT}, name
 
 
-def test_a_colluder_opens_what_the_server_cannot_read() -> None:
-    found, run, scene = _looks("he-bfv", "model.hidden=[64]")
+@pytest.mark.parametrize("name", ["he-bfv", "he-ckks"])
+def test_a_colluder_opens_what_the_server_cannot_read(name: str) -> None:
+    found, run, scene = _looks(name, "model.hidden=[64]")
     by_view, snapshot = _by_view(found), run.snapshots[0]
     (victim,) = by_view[OPENED].names
     assert by_view["one encrypted upload"].names == [victim]
