@@ -443,15 +443,3 @@ def test_keys_never_print_and_are_never_pickled_and_aggregators_go_without():
         assert twin == aggregator and hash(twin) == hash(aggregator)
         assert play(twin).transcript == out.transcript
     assert len(pickle.dumps(aggregator)) < 400 and "keys" not in repr(aggregator)
-
-
-@needs_tenseal
-def test_only_a_transcript_of_its_own_is_opened():
-    one, other = approximate(), approximate()
-    transcript = play(one).transcript
-    opened = one.opened(transcript)
-    assert set(opened) == set(NAMES)
-    for name, vector in make_vectors().items():
-        assert np.abs(opened[name].vector - vector).max() < 1e-6
-    with pytest.raises(LocalProtocolError, match="are not here"):
-        other.opened(transcript)
