@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fl.looks import OPENED
+from fl.looks import OPENED, is_in_part
 from fl.phrases import (
     bought_by,
     called,
@@ -161,19 +161,26 @@ def _rules(
     ]
     if not held:
         return []
-    opened = [
-        name
-        for name in held
-        if any(
-            row.verdict in (Verdict.RECOVERED, Verdict.LEAKS)
-            for row in leakage
-            if row.protection == name and OPENED in row.view
-        )
-    ]
     said = [f"proofs hide single uploads {under(held)}"]
-    if opened:
-        said.append(f"{under(opened)} one client with the server opens them all")
+    for in_part, what in ((False, "them all"), (True, "a part of each")):
+        opened = _opened(held, leakage, in_part=in_part)
+        if opened:
+            said.append(f"{under(opened)} one client with the server opens {what}")
     return said
+
+
+def _opened(
+    held: Sequence[str], leakage: Sequence[LeakageRow], *, in_part: bool
+) -> list[str]:
+    """Return the protections under which a colluder's key was seen to tell."""
+    telling = {
+        row.protection
+        for row in leakage
+        if row.verdict in (Verdict.RECOVERED, Verdict.LEAKS)
+        and OPENED in row.view
+        and is_in_part(row.view) == in_part
+    }
+    return [name for name in held if name in telling]
 
 
 def _what_remains(

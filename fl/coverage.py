@@ -47,6 +47,11 @@ SHARED_KEY = (
     "Tampered ciphertexts: they are framed and counted, not authenticated, and parsed "
     "where the sum is made."
 )
+CLIENTS_ONLY = (
+    "What publishing does under he-ckks: the model and the accuracies of this page "
+    "are for its clients alone, since whoever has the ciphertexts besides could "
+    "compute their key."
+)
 SKEWED = (
     "Under the {partition} partition a client's records differ from the held-out ones "
     "in more than membership; what is measured on its own messages counts both."
@@ -83,6 +88,8 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
         said.append(ATTACKED_RECORDS)
     if any(wording.trusts(name) for name in evidence.repeats[0].runs):
         said.append(SHARED_KEY)
+    if "he-ckks" in evidence.repeats[0].runs:
+        said.append(CLIENTS_ONLY)
     if config.federation.partition == "dirichlet":
         said.append(SKEWED.format(partition=config.federation.partition))
     learnt = next(iter(evidence.repeats[0].federations.values())).learnt

@@ -17,7 +17,7 @@ import numpy as np
 
 import secagg
 from fl.pdf import PdfError, find_browser
-from secagg.he import EncryptedSum
+from secagg.he import EncryptedSum, ThresholdUnavailableError, require_threshold
 
 # Distribution -> the module in it, and what it is for.
 OPTIONAL = {
@@ -54,6 +54,7 @@ def examine() -> Iterator[Check]:
     yield _aggregate()
     if importlib.util.find_spec("tenseal") is not None:
         yield _encrypt()
+    yield _threshold()
 
 
 def _package(name: str) -> Check:
@@ -96,6 +97,13 @@ def _encrypt() -> Check:
         error <= out.max_error,
         f"3 clients, error {error:.1e} (bound {out.max_error:.1e})",
     )
+
+
+def _threshold() -> Check:
+    try:
+        require_threshold()
+    except ThresholdUnavailableError as error:
+        return Check("key in shares", True, f"none: {error}")
 
 
 def _aggregate() -> Check:

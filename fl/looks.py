@@ -18,8 +18,11 @@ from fl.view import Scene, of_one_upload, of_opened_upload, of_release, of_sum
 
 PLAIN_UPLOAD, NOISED_UPLOAD = "one upload", "one noised upload"
 MASKED_UPLOAD, ENCRYPTED_UPLOAD = "one masked upload", "one encrypted upload"
+OPEN_PART, BOTH_WAYS = "the open part of one upload", "one encrypted, masked upload"
 OPENED = "opened with the shared key"
 OPENED_UPLOAD = f"one upload, {OPENED}"
+OPENED_PART = f"the encrypted part of one upload, {OPENED}"
+FILLED = "the rest from the sum"
 # Whatever the server sees, the server with its colluders sees too.
 BOTH = (Adversary.SERVER, Adversary.SERVER_PLUS)
 
@@ -66,7 +69,9 @@ def _uploads(
     )
     if protection.shared_key is not None and colluding:
         yield Look(
-            observation=of_opened_upload(scene, snapshot, victim, view=OPENED_UPLOAD),
+            observation=of_opened_upload(
+                scene, snapshot, victim, view=_opened(protection)
+            ),
             names=[victim],
             adversaries=BOTH[1:],
         )
@@ -77,8 +82,10 @@ def _sums(
 ) -> Iterator[Look]:
     """Yield the sum as the server, its colluders and the other clients see it."""
     protection = scene.protection
+    chosen = protection.selective
     hidden = protection.hides_one_upload is not None
-    if hidden:
+    shown = protection.clients_only is None
+    if (hidden or chosen is not None) and shown:
         yield Look(observation=of_sum(scene, snapshot), names=inside, adversaries=BOTH)
     *others, own = inside
     if others:
@@ -87,7 +94,9 @@ def _sums(
             names=others,
             adversaries=(Adversary.CLIENT,),
         )
-    if hidden and protection.shared_key is None and len(honest) < len(inside):
+    # A key that opens whole uploads makes what is left of a sum of no account.
+    masked = protection.shared_key is None or chosen is not None
+    if hidden and masked and len(honest) < len(inside):
         known = set(inside) - set(honest)
         yield Look(
             observation=of_sum(scene, snapshot, colluders=known),
@@ -96,7 +105,19 @@ def _sums(
         )
 
 
+def is_in_part(view: str) -> bool:
+    """Say whether a view is of an upload of which a part stayed hidden."""
+    return view.startswith(OPENED_PART) or view.endswith(FILLED)
+
+
+def _opened(protection: Protection) -> str:
+    chosen = protection.selective
+    return OPENED_UPLOAD if chosen is None or chosen.is_open else OPENED_PART
+
+
 def _called(protection: Protection) -> str:
+    if protection.selective is not None:
+        return OPEN_PART if protection.selective.is_open else BOTH_WAYS
     if protection.shared_key is not None:
         return ENCRYPTED_UPLOAD
     if protection.hides_one_upload is not None:

@@ -30,17 +30,21 @@ from fl.config import Config
 from fl.federation import Client, Federation
 from fl.finding import Finding, Group, Measure, Missing, Ranking
 from fl.local import evaluate, predict_logits
-from fl.looks import BOTH, OPENED
+from fl.looks import BOTH, FILLED, OPENED
 from fl.models import build, load_vector
 from fl.protection import Protection
+from fl.round import Snapshot
 from fl.run import RunRecord
 from fl.seeds import seed_for
 from fl.shots import AS_CONFIGURED, WORST_CASE
 from fl.view import mean_without
+from secagg.transcript import Upload
 
 LOSS, LIRA = "loss threshold", "LiRA"
 RATES = (0.1, 0.01)
 EVERYBODY = (Adversary.OUTSIDER, Adversary.CLIENT, *BOTH)
+# Who has what the clients have, and who has not, where results stay with them.
+INSIDERS, OUTSIDE = (Adversary.CLIENT, *BOTH[1:]), (Adversary.OUTSIDER, *BOTH[:1])
 
 Vector = NDArray[np.floating]
 
@@ -123,8 +127,12 @@ def findings(
         for run, fed in runs
     ]
     seeds = tuple(run.seed for run, _ in runs)
-    rows = attack.rank(LOSS, EVERYBODY, "released model", released, seeds)
-    rows += attack.rank(LIRA, EVERYBODY, "released model", released, seeds)
+    who = EVERYBODY if protection.clients_only is None else INSIDERS
+    rows = attack.rank(LOSS, who, "released model", released, seeds)
+    rows += attack.rank(LIRA, who, "released model", released, seeds)
+    if protection.clients_only is not None:
+        why = Missing(metric="AUC", why=protection.clients_only)
+        rows += [_kept_back(protection.name, one, why, seeds) for one in OUTSIDE]
     for view, adversaries, targets in _inside(runs, protection, config):
         if targets:  # a last round of colluders alone holds nobody else's records
             rows += attack.rank(LOSS, adversaries, view, targets, seeds)
@@ -138,19 +146,26 @@ def _inside(
     config: Config,
 ) -> Iterator[tuple[str, tuple[Adversary, ...], list[Target]]]:
     """Yield the models that only the server or its colluders can build."""
+    chosen = protection.selective
     if protection.hides_one_upload is None:
-        targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
-        yield "one client's model", BOTH, targets
-        return
+        read = [one for run, fed in runs for one in _uploads(run, fed, config)]
+        if chosen is None:
+            yield "one client's model", BOTH, read
+            return
+        yield f"one client's model, {FILLED}", BOTH[:1], read
     if protection.central is not None:  # before the noise that all others see
         targets = [_summed(run, fed, ()) for run, fed in runs]
         yield "sum of the cohort", BOTH, targets
     if not config.federation.corrupt:
         return
     if protection.shared_key is not None:
-        targets = [one for run, fed in runs for one in _uploads(run, fed, config)]
-        yield f"one client's model, {OPENED}", BOTH[1:], targets
-        return
+        targets = [
+            one for run, fed in runs for one in _uploads(run, fed, config, opened=True)
+        ]
+        part = f", {FILLED}" if chosen is not None and not chosen.is_open else ""
+        yield f"one client's model, {OPENED}{part}", BOTH[1:], targets
+        if not part:
+            return
     known = {id(fed): fed.colluders(config.federation.corrupt) for _, fed in runs}
     targets = [
         _summed(run, fed, known[id(fed)])
@@ -232,13 +247,15 @@ def _group(target: Target, scores: NDArray[np.float64]) -> Group:
     )
 
 
-def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Target]:
+def _uploads(
+    run: RunRecord, federation: Federation, config: Config, *, opened: bool = False
+) -> list[Target]:
     last = run.snapshots[-1]
-    uploads = last.opened or last.aggregate.transcript.uploads()
+    uploads = last.opened if opened else last.aggregate.transcript.uploads()
     colluders = {one.name for one in federation.colluders(config.federation.corrupt)}
     return [
         Target(
-            parameters=last.before + uploads[client.name].vector[: len(last.before)],
+            parameters=last.before + _read(uploads[client.name], last),
             members=client.ids,
             nonmembers=federation.held_out_like(
                 client.ids, federation.held_out_of(client.name)
@@ -248,6 +265,14 @@ def _uploads(run: RunRecord, federation: Federation, config: Config) -> list[Tar
         for client in federation.clients
         if client.name in uploads and client.name not in colluders
     ]
+
+
+def _read(upload: Upload, last: Snapshot) -> Vector:
+    """Return what is read of an upload, and the mean where nothing is."""
+    vector = upload.vector[: len(last.before)]
+    if upload.known is None:
+        return vector
+    return np.where(upload.known, vector, last.aggregate.mean)
 
 
 def _summed(
@@ -271,6 +296,20 @@ def _model(target: Target, config: Config) -> torch.nn.Module:
     model = build(config.model, federation.input_shape, federation.classes, 0)
     load_vector(model, target.parameters.astype(np.float32))
     return model
+
+
+def _kept_back(
+    protection: str, adversary: Adversary, why: Missing, seeds: tuple[int, ...]
+) -> Finding:
+    return Finding(
+        protection=protection,
+        adversary=adversary,
+        view="released model",
+        scenario=AS_CONFIGURED,
+        attack=LOSS,
+        measures=(why,),
+        seeds=seeds,
+    )
 
 
 def _no_worst_case(protection: str, seeds: tuple[int, ...]) -> Finding:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import dp
 import secagg
@@ -16,11 +16,19 @@ from fl import privacy
 from fl.errors import ConfigError
 from fl.plans import plain, same
 from fl.privacy import ExampleNoise
+from fl.selective import Selective
 from fl.shares import NoisedPlainSum, Shares
-from secagg.he import EncryptedSum
+from secagg.transcript import Transcript, Upload
 
 Central: TypeAlias = dp.GaussianSum | dp.CorrelatedSum | dp.AdaptiveSum
 """Noise that the server adds, one way or another."""
+
+
+class SharedKey(Protocol):
+    """A key that every client has, with the aggregator that made it."""
+
+    def opened(self, transcript: Transcript) -> Mapping[str, Upload]:
+        """Read what it opens of each upload of a round of this very aggregator."""
 
 
 class UnavailableError(ConfigError):
@@ -40,8 +48,12 @@ class Protection:
             may be learnt without noise.
         hides_one_upload: the rule and assumption by which a single upload tells the
             server nothing, or None when it reads uploads.
-        shared_key: the encrypted sum whose one key, which every client has, opens
-            every upload; or None.
+        shared_key: what one key, which every client has, opens of every upload; or
+            None.
+        clients_only: why nothing that follows from the sum, the released model
+            included, may reach the server or an outsider; or None where it may.
+        selective: how an update is sent of which only a part is encrypted, or None.
+            Before it is run, `fl.sensitivity` has to choose that part.
         example: noise that each client adds, or None.
         central: noise that the server adds to the sum, each round's its own or
             correlated over the run, or None.
@@ -59,7 +71,9 @@ class Protection:
     smallest: int
     counter: secagg.Aggregator | None
     hides_one_upload: str | None
-    shared_key: EncryptedSum | None = None
+    shared_key: SharedKey | None = None
+    clients_only: str | None = None
+    selective: Selective | None = None
     example: ExampleNoise | None = None
     central: Central | None = None
     shares: Shares | None = None
@@ -123,6 +137,8 @@ def in_the_clear(protection: Protection) -> Protection:
         smallest=1,
         hides_one_upload=None,
         shared_key=None,
+        clients_only=None,
+        selective=None,
     )
 
 

@@ -20,6 +20,7 @@ from fl.ledgers import LedgerFiles, seed_of, standing
 from fl.models import to_vector
 from fl.protection import Protection
 from fl.run_record import Account, RoundRecord, RunRecord
+from fl.sensitivity import fitted
 
 __all__ = ["Account", "Diary", "RoundRecord", "RunRecord", "train"]
 
@@ -68,7 +69,7 @@ def train(
     with standing(ledgers, protection, config, seed) as books:
         terms = Terms(
             federation=federation,
-            protection=protection,
+            protection=fitted(protection, federation, config.model),
             config=config,
             seed=seed_of(ledgers, seed),
             keep=frozenset(keep),

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from fl.data.settings import DataConfig
+from fl.he_settings import HeConfig
 from fl.log_settings import LogConfig
 from fl.privacy_settings import PrivacyConfig, by_subject
 from fl.section import Section, Size, momentum_is_of_sgd
@@ -23,6 +24,9 @@ ProtectionName = Literal[
     "none",
     "secagg",
     "he-bfv",
+    "he-compact",
+    "he-ckks",
+    "he-selective",
     "dp-sgd",
     "secagg+dp-sgd",
     "he-bfv+dp-sgd",
@@ -252,6 +256,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     protections: ProtectionsConfig = ProtectionsConfig()
+    he: HeConfig = HeConfig()
     privacy: PrivacyConfig = Field(default=PrivacyConfig(), validate_default=True)
     attacks: AttacksConfig = AttacksConfig()
     log: LogConfig = LogConfig()

@@ -162,6 +162,7 @@ def _of_upload(
         adversary=adversary,
         view=view,
         clients=1,
+        known=upload.known,
     )
 
 
@@ -200,6 +201,7 @@ def _observation(
     adversary: Adversary,
     view: str,
     clients: int,
+    known: NDArray[np.bool_] | None = None,
 ) -> Observation:
     steps = scene.steps(records)
     model = scene.model(snapshot.before)
@@ -220,7 +222,13 @@ def _observation(
         classes=scene.federation.classes,
         value_range=scene.federation.value_range,
         clients_summed=clients,
+        known=None if known is None else _named(model, known),
     )
+
+
+def _named(model: torch.nn.Module, flags: NDArray[np.bool_]) -> dict[str, torch.Tensor]:
+    named = named_like(model, flags.astype(np.float32))
+    return {name: part.bool() for name, part in named.items()}
 
 
 def _mean_weight(aggregate: Aggregate) -> float:

@@ -22,6 +22,7 @@ from fl.models import build
 from fl.protection import Protection
 from fl.round import Snapshot, absent_from, aggregate
 from fl.seeds import rng_for, seed_for
+from fl.sensitivity import fitted
 from fl.updates import local_updates
 
 # What shows most: a plain step at the full learning rate.
@@ -78,7 +79,7 @@ def probe(
     """
     training = config.training.model_copy(update=ONE_STEP | {"batch_size": batch})
     one_step = config.model_copy(update={"training": training})
-    noised = _for_one_step(protection, batch)
+    noised = fitted(_for_one_step(protection, batch), federation, config.model)
     model = build(
         config.model, federation.input_shape, federation.classes, seed_for(0, "probe")
     )

@@ -82,6 +82,8 @@ def replayed_sine(seen: Observation, record: Tensor) -> tuple[int, float]:
         replayed = replay.gradient(
             inputs, one_hot.to(anchor.device, anchor.dtype), differentiable=False
         )
+        if seen.known is not None:
+            replayed = {name: g * seen.known[name] for name, g in replayed.items()}
         guess = torch.cat([replayed[name].double().flatten() for name in observed])
         scale = (guess @ target) / (guess @ guess).clamp_min(1e-300)
         if scale > 0:
@@ -101,7 +103,8 @@ def _label_guesses(seen: Observation) -> list[int]:
     if seen.labels is not None:
         return [int(seen.labels[0])]
     last = last_linear(seen.model, seen.input_shape, seen.classes)
-    bias = (seen.gradient or {}).get(last.bias or "") if last else None
-    if bias is not None:
+    name = (last.bias or "") if last else ""
+    bias = (seen.gradient or {}).get(name)
+    if bias is not None and (seen.known is None or bool(seen.known[name].all())):
         return [int(bias.argmin())]
     return list(range(seen.classes))

@@ -97,12 +97,14 @@ class LinearInversion:
         self, seen: Observation, layer: SeenLayer
     ) -> tuple[Tensor, Tensor | None, Certificate, str]:
         single = is_one_record(seen)
-        layer = layer.completed(seen.value_range, single=single)
-        dW, db = layer.weight, layer.bias
+        dW, db = layer.weight, layer.slopes(seen.value_range)
         tolerance = tolerance_of(seen)
         if single:
-            record = layer.record()
+            record = layer.record(seen.value_range)
             if not layer.whole:
+                # Without a bias entry the sign is open: the rest of the gradient says.
+                signs = (record, -record)
+                record = min(signs, key=lambda x: replayed_sine(seen, x)[1])
                 return record[None], None, Certificate.UNCERTIFIED, _IN_PART
             labels, why_not = _certify(seen, dW, db, record, tolerance)
             if not why_not:
@@ -131,7 +133,7 @@ def _gradients_of(site: LinearSite, seen: Observation) -> tuple[SeenLayer | None
     layer = SeenLayer(dW, db)
     if seen.known is not None:
         layer = SeenLayer(dW, db, seen.known[site.weight], seen.known[site.bias])
-    if not bool((layer.completed(seen.value_range, single=True).bias != 0).any()):
+    if not bool((layer.slopes(seen.value_range) != 0).any()):
         return None, "No unit of the first layer was active: its gradient is zero."
     return layer, ""
 

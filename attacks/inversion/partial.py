@@ -1,15 +1,20 @@
 """What is left of a first layer's gradient where a part of it was not seen.
 
-Where a row's bias entry is hidden, the row still shows the record up to a factor:
-`dW_j = d_j x^T` (see `linear`). The factor is then guessed: the largest entry of the
-row is taken for the end of the value range. That is exact for a record that reaches it,
-as images with a white or black pixel do.
+For one record the gradient of the weights is `dW = d x^T` with `d = db` (see `linear`),
+and rank one is enough to fill in what was not seen, up to a factor: alternating least
+squares over the seen entries. The factor follows from any entry of `db` that was seen;
+else the largest entry of `x` is taken for the end of the value range, which is exact
+for a record that reaches it, as images with a white pixel do.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# Alternations; of a matrix that is half seen each halves the error or better.
+_ROUNDS = 60
+_TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,10 @@ class SeenLayer:
     @property
     def whole(self) -> bool:
         """Return whether nothing is missing."""
-        return self.weight_seen is None and self.bias_seen is None
+        return self.weight_seen is None or self.bias_seen is None
 
-    def record(self) -> Tensor:
-        """Return the least-squares `x` of `weight = bias x^T` over what was seen.
+    def record(self, value_range: tuple[float, float] | None) -> Tensor:
+        """Return the `x` of `weight = bias x^T` that fits what was seen best.
 
         Returns:
             (inputs,); entries that no seen row speaks of are zero.
@@ -39,21 +44,28 @@ class SeenLayer:
         if self.weight_seen is None:
             return (self.weight.T @ self.bias) / (self.bias @ self.bias)
         seen = self.weight_seen.to(self.weight.dtype)
-        norms = seen.T @ self.bias.square()
-        record = (self.weight.T @ self.bias) / norms
-        return torch.where(norms > 0, record, torch.zeros_like(record))
+        slopes = self.slopes(value_range)
+        for _ in range(_ROUNDS):
+            norms = seen.T @ slopes.square()
+            record = (self.weight.T @ slopes) / norms.clamp_min(_TINY)
+            lengths = seen @ record.square()
+            slopes = (self.weight @ record) / lengths.clamp_min(_TINY)
+        there = self.bias * slopes  # zero where the bias was not seen
+        if bool((there != 0).any()):
+            known = torch.where(self.bias != 0, slopes, torch.zeros_like(slopes))
+            scaled = record * ((known @ known) / (known @ self.bias))
+        else:
+            scaled = record * (_reach(value_range) / record[record.abs().argmax()])
+        return scaled if bool(scaled.isfinite().all()) else torch.zeros_like(record)
 
-    def completed(
-        self, value_range: tuple[float, float] | None, *, single: bool
-    ) -> "SeenLayer":
-        """Guess the hidden bias entries from their rows.
-
-        For a single record, rows whose entry was seen are enough where there are any.
-        """
-        if self.bias_seen is None or (single and bool((self.bias != 0).any())):
-            return self
-        reach = max(map(abs, value_range)) if value_range else 1.0
+    def slopes(self, value_range: tuple[float, float] | None) -> Tensor:
+        """Return the bias entries, those that were not seen guessed from their rows."""
+        if self.bias_seen is None:
+            return self.bias
         peaks = self.weight.abs().argmax(dim=1, keepdim=True)
-        guessed = self.weight.gather(1, peaks).flatten() / reach
-        bias = torch.where(self.bias_seen, self.bias, guessed)
-        return SeenLayer(self.weight, bias, self.weight_seen, self.bias_seen)
+        guessed = self.weight.gather(1, peaks).flatten() / _reach(value_range)
+        return torch.where(self.bias_seen, self.bias, guessed)
+
+
+def _reach(value_range: tuple[float, float] | None) -> float:
+    return max(map(abs, value_range)) if value_range else 1.0

@@ -11,17 +11,23 @@ from collections.abc import Callable
 
 from fl.config import Config
 from fl.protection import Protection
+from fl.protections.approximate import he_ckks
 from fl.protections.distributed import distributed_dp
 from fl.protections.doubled import encrypted_dp_sgd, masked_dp_sgd
+from fl.protections.encrypted import he_bfv, he_compact
 from fl.protections.ftrl import dp_ftrl, masked_dp_ftrl
-from fl.protections.hiding import he, masks, none
+from fl.protections.hiding import masks, none
 from fl.protections.local import local_dp
 from fl.protections.noised import central_dp, dp_sgd, masked_central_dp
+from fl.protections.selective import he_selective
 
 _TABLE: dict[str, Callable[[Config, int], Protection]] = {
     "none": none,
     "secagg": masks,
-    "he-bfv": he,
+    "he-bfv": he_bfv,
+    "he-compact": he_compact,
+    "he-ckks": he_ckks,
+    "he-selective": he_selective,
     "dp-sgd": dp_sgd,
     "secagg+dp-sgd": masked_dp_sgd,
     "he-bfv+dp-sgd": encrypted_dp_sgd,

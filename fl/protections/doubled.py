@@ -8,7 +8,7 @@ from functools import partial
 from fl.config import Config
 from fl.plans import encoder_for, same
 from fl.protection import Protection
-from fl.protections import hiding
+from fl.protections import encrypted, hiding
 from fl.protections.noised import dp_sgd
 from secagg.he import EncryptedSum
 
@@ -33,15 +33,15 @@ def encrypted_dp_sgd(config: Config, clients: int) -> Protection:
     Raises:
         UnavailableError: TenSEAL is not there.
     """
-    noised, hidden = dp_sgd(config, clients), hiding.he(config, clients)
+    noised, hidden = dp_sgd(config, clients), encrypted.he_bfv(config, clients)
     encoder = encoder_for(config, noised.clip_norm_l2, weights=False)
-    encrypted = EncryptedSum(encoder=encoder, clients=clients)
+    sums = EncryptedSum(encoder=encoder, clients=clients)
     return replace(
         noised,
         name="he-bfv+dp-sgd",
-        aggregator=partial(same, encrypted),
+        aggregator=partial(same, sums),
         smallest=hidden.smallest,
         hides_one_upload=hidden.hides_one_upload,
-        shared_key=encrypted,
+        shared_key=sums,
         proves=_BESIDES.format(noised=noised.proves, hidden=hidden.proves),
     )

@@ -7,19 +7,13 @@ from functools import partial
 
 import secagg
 from fl.config import Config
-from fl.plans import COUNTS, encoder_for, masked, plain, plan, promise, same
-from fl.protection import Protection, UnavailableError
-from secagg.he import EncryptedSum, require_tenseal
+from fl.plans import COUNTS, encoder_for, masked, plain, plan, promise
+from fl.protection import Protection
 
 HIDES_MASKED = (
     "pairwise and self masks make one upload indistinguishable from uniform in the "
     "ring; assumes a server that follows the protocol, at most {corrupt} colluding "
     "clients, X25519 and AES-256."
-)
-HIDES_ENCRYPTED = (
-    "BFV ciphertexts under a key that the server does not have; assumes a server that "
-    "follows the protocol, that no client hands the key over, ring learning with "
-    "errors at 128 bits, and clients that answer no question about decryption."
 )
 
 
@@ -74,35 +68,4 @@ def under_masks(
         smallest=hidden.smallest,
         hides_one_upload=hidden.hides_one_upload,
         sum_error=noised.sum_error if noised.central is None else error,
-    )
-
-
-def he(config: Config, clients: int) -> Protection:
-    """Return encrypted sums, under one key of all clients.
-
-    Raises:
-        UnavailableError: TenSEAL is not there.
-    """
-    try:
-        require_tenseal()
-    except secagg.ParameterError as error:
-        raise UnavailableError(str(error)) from error
-    clip = config.training.clip_norm_l2
-    encrypted = EncryptedSum(encoder=encoder_for(config, clip), clients=clients)
-    return Protection(
-        name="he-bfv",
-        aggregator=partial(same, encrypted),
-        smallest=config.federation.fewest,
-        counter=EncryptedSum(encoder=COUNTS, clients=clients),
-        hides_one_upload=HIDES_ENCRYPTED,
-        shared_key=encrypted,
-        clip_norm_l2=clip,
-        proves=(
-            "The server adds ciphertexts that it cannot open (BFV through TenSEAL, the "
-            "whole update every round); all clients share one key, so any one of them "
-            "together with the server reads everybody's updates. A round is held with "
-            f"{config.federation.fewest} clients or more, but nothing stops it if most "
-            "of them then vanish. It does not bound what the decrypted sum itself "
-            "reveals."
-        ),
     )

@@ -73,12 +73,31 @@ def test_one_record_comes_back_from_what_is_left(net, observe, digits, where):
         assert float((found.inputs - image).abs().max()) <= 1e-9
 
 
+def test_the_sign_follows_from_the_rest_of_the_gradient(net, observe, digits):
+    images, labels = digits
+    for i in range(5):
+        image = 2 * images[i : i + 1] / images[i].max() - 1
+        honest = observe(net(), image, labels[i : i + 1])
+        seen = replace(hide(honest, biases), value_range=(-1.0, 1.0))
+        found = LinearInversion().run(seen, seed=0).inputs
+        assert float((found - image).abs().max()) <= 1e-9
+
+
 def test_pixels_whose_weights_are_hidden_do_not_come_back(net, observe, digits):
     images, labels = digits
     seen = hide(observe(net(), images[:1], labels[:1]), left_half)
     found = LinearInversion().run(seen, seed=0).inputs.flatten()
     assert not found[:32].any()
     assert torch.allclose(found[32:], images[0].flatten()[32:])
+
+
+def test_nothing_comes_back_from_biases_alone(net, observe, digits):
+    images, labels = digits
+    seen = hide(
+        observe(net(), images[:1], labels[:1]),
+        lambda known: known["1.weight"].fill_(False),
+    )
+    assert not LinearInversion().run(seen, seed=0).inputs.any()
 
 
 def test_distances_are_taken_over_the_seen_entries(net, observe, digits):

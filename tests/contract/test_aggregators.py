@@ -29,10 +29,7 @@ IMPLEMENTATIONS: dict[str, Callable[[], Aggregator]] = {
     "pairwise": lambda: secagg.PairwiseMask(PLANS["pairwise"]),
     "pairwise, k-regular": lambda: secagg.PairwiseMask(PLANS["pairwise, k-regular"]),
     "he": lambda: EncryptedSum(secagg.Encoder(), clients=6),
-    "he, selective, masked": lambda: selective(
-        secagg.PairwiseMask(PLANS["pairwise, k-regular"])
-    ),
-    "he, selective, plain": lambda: selective(secagg.PlainSum()),
+    "he, selective": lambda: selective(secagg.PlainSum()),
     "he, compact": lambda: CompactSum(secagg.Encoder(), clients=6),
     "he-ckks": lambda: ApproximateSum(clients=6).at_clients(),
 }

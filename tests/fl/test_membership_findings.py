@@ -212,6 +212,7 @@ INSIDE = {
     "dp-sgd": {(Adversary.SERVER, OWN), (Adversary.SERVER_PLUS, OWN)},
     "central-dp": {(Adversary.SERVER, OWN), (Adversary.SERVER_PLUS, OWN)},
     "he-bfv": {(Adversary.SERVER_PLUS, OPENED)},
+    "he-ckks": {(Adversary.SERVER_PLUS, OPENED)},
     "secagg+central-dp": {
         (Adversary.SERVER, "sum of the cohort"),
         (Adversary.SERVER_PLUS, "sum of the cohort"),
@@ -386,3 +387,16 @@ def test_the_likelihood_ratio_finds_members_that_were_memorised() -> None:
     found = _findings([(run, fed)], settings, "none", shadows)
     _, low, _ = _verdict(_ranking(found, LIRA, "released model"))
     assert low > 0.5
+
+
+def test_what_stays_with_the_clients_is_not_measured_for_others_and_says_why() -> None:
+    settings = tiny.config("training.rounds=1")
+    run, fed = tiny.trained(settings, "he-ckks")
+    found = _findings([(run, fed)], settings, "he-ckks", _no_shadows())
+    for one in found:
+        if one.scenario != "as configured":
+            continue
+        inside = one.adversary in (Adversary.CLIENT, Adversary.SERVER_PLUS)
+        missing = [each for each in one.measures if isinstance(each, Missing)]
+        assert inside or (missing and "stays with the clients" in missing[0].why)
+    assert {one.adversary for one in found} == set(Adversary)
