@@ -1,12 +1,13 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
 `LinearInversion` and `Spear` are exact and know when they are; `DLG` and `CosineTV`
-search. Label counts come from `attacks.inversion.labels`. Malicious servers are
-not in this slice.
+search, and `CocktailParty` separates by statistics. Label counts come from
+`attacks.inversion.labels`. Malicious servers are not in this slice.
 """
 
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
+from attacks.inversion.cocktail import CocktailParty
 from attacks.inversion.cosine import CosineTV
 from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
@@ -29,6 +30,7 @@ __all__ = [
     "ILRG",
     "RGAP",
     "Certificate",
+    "CocktailParty",
     "CosineTV",
     "InversionAttack",
     "LabelCounts",

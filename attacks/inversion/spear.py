@@ -12,6 +12,10 @@ sparsity matching coefficient is one; the zeros of each column determine it; the
 gradient, replayed on the recovered records with the recovered labels, points the same
 way. Without the known b, records whose units agree may have merged into one that
 passes all the rest.
+
+Known weakness: with two classes behind a single hidden layer every column of dZ is one
+and the same vector, masked, and differences of columns are sparser than columns; more
+than two records are then mostly refused.
 """
 
 import time

@@ -108,9 +108,9 @@ def from_mixture(
         own = left[:, :rank].square().sum(dim=1) > 1 - _RANK
         if not bool(own.any()):
             parts = right[rank:]
-            if len(parts) < 2:
-                break
             inner = rows[~zeros] @ parts.T
+            if not 2 <= len(parts) <= len(inner):
+                break
             inner = inner / inner.norm(dim=1, keepdim=True).clamp_min(1e-300)
             proposals: Tensor = from_rows(inner, draws, generator) @ parts
             return proposals

@@ -332,3 +332,23 @@ def test_columns_are_pinned_and_mixtures_are_not_but_yield_their_parts():
     assert not is_pinned(zeros, rows)
     parts = from_mixture(zeros, rows, 64, torch.Generator().manual_seed(0))
     assert bool(((parts @ true[:2].T).abs().amax(dim=0) > 1 - 1e-8).all())
+
+
+def test_a_mixture_with_too_few_other_rows_yields_nothing():
+    rows, true = sparse_columns(120, 5, seed=1)
+    zeros = (rows @ (true[0] + true[1])).abs() < 1e-9
+    parts = from_mixture(zeros[zeros], rows[zeros], 8, torch.Generator())
+    assert parts.shape == (0, 5)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 5])
+def test_two_classes_behind_one_layer_are_never_wrongly_certified(
+    net, observe, digits, batch
+):
+    """Every dZ_i is then the same row vector, masked: far from general position."""
+    images, labels = digits
+    model = net(hidden=(200,), classes=2)
+    seen = observe(model, images[:batch], labels[:batch] % 2, classes=2)
+    found = run(seen, draws=2048)
+    if found.certificate is Certificate.CERTIFIED:
+        assert float(errors(found.inputs, images[:batch]).max()) <= 1e-8
