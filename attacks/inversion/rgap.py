@@ -35,6 +35,7 @@ from attacks.observation import Observation, require
 
 _ERROR_AT_MOST = 1e-4  # relative error of the record that a certificate allows
 _MARGIN = 10.0  # one try is not the worst case
+_REFINEMENTS = 5
 _MAGNIFIED = 1e3  # put-in errors over rounding errors
 
 
@@ -167,9 +168,15 @@ def _rank_of(stage: Stage, delta: Tensor) -> LayerRank:
         rank = stage.unknowns if bool(delta.any()) else 0
         return LayerRank(stage.name, stage.unknowns, constraints, rank)
     matrix = stage.system(delta)
-    values = torch.linalg.eigvalsh(matrix.T @ matrix)
-    cut = len(values) * torch.finfo(torch.float64).eps * float(values[-1])
-    rank = int((values > cut).sum())
+    gram = matrix.T @ matrix
+    size = float(torch.linalg.matrix_norm(gram, 1))  # at least the largest eigenvalue
+    cut = len(gram) * torch.finfo(torch.float64).eps * size
+    # Positive definite above the cut is full rank, and far cheaper to test.
+    shifted = gram - cut * torch.eye(len(gram), dtype=torch.float64)
+    if int(torch.linalg.cholesky_ex(shifted).info) == 0:
+        rank = stage.unknowns
+    else:
+        rank = int((torch.linalg.eigvalsh(gram) > cut).sum())
     return LayerRank(stage.name, stage.unknowns, constraints, rank)
 
 
@@ -254,10 +261,18 @@ def _from_rank_one(weight_gradient: Tensor, delta: Tensor) -> Tensor:
 
 
 def _least_squares(matrix: Tensor, known: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(matrix)
-    right = (q.T @ known)[:, None]
-    solution: Tensor = torch.linalg.solve_triangular(r, right, upper=True)
-    return solution[:, 0]
+    """Solve by normal equations and refinement; by QR where those break down."""
+    factor, info = torch.linalg.cholesky_ex(matrix.T @ matrix)
+    if int(info) != 0:
+        q, r = torch.linalg.qr(matrix)
+        right = (q.T @ known)[:, None]
+        exact: Tensor = torch.linalg.solve_triangular(r, right, upper=True)
+        return exact[:, 0]
+    solution = torch.zeros(matrix.shape[1], dtype=torch.float64)
+    for _ in range(_REFINEMENTS):
+        rest = matrix.T @ (known - matrix @ solution)
+        solution = solution + torch.cholesky_solve(rest[:, None], factor)[:, 0]
+    return solution
 
 
 def _certify(
