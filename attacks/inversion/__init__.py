@@ -19,7 +19,8 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.localcounts import LocalCounts, LocalTraining
-from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
+from attacks.inversion.ranks import RankAnalysis, rank_analysis
+from attacks.inversion.rgap import RGAP
 from attacks.inversion.spear import Spear
 
 __all__ = [

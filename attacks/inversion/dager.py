@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.errors import ParameterError
-from attacks.inversion.agreement import rounding_of, tolerance_of
+from attacks.inversion.agreement import rounding_of
 from attacks.inversion.attack import Certificate, Reconstruction, refused
-from attacks.inversion.nexttoken import labels_of, replayed_batch_sine
+from attacks.inversion.nexttoken import certify_batch
 from attacks.inversion.sequences import (
     Reader,
     Readers,
@@ -82,7 +82,7 @@ class DAGER:
                 break
         if found is None:
             return refused(seen, why_not, time.perf_counter() - start)
-        labels, why_not = _certify(seen, found)
+        labels, why_not = certify_batch(seen, found)
         return Reconstruction(
             inputs=found,
             labels=labels,
@@ -239,24 +239,3 @@ def _one_sequence(
             "some position has several tokens; only one record can be told there."
         ),
     )
-
-
-def _certify(seen: Observation, found: Tensor) -> tuple[Tensor | None, str]:
-    """Return the labels and why there is no certificate ("" if there is)."""
-    if seen.steps != 1 or seen.records is None:
-        return None, "Only a known number of records in one step can be proven."
-    if len(found) != seen.records:
-        return None, (
-            f"{len(found)} different sequences lie in the spans of {seen.records} "
-            "records."
-        )
-    labels, why_not = labels_of(seen, found)
-    if labels is None:
-        return None, why_not
-    sine = replayed_batch_sine(seen, found, labels)
-    if not sine <= tolerance_of(seen).replay:
-        return labels, (
-            "The sequences lie in the spans, but together they have another gradient: "
-            f"residual {sine:.1e}."
-        )
-    return labels, ""
