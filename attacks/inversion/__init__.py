@@ -1,8 +1,9 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
-`LinearInversion` and `Spear` are exact and know when they are; `DLG` and `CosineTV`
-search. Label counts come from `attacks.inversion.labels`. Malicious servers are
-not in this slice.
+`LinearInversion`, `Spear`, `RGAP` (chains of invertible layers), `APRIL` (vision
+transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`
+and `CosineTV` search. Label counts: `labels` estimates, `counts` proves where it can,
+`localcounts` follows several local steps. Malicious servers are not in this slice.
 """
 
 from attacks.inversion.april import APRIL
