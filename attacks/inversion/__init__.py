@@ -1,8 +1,10 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
-`LinearInversion` and `Spear` are exact and know when they are; `DLG` and `CosineTV`
-search, and `CocktailParty` separates by statistics. Label counts come from
-`attacks.inversion.labels`. Malicious servers are not in this slice.
+`LinearInversion`, `Spear`, `RGAP` (chains of invertible layers), `APRIL` (vision
+transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`
+and `CosineTV` search, and `CocktailParty` separates by statistics. Label counts:
+`labels` estimates, `counts` proves where it can, `localcounts` follows several local
+steps. Malicious servers are not in this slice.
 """
 
 from attacks.inversion.april import APRIL
@@ -20,7 +22,8 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.localcounts import LocalCounts, LocalTraining
-from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
+from attacks.inversion.ranks import RankAnalysis, rank_analysis
+from attacks.inversion.rgap import RGAP
 from attacks.inversion.spear import Spear
 
 __all__ = [

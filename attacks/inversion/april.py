@@ -208,7 +208,7 @@ def _certify(
     if not is_one_record(seen):
         return None, "Only one record of one client in one step can be proven."
     # Rounding of the gradient comes back multiplied by 1 / spread.
-    if not found.spread * tolerance.fit >= rounding_of(seen):
+    if not found.spread * tolerance.agree >= rounding_of(seen):
         return None, (
             "The observed position gradient is too near to rank deficiency for its "
             f"precision: its singular values span a factor of {found.spread:.1e}."

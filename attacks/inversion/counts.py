@@ -154,7 +154,7 @@ def _softmax_of(head: Head, embeddings: Tensor) -> Tensor:
 def why_no_proof(head: Head, premises: bool) -> str:
     """Say what forbids a proof from the bounds: unknown premises, or noise."""
     if not premises:
-        return "The number of steps is unknown."
+        return "The number of steps or their momentum is unknown."
     balance = float(head.slope.sum().abs() / head.slope.abs().sum())
     balance = max(balance, float(head.grad.sum(dim=0).norm() / head.grad.norm()))
     if not balance <= _ROUNDING:

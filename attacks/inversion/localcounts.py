@@ -54,7 +54,8 @@ class LocalCounts:
     """Count the labels of one epoch of local training; certified where bounds add up.
 
     Guarantee: certified counts need neither simulation nor auxiliary records, only a
-    true `batch_size`, `steps` and `epochs`. Estimates are deterministic in the seed.
+    true `batch_size`, `steps`, `epochs` and `momentum`. Estimates are deterministic in
+    the seed.
 
     Args:
         inputs: labelled records of the same kind that the attacker holds, (M, *shape).
@@ -66,7 +67,7 @@ class LocalCounts:
     needs: ClassVar[frozenset[str]] = frozenset(
         {"gradient", "batch_size", "steps", "epochs"}
     )
-    uses: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset({"momentum"})
     inputs: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     train: LocalTraining = field(repr=False)
@@ -95,8 +96,12 @@ class LocalCounts:
             why_not = f"{processed} records do not make {epochs} equal epochs."
             return refused(seen, why_not, start)
         total = processed // epochs
-        certain = certain_counts(head.slope, total)
-        why_not = why_no_proof(head, premises=True)
+        # A step's gradient enters the update at most this many times.
+        pace = seen.momentum or 0.0
+        heaviest = (1 - pace ** (seen.steps or 1)) / (1 - pace)
+        certain = certain_counts(head.slope / heaviest, total)
+        plain = seen.momentum is not None or seen.steps == 1
+        why_not = why_no_proof(head, premises=plain)
         if int(certain.sum()) == total and not why_not:
             return answer(certain.double(), certain, total, "", "", start)
         expected, misfit = self._fit(seen, head.slope, total, seed)

@@ -15,6 +15,27 @@ from attacks.inversion.sequences import quiet_copy
 from attacks.observation import Observation
 
 
+def certify_batch(seen: Observation, found: Tensor) -> tuple[Tensor | None, str]:
+    """Return the labels and why there is no certificate ("" if there is)."""
+    if seen.steps != 1 or seen.records is None:
+        return None, "Only a known number of records in one step can be proven."
+    if len(found) != seen.records:
+        return None, (
+            f"{len(found)} different sequences lie in the spans of {seen.records} "
+            "records."
+        )
+    labels, why_not = labels_of(seen, found)
+    if labels is None:
+        return None, why_not
+    sine = replayed_batch_sine(seen, found, labels)
+    if not sine <= tolerance_of(seen).replay:
+        return labels, (
+            "The sequences lie in the spans, but together they have another gradient: "
+            f"residual {sine:.1e}."
+        )
+    return labels, ""
+
+
 def labels_of(seen: Observation, sequences: Tensor) -> tuple[Tensor | None, str]:
     """Read the label of each sequence off the output layer's weight gradient.
 

@@ -9,8 +9,7 @@ that falls short hides the record from this attack, and it is refused.
 
 Differences from the paper: softmax cross-entropy over any number of classes instead of
 the logistic loss; biases are allowed; both kinds of constraints are brought to one
-scale; fully connected layers need the gradient constraints only. The paper weighs the
-shortfalls of the layers into one index; we give them layer by layer and as a sum.
+scale; fully connected layers need the gradient constraints only.
 """
 
 import time
@@ -31,84 +30,13 @@ from attacks.inversion.agreement import (
 from attacks.inversion.attack import Certificate, Reconstruction, refused
 from attacks.inversion.chain import Stage, chain_of
 from attacks.inversion.deltas import output_deltas
+from attacks.inversion.ranks import RankAnalysis, rank_analysis
 from attacks.observation import Observation, require
 
 _ERROR_AT_MOST = 1e-4  # relative error of the record that a certificate allows
 _MARGIN = 10.0  # one try is not the worst case
+_REFINEMENTS = 5
 _MAGNIFIED = 1e3  # put-in errors over rounding errors
-
-
-@dataclass(frozen=True, slots=True)
-class LayerRank:
-    """How much the constraints on one layer's input say.
-
-    Args:
-        name: the layer.
-        unknowns: entries of its input.
-        constraints: weight and gradient constraints together.
-        rank: how many of them are independent, for a made-up record.
-    """
-
-    name: str
-    unknowns: int
-    constraints: int
-    rank: int
-
-    @property
-    def shortfall(self) -> int:
-        """Dimensions of the input that stay free; 0 if it is determined."""
-        return self.unknowns - self.rank
-
-
-@dataclass(frozen=True, slots=True)
-class RankAnalysis:
-    """The a-priori risk of an architecture: what one exact gradient determines.
-
-    `layers` is ordered from the record to the output; empty if the model is no chain
-    of invertible layers, and `reason` then says why.
-    """
-
-    layers: tuple[LayerRank, ...]
-    reason: str
-
-    @property
-    def shortfall(self) -> int:
-        """Free dimensions summed over the layers; 0 means full exposure."""
-        return sum(layer.shortfall for layer in self.layers)
-
-    @property
-    def exposed(self) -> bool:
-        """Tell whether one record is determined by its exact gradient."""
-        return bool(self.layers) and self.shortfall == 0
-
-
-def rank_analysis(
-    model: nn.Module, input_shape: tuple[int, ...], *, seed: int = 0
-) -> RankAnalysis:
-    """Measure how far one exact gradient would determine one record.
-
-    Looks at the model only; no gradient of any client is needed. The ranks are those
-    of a made-up record and hold for all records but exceptional ones.
-
-    Source: arXiv 2010.07733, section 3 (rank analysis).
-    """
-    stages, why_not = chain_of(model, input_shape)
-    if not stages:
-        return RankAnalysis((), why_not)
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.rand((1, *input_shape), generator=generator, dtype=torch.float64)
-    outputs = []
-    for stage in stages:
-        linear = stage.forward(values.reshape(1, *stage.shape))[0] + stage.offset()
-        values = stage.bend.apply(linear)[None]
-        outputs.append(values[0])
-    delta = torch.randn(outputs[-1].shape, generator=generator, dtype=torch.float64)
-    layers = []
-    for stage, output in zip(reversed(stages), reversed(outputs), strict=True):
-        delta = delta.reshape(output.shape) * stage.bend.slope(output)
-        layers.append(_rank_of(stage, delta))
-        delta = stage.pull_back(delta)
-    return RankAnalysis(tuple(reversed(layers)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,20 +85,6 @@ class RGAP:
             objective=moved,
             seconds=time.perf_counter() - start,
         )
-
-
-def _rank_of(stage: Stage, delta: Tensor) -> LayerRank:
-    weights = stage.layer.weight.numel()
-    constraints = delta.numel() + weights
-    if isinstance(stage.layer, nn.Linear):
-        # Any row of delta x^T that is not zero determines x.
-        rank = stage.unknowns if bool(delta.any()) else 0
-        return LayerRank(stage.name, stage.unknowns, constraints, rank)
-    matrix = stage.system(delta)
-    values = torch.linalg.eigvalsh(matrix.T @ matrix)
-    cut = len(values) * torch.finfo(torch.float64).eps * float(values[-1])
-    rank = int((values > cut).sum())
-    return LayerRank(stage.name, stage.unknowns, constraints, rank)
 
 
 def _shortage(risk: RankAnalysis) -> str:
@@ -254,10 +168,18 @@ def _from_rank_one(weight_gradient: Tensor, delta: Tensor) -> Tensor:
 
 
 def _least_squares(matrix: Tensor, known: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(matrix)
-    right = (q.T @ known)[:, None]
-    solution: Tensor = torch.linalg.solve_triangular(r, right, upper=True)
-    return solution[:, 0]
+    """Solve by normal equations and refinement; by QR where those break down."""
+    factor, info = torch.linalg.cholesky_ex(matrix.T @ matrix)
+    if int(info) != 0:
+        q, r = torch.linalg.qr(matrix)
+        right = (q.T @ known)[:, None]
+        exact: Tensor = torch.linalg.solve_triangular(r, right, upper=True)
+        return exact[:, 0]
+    solution = torch.zeros(matrix.shape[1], dtype=torch.float64)
+    for _ in range(_REFINEMENTS):
+        rest = matrix.T @ (known - matrix @ solution)
+        solution = solution + torch.cholesky_solve(rest[:, None], factor)[:, 0]
+    return solution
 
 
 def _certify(

@@ -12,6 +12,7 @@ from attacks import (
     LocalCounts,
     MissingKnowledge,
     ParameterError,
+    certain_counts,
     estimate_labels,
     guess_counts,
     label_accuracy,
@@ -152,12 +153,12 @@ def local_sgd(*, lr=0.05, momentum=0.0, batch=8, epochs=3):
     return train
 
 
-def after_epochs(observe, model, images, labels, train, *, batch=8, epochs=3):
+def after_epochs(observe, model, images, labels, train, *, batch=8, epochs=3, pace=0.0):
     """Observe an update of several local epochs."""
     seen = observe(model, images[:batch], labels[:batch])
     gradient = train(model, images, labels, seed=99)
     steps = epochs * (len(labels) // batch)
-    return replace(seen, gradient=gradient, steps=steps, epochs=epochs)
+    return replace(seen, gradient=gradient, steps=steps, epochs=epochs, momentum=pace)
 
 
 @pytest.mark.parametrize("size", [1, 4, 8])
@@ -239,6 +240,23 @@ def test_epochs_sharpen_the_bounds_to_a_proof(net, observe, digits):
     found = attack.run(seen, seed=0)
     assert found.certificate is Certificate.CERTIFIED, found.reason
     assert torch.equal(found.counts, histogram(labels[:6]))
+    found = attack.run(replace(seen, momentum=None), seed=0)
+    assert found.certificate is Certificate.UNCERTIFIED
+
+
+def test_momentum_weakens_the_bounds(net, observe, digits):
+    """Read as plain steps, the update would claim records that are not there."""
+    images, labels = digits
+    train = local_sgd(lr=0.01, momentum=0.9, batch=4)
+    seen = after_epochs(
+        observe, net(), images[:4], labels[:4], train, batch=4, pace=0.9
+    )
+    attack = LocalCounts(inputs=images[900:], labels=labels[900:], train=train)
+    truth = histogram(labels[:4])
+    assert bool((certain_counts(seen.gradient["3.bias"], 4) > truth).any())
+    found = attack.run(seen, seed=0)
+    assert found.certificate is Certificate.CERTIFIED, found.reason
+    assert torch.equal(found.counts, truth)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
