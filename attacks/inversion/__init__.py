@@ -1,10 +1,10 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
 `LinearInversion`, `Spear`, `RGAP` (chains of invertible layers), `APRIL` (vision
-transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`
-and `CosineTV` search, and `CocktailParty` separates by statistics. Label counts:
-`labels` estimates, `counts` proves where it can, `localcounts` follows several local
-steps. Malicious servers are not in this slice.
+transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`,
+`CosineTV` and `Modern` search, and `CocktailParty` separates by statistics. Label
+counts: `labels` estimates, `counts` proves where it can, `localcounts` follows several
+local steps. Malicious servers are not in this slice.
 """
 
 from attacks.inversion.april import APRIL
@@ -22,6 +22,7 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.localcounts import LocalCounts, LocalTraining
+from attacks.inversion.modern import Modern
 from attacks.inversion.ranks import RankAnalysis, rank_analysis
 from attacks.inversion.rgap import RGAP
 from attacks.inversion.spear import Spear
@@ -40,6 +41,7 @@ __all__ = [
     "LinearInversion",
     "LocalCounts",
     "LocalTraining",
+    "Modern",
     "RankAnalysis",
     "Reconstruction",
     "Spear",
