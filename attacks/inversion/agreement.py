@@ -58,7 +58,7 @@ def out_of_range(seen: Observation, record: Tensor, tolerance: Tolerance) -> boo
     if seen.value_range is None:
         return False
     low, high = seen.value_range
-    slack = max(tolerance.fit * (high - low), 1e-12)
+    slack = max(tolerance.agree * (high - low), 1e-12)
     return bool(record.min() < low - slack or record.max() > high + slack)
 
 
