@@ -1,7 +1,7 @@
 """Attacks that rebuild training records from what an adversary saw of an update.
 
-`LinearInversion` is exact and knows when it is; `DLG` and `CosineTV` search. Label
-counts come from `attacks.inversion.labels`. Malicious servers are not in this slice.
+`LinearInversion` is exact and knows when it is; `DLG`, `CosineTV` and `Modern` search.
+Label counts come from `attacks.inversion.labels`. Malicious servers are not here.
 """
 
 from attacks.inversion.april import APRIL
@@ -16,6 +16,7 @@ from attacks.inversion.labels import (
     label_counts,
 )
 from attacks.inversion.linear import LinearInversion
+from attacks.inversion.modern import Modern
 from attacks.inversion.rgap import RGAP, RankAnalysis, rank_analysis
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "CosineTV",
     "InversionAttack",
     "LinearInversion",
+    "Modern",
     "RankAnalysis",
     "Reconstruction",
     "estimate_labels",

@@ -1,15 +1,18 @@
 """One loop that improves many guesses side by side, and keeps the best of each target.
 
 Adam on the sign of the slope, in a box, with steps that shrink (Geiping et al., arXiv
-2003.14053, section 5). Guesses are dropped early where several search for the same
-records: after a small part of the iterations the worse half rarely catches up
-(successive halving; Jamieson and Talwalkar, arXiv 1502.07943). Which guess is better is
-decided by the objective alone, which the attacker sees; nothing here knows the truth.
+2003.14053, section 5); the sign may be soft or left out, and the steps may follow a
+cosine after a warm-up (Loshchilov and Hutter, arXiv 1608.03983). Guesses are dropped
+early where several search for the same records: after a small part of the iterations
+the worse half rarely catches up (successive halving; Jamieson and Talwalkar, arXiv
+1502.07943). Which guess is better is decided by the
+objective alone, which the attacker sees; nothing here knows the truth.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -21,6 +24,25 @@ _DECAYS_AT = (3 / 8, 5 / 8, 7 / 8)  # Geiping et al., section 5: steps of 1/10
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, arXiv 1412.6980
 
 
+class Sign(StrEnum):
+    """What Adam is given of a slope.
+
+    HARD: its sign. SOFT: tanh(f slope) / f with f falling from 1 to 0 over the search,
+    which bounds large slopes at first and none at the end. NONE: the slope.
+    """
+
+    HARD = "hard"
+    SOFT = "soft"
+    NONE = "none"
+
+
+class Schedule(StrEnum):
+    """How steps shrink: to a tenth three times, or along half a cosine to zero."""
+
+    STEPS = "steps"
+    COSINE = "cosine"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """How to search.
@@ -30,13 +52,21 @@ class Search:
         step: size of the first ones, in units of the value range, > 0.
         halvings: parts of the iterations, in rising order, after which the worse half
             of the guesses at each target is dropped; the last one is never.
+        sign: what of a slope counts.
+        schedule: how steps shrink.
+        warm_up: iterations over which steps grow from near zero to their size, >= 0.
     """
 
     iterations: int
     step: float
     halvings: tuple[float, ...] = (0.05, 0.1, 0.2)
+    sign: Sign = Sign.HARD
+    schedule: Schedule = Schedule.STEPS
+    warm_up: int = 0
 
     def __post_init__(self) -> None:
+        if self.warm_up < 0:
+            raise ParameterError(f"warm_up={self.warm_up} must not be negative.")
         if self.iterations < 1:
             raise ParameterError(f"iterations={self.iterations} must be at least 1.")
         if not self.step > 0:
@@ -49,8 +79,22 @@ class Search:
 
     def rate(self, iteration: int) -> float:
         """Return the size of a step, in units of the value range."""
+        warm = min(1.0, (iteration + 1) / (self.warm_up + 1))
+        if self.schedule is Schedule.COSINE:
+            turned = math.pi * iteration / self.iterations
+            return self.step * warm * (1 + math.cos(turned)) / 2
         passed = sum(iteration >= int(part * self.iterations) for part in _DECAYS_AT)
-        return self.step * 10.0**-passed
+        return self.step * warm * 10.0**-passed
+
+    def towards(self, slope: Tensor, iteration: int) -> Tensor:
+        """Return what Adam is given of a slope; what is not a number counts as zero."""
+        slope = slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        if self.sign is Sign.HARD:
+            return slope.sign()
+        if self.sign is Sign.SOFT:
+            falling = 1 - iteration / self.iterations
+            return (slope * falling).tanh() / falling
+        return slope
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +150,7 @@ def search(
             )
         else:
             moved = guesses.detach()
-        towards = slope.nan_to_num().sign()
+        towards = settings.towards(slope, iteration)
         first = _BETAS[0] * first + (1 - _BETAS[0]) * towards
         second = _BETAS[1] * second + (1 - _BETAS[1]) * towards.square()
         scale = (second / (1 - _BETAS[1] ** (iteration + 1))).sqrt() + _EPSILON

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from attacks import (
     DLG,
     Certificate,
     CosineTV,
+    Modern,
     ParameterError,
     other_records,
     paired_excess,
@@ -18,7 +20,7 @@ from attacks import (
 )
 from attacks.inversion import distance as distances
 from attacks.inversion.distance import cosine_distance
-from attacks.inversion.prior import total_variation
+from attacks.inversion.prior import opponent_variation, tile_guesses, total_variation
 from attacks.inversion.replay import replay_of
 
 
@@ -45,13 +47,12 @@ def attack_victims(attack, net, observe, digits, *, blind):
     """Return PSNR and null PSNR of 12 single-record victims."""
     images, labels = digits
     model = net(dtype=torch.float32)
+    seen = [observe(model, images[i : i + 1], labels[i : i + 1]) for i in range(12)]
+    if blind:
+        seen = [with_random_gradient(one, seed=i) for i, one in enumerate(seen)]
     values, nulls = [], []
-    for i in range(12):
+    for i, found in enumerate(attack.run_many(seen, seeds=range(12))):
         truth = images[i : i + 1]
-        seen = observe(model, truth, labels[i : i + 1])
-        if blind:
-            seen = with_random_gradient(seen, seed=i)
-        found = attack.run(seen, seed=i)
         others = other_records(images, truth, sets=20, seed=i)
         result = score(found.inputs, truth, others, value_range=(0.0, 1.0))
         values.append(result.psnr)
@@ -59,14 +60,20 @@ def attack_victims(attack, net, observe, digits, *, blind):
     return values, nulls
 
 
-def test_cosine_matching_beats_its_null_on_an_undefended_update(net, observe, digits):
-    attack = CosineTV(iterations=60, restarts=2)
+@pytest.mark.parametrize("kind", [CosineTV, Modern])
+def test_cosine_matching_beats_its_null_on_an_undefended_update(
+    net, observe, digits, kind
+):
+    attack = kind(iterations=60, restarts=2)
     values, nulls = attack_victims(attack, net, observe, digits, blind=False)
     assert paired_excess(values, nulls).low > 10
 
 
-def test_cosine_matching_is_at_its_null_on_a_random_gradient(net, observe, digits):
-    attack = CosineTV(iterations=60, restarts=2)
+@pytest.mark.parametrize("kind", [CosineTV, Modern])
+def test_cosine_matching_is_at_its_null_on_a_random_gradient(
+    net, observe, digits, kind
+):
+    attack = kind(iterations=60, restarts=2)
     values, nulls = attack_victims(attack, net, observe, digits, blind=True)
     excess = paired_excess(values, nulls, 0.99)
     assert excess.low <= 0 <= excess.high
@@ -74,7 +81,12 @@ def test_cosine_matching_is_at_its_null_on_a_random_gradient(net, observe, digit
 
 
 @pytest.mark.parametrize(
-    "attack", [DLG(iterations=5, restarts=2), CosineTV(iterations=10, restarts=3)]
+    "attack",
+    [
+        DLG(iterations=5, restarts=2),
+        CosineTV(iterations=10, restarts=3),
+        Modern(iterations=10, restarts=3),
+    ],
 )
 def test_a_seed_repeats_bit_for_bit(net, observe, digits, attack):
     images, labels = digits
@@ -160,7 +172,9 @@ def test_scaling_the_gradient_leaves_the_cosine_attack_unchanged(net, observe, d
     )
 
 
-@pytest.mark.parametrize("attack", [DLG(iterations=2), CosineTV(iterations=2)])
+@pytest.mark.parametrize(
+    "attack", [DLG(iterations=2), CosineTV(iterations=2), Modern(iterations=2)]
+)
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_an_unusable_gradient_comes_back_as_a_failure(
     net, observe, digits, attack, value
@@ -173,7 +187,9 @@ def test_an_unusable_gradient_comes_back_as_a_failure(
     assert len(found.inputs) == 0 and found.reason
 
 
-@pytest.mark.parametrize("attack", [DLG(iterations=2), CosineTV(iterations=2)])
+@pytest.mark.parametrize(
+    "attack", [DLG(iterations=2), CosineTV(iterations=2), Modern(iterations=2)]
+)
 def test_a_search_that_only_meets_nan_comes_back_as_a_failure(
     net, observe, digits, attack
 ):
@@ -212,7 +228,11 @@ def test_any_module_can_be_attacked_in_the_mode_it_was_in(observe, digits, train
     model = _ConvNet().double().train(training)
     seen = observe(model, images[:2], labels[:2], knows_labels=True)
     buffers = {name: b.clone() for name, b in model.named_buffers()}
-    for attack in (DLG(iterations=2), CosineTV(iterations=2, restarts=2)):
+    for attack in (
+        DLG(iterations=2),
+        CosineTV(iterations=2, restarts=2),
+        Modern(iterations=2, restarts=2),
+    ):
         found = attack.run(seen, seed=0)
         assert found.inputs.shape == (2, 1, 8, 8)
     assert model.training is training
@@ -241,9 +261,47 @@ def test_total_variation_matches_the_sum_over_neighbours():
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
+def test_variation_of_opponents_matches_the_sum_over_pixels():
+    image = np.random.default_rng(0).random((2, 3, 4, 5))
+    planes = [*range(3), (0, 1), (0, 2), (1, 2)]
+    expected = []
+    for one in image:
+        lengths = []
+        for plane in planes:
+            alone = isinstance(plane, int)
+            shown = one[plane] if alone else one[plane[0]] - one[plane[1]]
+            for r in range(4):
+                for c in range(5):
+                    down = shown[r + 1, c] - shown[r, c] if r < 3 else 0.0
+                    across = shown[r, c + 1] - shown[r, c] if c < 4 else 0.0
+                    lengths.append(math.hypot(down, across))
+        expected.append(np.mean(lengths))
+    found = opponent_variation(torch.tensor(image), batch_axes=1)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
+
+
+def test_the_variation_of_a_flat_image_is_zero_and_has_a_slope():
+    flat = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
+    value = opponent_variation(flat, batch_axes=1)
+    (slope,) = torch.autograd.grad(value.sum(), flat)
+    assert float(value.detach()) == 0 and bool((slope == 0).all())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 5), (2, 9)])
+def test_patterned_starts_repeat_one_patch(shape):
+    generator = torch.Generator().manual_seed(0)
+    starts = tile_guesses(3, (2, *shape), (0.0, 1.0), generator, size=4)
+    assert starts.shape == (3, 2, *shape)
+    assert torch.equal(starts[..., 4:], starts[..., : shape[-1] - 4])
+    assert not torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[:, 0], starts[:, 1])
+
+
 @pytest.mark.parametrize(
     "settings", [{"iterations": 0}, {"restarts": 0}, {"step": 0.0}, {"smoothness": -1}]
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ParameterError):
         CosineTV(**settings)
+    with pytest.raises(ParameterError):
+        Modern(**settings)

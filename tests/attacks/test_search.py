@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks import ParameterError
-from attacks.inversion.search import Search, search
+from attacks.inversion.search import Schedule, Search, Sign, search
 
 GOALS = torch.tensor([[0.25, 0.75], [0.9, 0.1]]).double()  # (K, values)
 
@@ -92,6 +92,37 @@ def test_steps_shrink_tenfold_three_times() -> None:
     settings = Search(iterations=80, step=0.1)
     rates = [settings.rate(i) for i in (0, 29, 30, 50, 70, 79)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 1e-4, 1e-4])
+
+
+def test_steps_warm_up_and_then_follow_half_a_cosine() -> None:
+    settings = Search(iterations=80, step=0.1, schedule=Schedule.COSINE, warm_up=4)
+    rates = [settings.rate(i) for i in range(80)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[40] == pytest.approx(0.05)
+    assert rates[4:] == sorted(rates[4:], reverse=True) and rates[79] < 1e-4
+
+
+def test_soft_signs_bound_large_slopes_at_first_and_none_at_the_end() -> None:
+    slope = torch.tensor([-1e3, 1e-6, 5.0, math.nan]).double()
+    soft = Search(iterations=100, step=1.0, sign=Sign.SOFT)
+    expected = torch.tensor([-1.0, 1e-6, math.tanh(5.0), 0.0]).double()
+    torch.testing.assert_close(soft.towards(slope, 0), expected)
+    last = soft.towards(slope, 99)
+    torch.testing.assert_close(
+        last[1:], torch.tensor([1e-6, 5, 0]).double(), atol=0.01, rtol=0
+    )
+    hard = Search(iterations=100, step=1.0).towards(slope, 0)
+    assert hard.tolist() == [-1, 1, 1, 0]
+    plain = Search(iterations=100, step=1.0, sign=Sign.NONE).towards(slope, 0)
+    assert torch.equal(plain, slope.nan_to_num())
+
+
+@pytest.mark.parametrize("sign", list(Sign))
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_every_descent_finds_the_goal(sign: Sign, schedule: Schedule) -> None:
+    settings = Search(iterations=120, step=0.05, sign=sign, schedule=schedule)
+    found = search(_bowl, _starts(2), (0.0, 1.0), settings)
+    torch.testing.assert_close(found.inputs[:, 0], GOALS, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("halvings", [(0.2, 0.1), (0.1, 0.1), (0.0,), (1.0,)])
