@@ -45,7 +45,7 @@ def tile_guesses(
 
     Args:
         count: starting points.
-        shape: of one record.
+        shape: of one starting point, (B, *shape of a record).
         value_range: box of the values, or None.
         generator: source of the draws.
         size: pixels along each side of the patch, >= 1.
@@ -53,7 +53,7 @@ def tile_guesses(
     Returns:
         As `draw_guesses`; records that are no images are drawn in full.
     """
-    if not is_image(shape):
+    if not is_image(shape[1:]):
         return draw_guesses(count, shape, value_range, generator)
     height, width = shape[-2:]
     patch = (*shape[:-2], min(size, height), min(size, width))

@@ -47,13 +47,12 @@ def attack_victims(attack, net, observe, digits, *, blind):
     """Return PSNR and null PSNR of 12 single-record victims."""
     images, labels = digits
     model = net(dtype=torch.float32)
+    seen = [observe(model, images[i : i + 1], labels[i : i + 1]) for i in range(12)]
+    if blind:
+        seen = [with_random_gradient(one, seed=i) for i, one in enumerate(seen)]
     values, nulls = [], []
-    for i in range(12):
+    for i, found in enumerate(attack.run_many(seen, seeds=range(12))):
         truth = images[i : i + 1]
-        seen = observe(model, truth, labels[i : i + 1])
-        if blind:
-            seen = with_random_gradient(seen, seed=i)
-        found = attack.run(seen, seed=i)
         others = other_records(images, truth, sets=20, seed=i)
         result = score(found.inputs, truth, others, value_range=(0.0, 1.0))
         values.append(result.psnr)
