@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fl.protection
-import fl.protections.hiding
+import fl.protections.encrypted
 import secagg
 from fl.cli import BAD_INPUT, run
 from fl.config import Config, load_config
@@ -35,7 +35,7 @@ def _no_tenseal(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise secagg.ParameterError("TenSEAL is not installed; install it.")
 
-    monkeypatch.setattr(fl.protections.hiding, "require_tenseal", missing)
+    monkeypatch.setattr(fl.protections.encrypted, "require_tenseal", missing)
 
 
 @pytest.fixture
