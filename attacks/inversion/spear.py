@@ -14,8 +14,8 @@ way. Without the known b, records whose units agree may have merged into one tha
 passes all the rest.
 
 Known weakness: with two classes behind a single hidden layer every column of dZ is one
-and the same vector, masked, and differences of columns are sparser than columns; more
-than two records are then mostly refused.
+and the same vector, masked, and differences of columns are sparser than columns; the
+swaps untangle two to five records at best, and more are not certified.
 """
 
 import time

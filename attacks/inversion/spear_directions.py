@@ -21,6 +21,7 @@ from torch import Tensor
 _ITERATIONS = 60
 _SMOOTHING = (0.5, 1e-6)  # first and last
 _POWER, _POWER_BESIDE = 0.8, 0.6  # of the norm that is minimised
+_SAME_ROW = 1e-9  # 1 - |cosine| of rows that say the same
 _RANK = 1e-6  # singular values and leverages this close to 0 or 1 are
 
 
@@ -41,6 +42,18 @@ def from_rows(rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
     unit[:, -1] = 1
     solved = torch.linalg.solve_ex(systems, unit)[0][..., 0]
     return _unit(solved)
+
+
+def distinct_rows(rows: Tensor) -> Tensor:
+    """Return the rows that differ by more than a factor, (d, b), the first of each.
+
+    Two that agree would leave a draw open, and the answer sparse by their number.
+    """
+    units = rows / rows.norm(dim=1, keepdim=True)
+    alike = (units @ units.T).abs() > 1 - _SAME_ROW
+    first = alike.int().argmax(dim=1)
+    found: Tensor = rows[first == torch.arange(len(rows), device=rows.device)]
+    return found
 
 
 def from_descents(rows: Tensor, starts: int, generator: torch.Generator) -> Tensor:

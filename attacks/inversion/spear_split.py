@@ -16,6 +16,7 @@ from torch import Tensor
 
 from attacks.inversion import spear_match
 from attacks.inversion.spear_directions import (
+    distinct_rows,
     from_descents,
     from_descents_beside,
     from_mixture,
@@ -156,7 +157,10 @@ def _proposals(
 ) -> Tensor:
     """Draw rows and, if the budget says so, descend and take mixtures apart."""
     rows = factors.rows
-    proposals = [from_rows(rows, size, generator)]
+    drawn = distinct_rows(rows)
+    if len(drawn) < factors.rank:
+        drawn = rows
+    proposals = [from_rows(drawn, size, generator)]
     if budget.descents and factors.rank > 1:
         starts = -(-size // _DRAWS_PER_DESCENT)
         proposals.append(from_descents(rows, starts, generator))
