@@ -19,6 +19,8 @@ from attacks.bounds import (
     paired_excess,
 )
 from attacks.canary import coins, dirac, one_run_audit, own_coordinates
+from attacks.convert import from_breaching, from_state_dicts
+from attacks.diagnosis import Finding, Trouble, diagnose
 from attacks.epsilon import (
     EpsilonBound,
     clopper_pearson_bound,
@@ -74,6 +76,7 @@ from attacks.nulls import (
     with_random_gradient,
 )
 from attacks.observation import Adversary, Observation, require
+from attacks.observed_file import load_observation, read_header, save_observation
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for
@@ -92,6 +95,7 @@ __all__ = [
     "EpsilonBound",
     "Estimate",
     "Field",
+    "Finding",
     "InversionAttack",
     "LabelCounts",
     "LabelsUnavailable",
@@ -111,6 +115,7 @@ __all__ = [
     "Spear",
     "TooFewShadows",
     "Trainer",
+    "Trouble",
     "Unresolvable",
     "VictimScore",
     "auc",
@@ -122,14 +127,18 @@ __all__ = [
     "clopper_pearson_bound",
     "coins",
     "commonest_row",
+    "diagnose",
     "dirac",
     "estimate_labels",
+    "from_breaching",
+    "from_state_dicts",
     "gaussian_bound",
     "gaussian_epsilon",
     "guess_counts",
     "label_accuracy",
     "label_counts",
     "lira",
+    "load_observation",
     "logit_scaled_confidence",
     "loss_threshold",
     "match",
@@ -144,11 +153,13 @@ __all__ = [
     "paired_excess",
     "psnr",
     "rank_analysis",
+    "read_header",
     "require",
     "resample_auc",
     "resample_tpr",
     "resamples_for",
     "rotate",
+    "save_observation",
     "score",
     "score_rows",
     "ssim",
