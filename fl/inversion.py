@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from attacks import (
+    APRIL,
+    DAGER,
     DLG,
+    RGAP,
     Certificate,
     CosineTV,
     InversionAttack,
@@ -48,7 +51,8 @@ LABELS = "label counts"
 NULL_SETS = 1
 # Gradient matching searches for this many records at once and no more.
 MATCHED_RECORDS = 16
-MATCHING = (DLG, CosineTV)
+# These read the number of records as a fact; matching may be told of fewer.
+EXACT = (LinearInversion, RGAP, APRIL, DAGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
 def _sized(shot: Shot, attack: InversionAttack) -> Observation:
     """Return what the attack gets: matching looks for some of many records."""
     observation = shot.observation
-    matching = isinstance(attack, MATCHING)
+    matching = not isinstance(attack, EXACT)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.
         each = max(1, MATCHED_RECORDS // observation.clients_summed)
