@@ -64,8 +64,8 @@ def _check(
 ) -> None:
     for name in sorted(needed - given.keys()):
         raise ObservationError(
-            f"{where} lacks the {what} {name!r}, which the model has; give the whole "
-            "model that the client started from, buffers included."
+            f"{where} lacks the {what} {name!r}, which the model has; give the "
+            "architecture that the client trained, and all of its model, buffers too."
         )
     for name, value in given.items():
         if name not in wanted:

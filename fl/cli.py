@@ -6,9 +6,7 @@ Exit status: 0 done; 2 bad input (one sentence: what, where, the cure); 3 a gate
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
 
@@ -24,9 +22,10 @@ import dp
 import secagg
 from fl import audit as audits
 from fl import doctor as doctors
+from fl.cli_attack import ATTACK_EXAMPLES, attack
 from fl.cli_dp import dp_app
+from fl.cli_ending import complain, finish, stoppable
 from fl.cli_options import (
-    AttackFamily,
     ConfigFile,
     DryRun,
     Effort,
@@ -45,11 +44,11 @@ from fl.cli_options import (
 from fl.cli_report import report_app
 from fl.cli_secagg import secagg_app
 from fl.config import load_config
-from fl.console import accuracies, attacks
+from fl.console import accuracies
 from fl.errors import UserError
 from fl.folder import StoppedRun
 from fl.progress import reporter
-from fl.status import BAD_INPUT, GATE_FAILED, INTERRUPTED
+from fl.status import BAD_INPUT, INTERRUPTED
 
 app = typer.Typer(
     name="blindsum",
@@ -116,7 +115,7 @@ def audit(
         refuse_others(
             *(one or None for one in (force, dry_run, allow_useless, tensorboard))
         )
-        with _stoppable(), reporter(quiet=quiet) as progress:
+        with stoppable(), reporter(quiet=quiet) as progress:
             result = audits.resume(resume, progress=progress)
     else:
         settings = load_config(
@@ -130,11 +129,11 @@ def audit(
             for line in audits.describe(settings):
                 print(line)
             return
-        with _stoppable(), reporter(quiet=quiet) as progress:
+        with stoppable(), reporter(quiet=quiet) as progress:
             result = audits.run(settings, out=out, force=force, progress=progress)
     for sentence in result.report.answer:
         print(sentence)
-    _finish(result)
+    finish(result)
 
 
 TRAIN_EXAMPLES = """
@@ -165,62 +164,22 @@ def train(
         refuse_others(
             config, out, sets, seed, mlflow, force or None, tensorboard or None
         )
-        with _stoppable(), reporter(quiet=quiet) as progress:
+        with stoppable(), reporter(quiet=quiet) as progress:
             done = audits.resume_training(resume, progress=progress)
     else:
         trackers = with_trackers(sets, tensorboard, mlflow)
         settings = load_config(config, trackers, seed=seed)
-        with _stoppable(), reporter(quiet=quiet) as progress:
+        with stoppable(), reporter(quiet=quiet) as progress:
             done = audits.train_only(settings, out=out, force=force, progress=progress)
     Console().print(accuracies(done.utility))
     print(f"Training: {done.how}.")
     print(f"Models and log: {done.folder}")
     if done.interrupted:
-        _complain(str(StoppedRun(done.folder)))
+        complain(str(StoppedRun(done.folder)))
         raise typer.Exit(INTERRUPTED)
 
 
-ATTACK_EXAMPLES = """
-Examples:
-
-  blindsum attack inversion --profile quick
-
-  blindsum attack membership --set attacks.shadows=32
-"""
-
-
-@app.command(epilog=ATTACK_EXAMPLES)
-def attack(
-    family: Annotated[AttackFamily, typer.Argument(help="Which attacks.")],
-    config: ConfigFile = None,
-    out: Out = None,
-    sets: Sets = None,
-    seed: Seed = None,
-    profile: Effort = None,
-    force: Force = False,
-    quiet: Quiet = False,
-    resume: Resume = None,
-    tensorboard: TensorBoard = False,
-    mlflow: MLflow = None,
-) -> None:
-    """Benchmark one family of attacks on a real run, with null baselines."""
-    only = family.value
-    if resume is not None:
-        refuse_others(config, out, sets, seed, profile, mlflow)
-        refuse_others(force or None, tensorboard or None)
-        with _stoppable(), reporter(quiet=quiet) as progress:
-            result = audits.resume(resume, progress=progress, only=only)
-    else:
-        trackers = with_trackers(sets, tensorboard, mlflow)
-        settings = load_config(config, trackers, seed=seed, profile=profile)
-        with _stoppable(), reporter(quiet=quiet) as progress:
-            result = audits.run(
-                settings, out=out, force=force, progress=progress, only=only
-            )
-    Console(width=None if sys.stdout.isatty() else 220).print(attacks(result.report))
-    seeds = ", ".join(str(seed) for seed in result.report.manifest.seeds.values())
-    print(f"Intervals hold together at 95 % over all rows; seeds {seeds}.")
-    _finish(result)
+app.command("attack", epilog=ATTACK_EXAMPLES)(attack)
 
 
 @app.command()
@@ -233,16 +192,6 @@ def doctor() -> None:
         raise typer.Exit(BAD_INPUT)
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Say where a stopped run lies; typer would only say that it was aborted."""
-    try:
-        yield
-    except StoppedRun as stopped:
-        _complain(str(stopped))
-        raise typer.Exit(INTERRUPTED) from stopped
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run the command with ``arguments``; return its exit status."""
     try:
@@ -253,27 +202,10 @@ def run(arguments: Sequence[str]) -> int:
         dp.ParameterError,
         dp.LedgerError,
     ) as error:
-        return _complain(str(error))
+        return complain(str(error))
     except UsageFault as error:
-        return _complain(error.format_message())
+        return complain(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped by Ctrl-C; nothing was written.")
+        complain("stopped by Ctrl-C; nothing was written.")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
-
-
-def _finish(result: audits.AuditResult) -> None:
-    print(f"Page: {result.folder / 'report.html'}")
-    if result.interrupted:
-        _complain(
-            "stopped by Ctrl-C; the page says what was not measured, and --resume "
-            f"{result.folder} goes on with it."
-        )
-        raise typer.Exit(INTERRUPTED)
-    if not all(gate.passed for gate in result.report.gates):
-        raise typer.Exit(GATE_FAILED)
-
-
-def _complain(sentence: str) -> int:
-    print(f"blindsum: {sentence}", file=sys.stderr)
-    return BAD_INPUT

@@ -4,6 +4,7 @@
     ├── ConfigError      the TOML file, a --set or a flag
     ├── DataError        a data file, a column, a record, a partition
     ├── ModelError       a model that cannot be built, trained or summed
+    ├── UpdateError      a saved update that cannot be read or attacked
     ├── LedgerFileError  a privacy ledger that cannot be opened or read
     ├── ResumeError      a stopped run that cannot be gone on with
     └── TrackingError    TensorBoard or MLflow cannot be written to
@@ -30,6 +31,10 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """The model cannot be built, trained or summed over clients."""
+
+
+class UpdateError(UserError):
+    """A saved update cannot be read, does not fit its model, or cannot be attacked."""
 
 
 class LedgerFileError(UserError):

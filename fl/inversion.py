@@ -8,17 +8,23 @@ score of having handed in nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from attacks import (
+    APRIL,
+    DAGER,
     DLG,
+    RGAP,
     Certificate,
     CosineTV,
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    Observation,
+    Reconstruction,
     commonest_row,
     estimate_labels,
     guess_counts,
@@ -45,6 +51,8 @@ LABELS = "label counts"
 NULL_SETS = 1
 # Gradient matching searches for this many records at once and no more.
 MATCHED_RECORDS = 16
+# These read the number of records as a fact; matching may be told of fewer.
+EXACT = (LinearInversion, RGAP, APRIL, DAGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +76,9 @@ def assault(job: Assault) -> list[Attempt]:
     """Run every attack that applies to the shot, score it, and count its labels."""
     shot = job.shot
     attempts = [
-        _invert(shot, attack) for attack in job.attacks if applies(attack, shot)
+        invert([shot], attack)[0] for attack in job.attacks if applies(attack, shot)
     ]
-    return [*attempts, _count_labels(shot)]
+    return [*attempts, count_labels(shot)]
 
 
 def applies(attack: InversionAttack, shot: Shot) -> bool:
@@ -93,16 +101,42 @@ def outcomes(job: Assault) -> list[Outcome]:
     return [Outcome(shot=job.shot, attempt=one) for one in assault(job)]
 
 
-def _invert(shot: Shot, attack: InversionAttack) -> Attempt:
+def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
+    """Run one attack on every shot and score what came out, in the order of the shots.
+
+    Those of one model are searched side by side, where the attack can.
+    """
+    seen = [_sized(shot, attack) for shot in shots]
+    seeds = [seed_for(shot.seed, "attack", attack.name, shot.number) for shot in shots]
+    if isinstance(attack, CosineTV):
+        results = attack.run_many(seen, seeds=seeds)
+    else:
+        results = [
+            attack.run(one, seed=seed) for one, seed in zip(seen, seeds, strict=True)
+        ]
+    return [
+        _scored(shot, attack, one, result)
+        for shot, one, result in zip(shots, seen, results, strict=True)
+    ]
+
+
+def _sized(shot: Shot, attack: InversionAttack) -> Observation:
+    """Return what the attack gets: matching looks for some of many records."""
     observation = shot.observation
-    matching = not isinstance(attack, LinearInversion)
+    matching = not isinstance(attack, EXACT)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.
         each = max(1, MATCHED_RECORDS // observation.clients_summed)
         observation = replace(observation, batch_size=each)
-    result = attack.run(
-        observation, seed=seed_for(shot.seed, "attack", attack.name, shot.number)
-    )
+    return observation
+
+
+def _scored(
+    shot: Shot,
+    attack: InversionAttack,
+    observation: Observation,
+    result: Reconstruction,
+) -> Attempt:
     truth, others = _truth_and_nulls(shot)
     score = quality.score(
         result.inputs,
@@ -199,7 +233,8 @@ def _came_back(inputs: torch.Tensor, records: torch.Tensor, shot: Shot) -> bool:
     return bool(gaps.min() <= quality.EXACT_TOLERANCE * (high - low))
 
 
-def _count_labels(shot: Shot) -> Attempt:
+def count_labels(shot: Shot) -> Attempt:
+    """Estimate how many records of each class are in the update, and score that."""
     began = time.perf_counter()
     classes = shot.observation.classes
     total = shot.observation.records or 1

@@ -60,6 +60,23 @@ def build(
     return net
 
 
+def architecture(
+    model: ModelConfig, input_shape: tuple[int, ...], classes: int
+) -> nn.Module:
+    """Return the model of somebody else's update, BatchNorm and buffers allowed.
+
+    Unlike `build` it need not be one that can be trained and summed here; whoever
+    takes it puts parameters and buffers of their own into it.
+
+    Raises:
+        ModelError: it cannot be made (the user's fault).
+    """
+    if model.kind in KINDS:
+        return build(model, input_shape, classes, 0)
+    with _seeded(0):
+        return _user(model.kind, input_shape, classes)
+
+
 def to_vector(model: nn.Module) -> NDArray[np.float32]:
     """Return a copy of all parameters, in the order of `named_parameters`.
 
@@ -198,12 +215,17 @@ def _check(
             )
         if parameter.device.type != "cpu":
             raise ModelError(f"{where}: {name} is not on the CPU; leave it there.")
-    _check_output(net, where, input_shape, classes)
+    check_output(net, where, input_shape, classes)
 
 
-def _check_output(
+def check_output(
     net: nn.Module, where: str, input_shape: tuple[int, ...], classes: int
 ) -> None:
+    """Refuse a model that does not turn records into logits.
+
+    Raises:
+        ModelError: what it makes of two records of zeros is nothing of the kind.
+    """
     try:
         with torch.no_grad():
             out = net(torch.zeros(2, *input_shape))

@@ -43,11 +43,12 @@ def galleries(outcomes: Sequence[Outcome]) -> tuple[Gallery, ...]:
             and outcome.shot.x.dim() == 4
         ]
         if chosen:
-            made.append(_gallery(chosen[:SHOWN]))
+            made.append(gallery(chosen[:SHOWN]))
     return tuple(made)
 
 
-def _gallery(outcomes: Sequence[Outcome]) -> Gallery:
+def gallery(outcomes: Sequence[Outcome]) -> Gallery:
+    """Return what one attack made of these victims, all of one view, none left out."""
     shot = outcomes[0].shot
     triples = [_triple(outcome) for outcome in outcomes]
     certified = sum(outcome.attempt.certified for outcome in outcomes)

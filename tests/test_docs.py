@@ -18,10 +18,13 @@ from pathlib import Path
 import pytest
 
 import dp
+from attacks import Adversary, Observation, save_observation
 from fl.checkpoint import Checkpoint
 from fl.cli import run
 from fl.diary import RunDiary
+from fl.models import build
 from fl.pdf import PdfError, find_browser
+from fl.settings import ModelConfig
 from secagg.store import Store
 from tests.fl.synthetic import write_hospitals, write_mnist
 
@@ -132,6 +135,26 @@ def _spend(path: Path) -> None:
         ledger.spend("site-1", dp.sampled_gaussian(4.0, 1))
 
 
+def _observe(path: Path) -> None:
+    """Save an update for the commands that attack one."""
+    model = build(ModelConfig(kind="logreg"), (1, 8, 8), 10, 0)
+    save_observation(
+        Observation(
+            adversary=Adversary.SERVER,
+            view="an update",
+            model=model,
+            gradient={name: p.detach() for name, p in model.named_parameters()},
+            batch_size=1,
+            steps=1,
+            labels=None,
+            input_shape=(1, 8, 8),
+            classes=10,
+            value_range=(0.0, 1.0),
+        ),
+        path,
+    )
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_in_the_pages_run(
     line: str,
@@ -153,6 +176,8 @@ def test_commands_in_the_pages_run(
     for word in arguments:
         if word.startswith("runs/") and resumes:
             request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
+        elif word == "update.npz":
+            _observe(tmp_path / word)
         elif word.endswith(".db") and "://" not in word:
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             if arguments[0] == "dp":

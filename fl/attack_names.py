@@ -1,0 +1,38 @@
+"""The inversion attacks by the names that `--attack` takes; a new one is one line here.
+
+Each constructor gets the iterations of gradient matching and uses them if it searches.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from attacks import APRIL, DAGER, DLG, RGAP, CosineTV, InversionAttack, LinearInversion
+from fl.errors import ConfigError
+
+ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
+    "linear": lambda _: LinearInversion(),
+    "r-gap": lambda _: RGAP(),
+    "april": lambda _: APRIL(),
+    "dager": lambda _: DAGER(),
+    # A step of DLG is a search along a line: it costs several of the others.
+    "dlg": lambda steps: DLG(iterations=max(1, steps // 4), restarts=1),
+    "cosine": lambda steps: CosineTV(iterations=steps, restarts=1),
+}
+# What an update is attacked with where no attack is named: the exact ones first.
+USUAL = ("linear", "r-gap", "april", "dlg", "cosine")
+USUAL_TOKENS = ("dager",)
+
+
+def attack_named(name: str, iterations: int) -> InversionAttack:
+    """Return the attack of this name.
+
+    Raises:
+        ConfigError: there is none; the nearest is named.
+    """
+    if name not in ATTACKS:
+        near = difflib.get_close_matches(name.lower(), ATTACKS, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"use {', '.join(ATTACKS)}."
+        raise ConfigError(f"--attack {name}: there is no such attack; {cure}")
+    return ATTACKS[name](iterations)
