@@ -47,6 +47,7 @@ from attacks.inversion import (
     Certificate,
     CocktailParty,
     CosineTV,
+    GradInversion,
     InversionAttack,
     LabelCounts,
     LinearInversion,
@@ -62,6 +63,7 @@ from attacks.inversion import (
     label_accuracy,
     label_counts,
     rank_analysis,
+    statistics_of_buffers,
 )
 from attacks.membership import (
     Trainer,
@@ -99,6 +101,7 @@ __all__ = [
     "Estimate",
     "Field",
     "Finding",
+    "GradInversion",
     "InversionAttack",
     "LabelCounts",
     "LabelsUnavailable",
@@ -167,6 +170,7 @@ __all__ = [
     "score",
     "score_rows",
     "ssim",
+    "statistics_of_buffers",
     "tpr_at_fpr",
     "with_foreign_gradient",
     "with_random_gradient",

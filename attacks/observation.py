@@ -33,6 +33,7 @@ WITHHELD = frozenset(
         "lr",
         "momentum",
         "epochs",
+        "batch_statistics",
     }
 )
 """Fields that an attack sees only if it declares them; the rest is public."""
@@ -81,6 +82,10 @@ class Observation:
         known: by parameter name, which entries of `gradient` were seen, bool; the
             others are set to zero, and no attack may take them for a gradient of zero.
             None where all were.
+        batch_statistics: by name of each batch norm module, the mean and the variance
+            (with n - 1, as its buffers keep it) of the batch at its input, each
+            (channels,), if known; from buffers before and after a step they follow
+            (`attacks.inversion.batchnorm`).
 
     Raises:
         ObservationError: the caller's fields contradict each other.
@@ -102,6 +107,9 @@ class Observation:
     epochs: int | None = None
     tokens: int | None = None
     known: Mapping[str, Tensor] | None = field(default=None, repr=False)
+    batch_statistics: Mapping[str, tuple[Tensor, Tensor]] | None = field(
+        default=None, repr=False
+    )
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "clients_summed", "epochs"):
@@ -130,6 +138,8 @@ class Observation:
                 f"value_range={self.value_range} must be (low, high) with low < high."
             )
         self._check_labels()
+        if self.batch_statistics is not None:
+            _check_statistics(self.model, self.batch_statistics)
         if self.gradient is not None:
             _check_gradient(self.model, self.gradient)
             detached = {name: g.detach() for name, g in self.gradient.items()}
@@ -235,6 +245,29 @@ def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:
         if not tensor.is_floating_point():
             raise ObservationError(
                 f"gradient[{name!r}] must be floating point, not {tensor.dtype}."
+            )
+
+
+def _check_statistics(
+    model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]
+) -> None:
+    modules = dict(model.named_modules())
+    if not statistics:
+        raise ObservationError(
+            "batch_statistics is empty; give those of a layer, or None if none are "
+            "known."
+        )
+    for name, (mean, variance) in statistics.items():
+        channels = getattr(modules.get(name), "num_features", None)
+        if channels is None:
+            raise ObservationError(
+                f"batch_statistics names {name!r}, which is no batch norm of the "
+                "model; use the names of model.named_modules()."
+            )
+        if tuple(mean.shape) != (channels,) or tuple(variance.shape) != (channels,):
+            raise ObservationError(
+                f"batch_statistics[{name!r}] must be a mean and a variance of shape "
+                f"({channels},)."
             )
 
 

@@ -10,10 +10,12 @@ local steps. Malicious servers are not in this slice.
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
 from attacks.inversion.cocktail import CocktailParty
+from attacks.inversion.batchnorm import statistics_of_buffers
 from attacks.inversion.cosine import CosineTV
 from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
 from attacks.inversion.dlg import DLG
+from attacks.inversion.gradinversion import GradInversion
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -36,6 +38,7 @@ __all__ = [
     "Certificate",
     "CocktailParty",
     "CosineTV",
+    "GradInversion",
     "InversionAttack",
     "LabelCounts",
     "LinearInversion",
@@ -51,4 +54,5 @@ __all__ = [
     "label_accuracy",
     "label_counts",
     "rank_analysis",
+    "statistics_of_buffers",
 ]

@@ -12,6 +12,7 @@ large convolutional ones are as fast one by one.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,8 +27,19 @@ _STACKED_WEIGHTS_AT_MOST = 2**19
 # The floor keeps the slope finite where a guess has no gradient at all.
 _FLOOR = 1e-30
 
-Distance = Callable[[Tensor], Tensor]
-"""From (K, R, B, *shape), R guesses at each of K targets, to (K, R)."""
+Compare = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""From a guess's gradient and a target to a number."""
+
+
+class Distance(Protocol):
+    """From (K, R, B, *shape), R guesses at each of K targets, to (K, R).
+
+    Guesses may bring labels of their own, (K, R, B, classes) probabilities.
+    """
+
+    def __call__(self, guesses: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how far each guess's gradient is from its target."""
+        ...
 
 
 def as_target(observation: Observation) -> dict[str, Tensor]:
@@ -79,11 +91,35 @@ def cosine_distance(
     if ghost is None:
         return _by_gradients(replay, units, labels, known)
 
-    def by_activations(guesses: Tensor) -> Tensor:
-        dots, squares = ghost.products(guesses, labels, units)
+    def by_activations(guesses: Tensor, own: Tensor | None = None) -> Tensor:
+        each = labels if own is None else own
+        dots, squares = ghost.products(guesses, each, units)
         return 1 - dots / squares.clamp_min(_FLOOR).sqrt()
 
     return by_activations
+
+
+def squared_distances(
+    replay: Replay,
+    targets: Mapping[str, Tensor],
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None = None,
+) -> Distance:
+    """Return the function ||g' - g||^2 / ||g||^2 of guesses.
+
+    Args:
+        replay: the attacker's copy of the model.
+        targets: by parameter name, (K, *shape of the parameter).
+        labels: (K, B, classes) probabilities.
+        known: by parameter name, the entries that were seen; None for all of them.
+    """
+
+    def compare(guess: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+        gaps = [(guess[name] - g).square().sum() for name, g in target.items()]
+        norms = [g.square().sum() for g in target.values()]
+        return torch.stack(gaps).sum() / torch.stack(norms).sum()
+
+    return of_each(replay.loss_gradient, replay, targets, labels, known, compare)
 
 
 def _by_gradients(
@@ -92,36 +128,60 @@ def _by_gradients(
     labels: Tensor,
     known: Mapping[str, Tensor] | None = None,
 ) -> Distance:
+    return of_each(replay.loss_gradient, replay, units, labels, known, one_minus_cosine)
+
+
+def one_minus_cosine(guess: Mapping[str, Tensor], unit: Mapping[str, Tensor]) -> Tensor:
+    """Return 1 - cos of a gradient and a target of norm one."""
+    dots = [(guess[name] * u).sum() for name, u in unit.items()]
+    squares = [guess[name].square().sum() for name in unit]
+    length = torch.stack(squares).sum().clamp_min(_FLOOR).sqrt()
+    return 1 - torch.stack(dots).sum() / length
+
+
+def of_each(
+    gradient: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    replay: Replay,
+    targets: Mapping[str, Tensor],
+    labels: Tensor,
+    known: Mapping[str, Tensor] | None,
+    compare: Compare,
+) -> Distance:
+    """Return the function that compares each guess's gradient with its target.
+
+    Args:
+        gradient: from (B, *shape) and (B, classes) to gradients by parameter name;
+            differentiable, also under `torch.func.vmap`.
+        replay: whose weights they are of.
+        targets: by parameter name, (K, *shape of the parameter).
+        labels: (K, B, classes) probabilities.
+        known: by parameter name, the entries that were seen; None for all of them.
+        compare: one gradient with one target.
+    """
     weights = sum(w.numel() for w in replay.weights.values())
 
-    def compare(whole: dict[str, Tensor], unit: Mapping[str, Tensor]) -> Tensor:
-        guess = _seen(whole, known)
-        dots = [(guess[name] * u).sum() for name, u in unit.items()]
-        squares = [guess[name].square().sum() for name in unit]
-        length = torch.stack(squares).sum().clamp_min(_FLOOR).sqrt()
-        return 1 - torch.stack(dots).sum() / length
+    def one(inputs: Tensor, labels: Tensor, target: dict[str, Tensor]) -> Tensor:
+        return compare(_seen(gradient(inputs, labels), known), target)
 
-    def one(inputs: Tensor, labels: Tensor, unit: dict[str, Tensor]) -> Tensor:
-        grads = torch.func.grad(replay.loss)(replay.weights, inputs, labels)
-        return compare(grads, unit)
+    def stacked(guesses: Tensor, each: Tensor) -> Tensor:
+        of_one_target = torch.func.vmap(one, in_dims=(0, 0, None))
+        return torch.func.vmap(of_one_target)(guesses, each, dict(targets))
 
-    def stacked(guesses: Tensor) -> Tensor:
-        of_one_target = torch.func.vmap(one, in_dims=(0, None, None))
-        return torch.func.vmap(of_one_target)(guesses, labels, dict(units))
-
-    def in_turn(guesses: Tensor) -> Tensor:
+    def in_turn(guesses: Tensor, each: Tensor) -> Tensor:
         found = []
-        for place, of_one_target in enumerate(guesses):
-            unit = {name: u[place] for name, u in units.items()}
-            for guess in of_one_target:
-                gradient = replay.gradient(guess, labels[place], differentiable=True)
-                found.append(compare(gradient, unit))
+        for place in range(len(guesses)):
+            target = {name: t[place] for name, t in targets.items()}
+            for guess, own in zip(guesses[place], each[place], strict=True):
+                found.append(one(guess, own, target))
         return torch.stack(found).reshape(guesses.shape[:2])
 
-    def choose(guesses: Tensor) -> Tensor:
+    def choose(guesses: Tensor, own: Tensor | None = None) -> Tensor:
+        each = own
+        if each is None:
+            each = labels[:, None].expand(-1, guesses.shape[1], -1, -1)
         count = guesses.shape[0] * guesses.shape[1]
         pays = 1 < count <= _STACKED_WEIGHTS_AT_MOST // max(weights, 1)
-        return stacked(guesses) if pays else in_turn(guesses)
+        return stacked(guesses, each) if pays else in_turn(guesses, each)
 
     return choose
 

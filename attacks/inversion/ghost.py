@@ -48,14 +48,15 @@ class Ghost:
 
         Args:
             guesses: (K, R, B, *shape): R guesses at each of K targets.
-            labels: (K, B, classes) probabilities.
+            labels: (K, B, classes) or (K, R, B, classes) probabilities.
             targets: by parameter name, (K, *shape of the parameter).
 
         Returns:
             Each (K, R).
         """
         sizes = guesses.shape[:3]
-        each = labels[:, None].expand(*sizes, labels.shape[-1]).flatten(0, 2)
+        spread = labels[:, None] if labels.dim() == 3 else labels
+        each = spread.expand(*sizes, labels.shape[-1]).flatten(0, 2)
         inputs, slopes = self._sides(guesses.flatten(0, 2), each)
         dots = guesses.new_zeros(sizes[:2])
         squares = guesses.new_zeros(sizes[:2])

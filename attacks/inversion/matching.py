@@ -185,7 +185,10 @@ def _kind(trial: _Trial) -> bytes:
     """Return what trials must have in common to be attacked in one batch."""
     seen = trial.seen
     known = hashlib.sha256()
-    sizes = (seen.records, seen.input_shape, seen.classes, seen.value_range)
+    sizes = (
+        *(seen.records, seen.input_shape, seen.classes, seen.value_range),
+        sorted(seen.batch_statistics or ()),
+    )
     modes = [part.training for part in seen.model.modules()]
     known.update(repr((sizes, modes, repr(seen.model), list(trial.target))).encode())
     for name, value in (*seen.model.state_dict().items(), *(seen.known or {}).items()):

@@ -35,6 +35,10 @@ class Replay:
     weights: dict[str, Tensor]
     fixed: dict[str, Tensor]
 
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Run the released model, differentiable in the inputs."""
+        return self._forward(self.weights, inputs)
+
     def logits(self, inputs: Tensor) -> Tensor:
         """Run the released model: (B, *input_shape) to (B, classes)."""
         with torch.no_grad():
@@ -45,6 +49,13 @@ class Replay:
     ) -> Tensor:
         """Mean cross-entropy against class probabilities (B, classes)."""
         return functional.cross_entropy(self._forward(weights, inputs), targets)
+
+    def loss_gradient(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the gradient of `loss`, always differentiable, also under vmap."""
+        found: dict[str, Tensor] = torch.func.grad(self.loss)(
+            self.weights, inputs, targets
+        )
+        return found
 
     def gradient(
         self, inputs: Tensor, targets: Tensor, *, differentiable: bool

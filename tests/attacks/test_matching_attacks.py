@@ -10,6 +10,7 @@ from attacks import (
     DLG,
     Certificate,
     CosineTV,
+    GradInversion,
     Modern,
     ParameterError,
     other_records,
@@ -60,7 +61,7 @@ def attack_victims(attack, net, observe, digits, *, blind):
     return values, nulls
 
 
-@pytest.mark.parametrize("kind", [CosineTV, Modern])
+@pytest.mark.parametrize("kind", [CosineTV, Modern, GradInversion])
 def test_cosine_matching_beats_its_null_on_an_undefended_update(
     net, observe, digits, kind
 ):
@@ -69,7 +70,7 @@ def test_cosine_matching_beats_its_null_on_an_undefended_update(
     assert paired_excess(values, nulls).low > 10
 
 
-@pytest.mark.parametrize("kind", [CosineTV, Modern])
+@pytest.mark.parametrize("kind", [CosineTV, Modern, GradInversion])
 def test_cosine_matching_is_at_its_null_on_a_random_gradient(
     net, observe, digits, kind
 ):
@@ -86,6 +87,7 @@ def test_cosine_matching_is_at_its_null_on_a_random_gradient(
         DLG(iterations=5, restarts=2),
         CosineTV(iterations=10, restarts=3),
         Modern(iterations=10, restarts=3),
+        GradInversion(iterations=10, restarts=3),
     ],
 )
 def test_a_seed_repeats_bit_for_bit(net, observe, digits, attack):
@@ -173,7 +175,13 @@ def test_scaling_the_gradient_leaves_the_cosine_attack_unchanged(net, observe, d
 
 
 @pytest.mark.parametrize(
-    "attack", [DLG(iterations=2), CosineTV(iterations=2), Modern(iterations=2)]
+    "attack",
+    [
+        DLG(iterations=2),
+        CosineTV(iterations=2),
+        Modern(iterations=2),
+        GradInversion(iterations=2),
+    ],
 )
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_an_unusable_gradient_comes_back_as_a_failure(
@@ -188,7 +196,13 @@ def test_an_unusable_gradient_comes_back_as_a_failure(
 
 
 @pytest.mark.parametrize(
-    "attack", [DLG(iterations=2), CosineTV(iterations=2), Modern(iterations=2)]
+    "attack",
+    [
+        DLG(iterations=2),
+        CosineTV(iterations=2),
+        Modern(iterations=2),
+        GradInversion(iterations=2),
+    ],
 )
 def test_a_search_that_only_meets_nan_comes_back_as_a_failure(
     net, observe, digits, attack
@@ -232,6 +246,7 @@ def test_any_module_can_be_attacked_in_the_mode_it_was_in(observe, digits, train
         DLG(iterations=2),
         CosineTV(iterations=2, restarts=2),
         Modern(iterations=2, restarts=2),
+        GradInversion(iterations=2, restarts=2),
     ):
         found = attack.run(seen, seed=0)
         assert found.inputs.shape == (2, 1, 8, 8)
@@ -287,6 +302,13 @@ def test_the_variation_of_a_flat_image_is_zero_and_has_a_slope():
     assert float(value.detach()) == 0 and bool((slope == 0).all())
 
 
+def test_the_modern_search_starts_from_a_pattern(net, observe, digits):
+    images, labels = digits
+    seen = observe(net(), images[:2], labels[:2])
+    found = Modern(iterations=1, step=1e-9).run(seen, seed=0).inputs
+    torch.testing.assert_close(found[..., 4:], found[..., :4], atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 5), (2, 9)])
 def test_patterned_starts_repeat_one_patch(shape):
     generator = torch.Generator().manual_seed(0)
@@ -305,3 +327,5 @@ def test_impossible_settings_are_refused(settings):
         CosineTV(**settings)
     with pytest.raises(ParameterError):
         Modern(**settings)
+    with pytest.raises(ParameterError):
+        GradInversion(**settings)
