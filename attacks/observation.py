@@ -68,7 +68,8 @@ class Observation:
         batch_size: records per step and client, if known.
         steps: local steps behind the update, if known.
         labels: the classes of the `batch_size * clients_summed` records of a step,
-            if known, int64.
+            if known, int64; or those of all `records * steps / epochs` records of an
+            epoch in the order of its steps, where steps and epochs are known.
         input_shape: shape of one record, without the batch axis.
         classes: number of classes = width of the model's output.
         value_range: lowest and highest value of an input entry, if known.
@@ -158,10 +159,19 @@ class Observation:
             return None
         return self.batch_size * self.clients_summed
 
+    @property
+    def of_an_epoch(self) -> int | None:
+        """Records inside one epoch of full local steps, or None if not known."""
+        if self.records is None or self.steps is None or self.epochs is None:
+            return None
+        whole, rest = divmod(self.records * self.steps, self.epochs)
+        return None if rest else whole
+
     def _check_labels(self) -> None:
         if self.labels is None:
             return
-        if self.records is not None and tuple(self.labels.shape) != (self.records,):
+        sizes = {(self.records,), (self.of_an_epoch,)} - {(None,)}
+        if self.records is not None and tuple(self.labels.shape) not in sizes:
             raise ObservationError(
                 f"labels have shape {tuple(self.labels.shape)} but a step holds "
                 f"{self.records} records; give one label per record."
@@ -222,6 +232,13 @@ def require(
             "seen; use LinearInversion, DLG or CosineTV."
         )
     withheld: dict[str, Any] = dict.fromkeys(WITHHELD - granted)
+    labels, step = observation.labels, observation.records
+    if labels is not None and step is not None and len(labels) != step:
+        # Labels of a whole epoch mean nothing to who does not know its steps.
+        if not {"steps", "epochs"} <= granted:
+            if "labels" in needs:
+                raise MissingKnowledge(attack, "labels")
+            withheld["labels"] = None
     return replace(observation, **withheld)
 
 

@@ -24,6 +24,7 @@ from attacks.inversion.labels import (
 )
 from attacks.inversion.linear import LinearInversion
 from attacks.inversion.localcounts import LocalCounts, LocalTraining
+from attacks.inversion.localsteps import LocalSteps
 from attacks.inversion.modern import Modern
 from attacks.inversion.ranks import RankAnalysis, rank_analysis
 from attacks.inversion.rgap import RGAP
@@ -44,6 +45,7 @@ __all__ = [
     "LinearInversion",
     "LocalCounts",
     "LocalTraining",
+    "LocalSteps",
     "Modern",
     "RankAnalysis",
     "Reconstruction",

@@ -14,7 +14,7 @@ from torch import Tensor
 from attacks.errors import ParameterError
 from attacks.inversion.attack import Reconstruction
 from attacks.inversion.distance import cosine_distance
-from attacks.inversion.matching import Group, Recipe, match
+from attacks.inversion.matching import Group, Objective, Recipe, match
 from attacks.inversion.prior import is_image, total_variation
 from attacks.inversion.search import Search
 from attacks.observation import Observation
@@ -91,7 +91,7 @@ class CosineTV:
 
 def cosine_objective(
     group: Group, smoothness: float, variation: Callable[..., Tensor]
-) -> Callable[[Tensor], Tensor]:
+) -> Objective:
     """Return the cosine distance plus `smoothness` times the variation of images.
 
     Args:
@@ -104,11 +104,13 @@ def cosine_objective(
         group.replay, group.targets, group.labels, seen.input_shape, seen.known
     )
     low, high = seen.value_range or (0.0, 1.0)
-    if not is_image(seen.input_shape) or smoothness == 0:
-        return distance
+    smooth = is_image(seen.input_shape) and smoothness > 0
 
-    def objective(guesses: Tensor) -> Tensor:
-        rough = variation(guesses / (high - low), batch_axes=2)
-        return distance(guesses) + smoothness * rough
+    def objective(guesses: Tensor, carried: Tensor | None = None) -> Tensor:
+        value = distance(guesses, None if carried is None else carried.softmax(dim=-1))
+        if smooth:
+            rough = variation(guesses / (high - low), batch_axes=2)
+            value = value + smoothness * rough
+        return value
 
     return objective

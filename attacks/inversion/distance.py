@@ -81,12 +81,7 @@ def cosine_distance(
         shape: of one record.
         known: by parameter name, the entries that were seen; None for all of them.
     """
-    lengths = [g.flatten(1).square().sum(dim=1) for g in targets.values()]
-    length = torch.stack(lengths).sum(dim=0).sqrt()  # (K,)
-    units = {
-        name: g / length.reshape(-1, *[1] * (g.dim() - 1))
-        for name, g in targets.items()
-    }
+    units = units_of(targets)
     ghost = ghost_of(replay, shape) if known is None else None
     if ghost is None:
         return _by_gradients(replay, units, labels, known)
@@ -97,6 +92,16 @@ def cosine_distance(
         return 1 - dots / squares.clamp_min(_FLOOR).sqrt()
 
     return by_activations
+
+
+def units_of(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return targets (K, *shape of the parameter), each scaled to norm one."""
+    lengths = [g.flatten(1).square().sum(dim=1) for g in targets.values()]
+    length = torch.stack(lengths).sum(dim=0).sqrt()  # (K,)
+    return {
+        name: g / length.reshape(-1, *[1] * (g.dim() - 1))
+        for name, g in targets.items()
+    }
 
 
 def squared_distances(

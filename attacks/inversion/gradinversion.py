@@ -24,7 +24,7 @@ from attacks.inversion.batchnorm import batch_statistics, statistics_gap
 from attacks.inversion.distance import squared_distances
 from attacks.inversion.labels import estimate_labels
 from attacks.inversion.layers import last_linear
-from attacks.inversion.matching import Group, Recipe, match
+from attacks.inversion.matching import Group, Objective, Recipe, match
 from attacks.inversion.prior import is_image, total_variation
 from attacks.inversion.search import Schedule, Search, Sign
 from attacks.observation import Observation
@@ -114,7 +114,7 @@ class GradInversion:
             labels=distinct_labels,
         )
 
-    def _objective(self, group: Group) -> Callable[[Tensor], Tensor]:
+    def _objective(self, group: Group) -> Objective:
         seen = group.seen
         distance = squared_distances(
             group.replay, group.targets, group.labels, seen.known
@@ -125,8 +125,8 @@ class GradInversion:
         apart = group.labels.sum(dim=1).amax(dim=1) < 1.5  # (K,)
         statistics = _statistics_term(group) if self.statistics > 0 else None
 
-        def objective(guesses: Tensor) -> Tensor:
-            value = distance(guesses)
+        def objective(guesses: Tensor, carried: Tensor | None = None) -> Tensor:
+            value = distance(guesses, carried)
             within = tuple(range(2, guesses.dim()))
             scaled = (guesses - middle) / (high - low)
             value = value + self.size * scaled.square().mean(dim=within)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -45,6 +46,17 @@ class Group:
     labels: Tensor
 
 
+class Objective(Protocol):
+    """From guesses (K, R, B, *shape), and what they carry, to (K, R)."""
+
+    def __call__(self, guesses: Tensor, carried: Tensor | None = None) -> Tensor:
+        """Return what is minimised."""
+        ...
+
+
+Carry = Callable[[Observation, Tensor, int, torch.Generator], Tensor]
+"""From labels (B,) of an observation and a number of restarts to (R, B, classes)."""
+
 Draw = Callable[
     [int, tuple[int, ...], tuple[float, float] | None, torch.Generator], Tensor
 ]
@@ -61,7 +73,13 @@ class Recipe:
         uses: fields that are read when known.
         restarts: starting points, >= 1, searched side by side.
         settings: of the search.
-        objective: from a group to what is minimised.
+        objective: from a group to what is minimised, a function of guesses (K, R, B,
+            *shape) and of what they carry.
+        carry: what guesses carry along, (R, B, classes) for the labels of one
+            observation; the labels that come out are its largest entries. It moves
+            only where the objective has a slope in it. None if nothing.
+        records: how many records are guessed.
+        finish: last changes to the records found and their labels.
         start: where guesses begin.
         labels: the classes to match with, where the observation does not hold them.
         why_not: a reason to refuse an observation, or None.
@@ -75,8 +93,13 @@ class Recipe:
     uses: frozenset[str]
     restarts: int
     settings: Search
-    objective: Callable[[Group], Callable[[Tensor], Tensor]]
+    objective: Callable[[Group], Objective]
     start: Draw = draw_guesses
+    carry: Carry | None = None
+    records: Callable[[Observation], int] = lambda seen: seen.records or 1
+    finish: Callable[[Observation, Tensor, Tensor], tuple[Tensor, Tensor]] = (
+        lambda seen, inputs, labels: (inputs, labels)
+    )
     labels: Callable[[Observation, int], Tensor] = lambda seen, seed: estimate_labels(
         seen, seed=seed
     )
@@ -118,18 +141,16 @@ def match(
         else:
             groups.setdefault(_kind(trial), []).append((place, trial))
     for group in groups.values():
-        found = _attack(recipe, [trial for _, trial in group])
+        found, labels = _attack(recipe, [trial for _, trial in group])
         seconds = (time.perf_counter() - began) / len(group)
         began = time.perf_counter()
         for row, (place, trial) in enumerate(group):
             reached = float(found.objective[row])
-            answers[place] = (
-                candidates(
-                    trial.seen, found.inputs[row], trial.labels, reached, seconds
-                )
-                if math.isfinite(reached)
-                else refused(trial.seen, DID_NOT_FINISH, seconds)
-            )
+            if not math.isfinite(reached):
+                answers[place] = refused(trial.seen, DID_NOT_FINISH, seconds)
+                continue
+            ended = recipe.finish(trial.seen, found.inputs[row], labels[row])
+            answers[place] = candidates(trial.seen, *ended, reached, seconds)
     return [answers[place] for place in range(len(observations))]
 
 
@@ -154,22 +175,20 @@ def _prepare(
     return _Trial(seen, target, labels, seed)
 
 
-def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> Found:
+def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> tuple[Found, Tensor]:
+    """Return the best guess at each target, and its labels (K, B)."""
     first = trials[0]
     seen, anchor = first.seen, next(first.seen.model.parameters())
-    shape = (seen.records or 1, *seen.input_shape)
-    starts = [
-        recipe.start(
-            recipe.restarts,
-            shape,
-            seen.value_range,
-            torch.Generator().manual_seed(trial.seed),
-        )
-        for trial in trials
-    ]
-    labels = functional.one_hot(
-        torch.stack([trial.labels for trial in trials]), seen.classes
-    ).to(anchor.dtype)
+    shape = (recipe.records(seen), *seen.input_shape)
+    starts, loads = [], []
+    for trial in trials:
+        draw = torch.Generator().manual_seed(trial.seed)
+        starts.append(recipe.start(recipe.restarts, shape, seen.value_range, draw))
+        if recipe.carry is not None:
+            labels = trial.labels.cpu()
+            loads.append(recipe.carry(trial.seen, labels, recipe.restarts, draw))
+    classes = torch.stack([trial.labels for trial in trials])
+    labels = functional.one_hot(classes, seen.classes).to(anchor.dtype)
     targets = {
         name: torch.stack([trial.target[name] for trial in trials])
         for name in first.target
@@ -178,7 +197,24 @@ def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> Found:
     every = [trial.seen for trial in trials]
     objective = recipe.objective(Group(seen, every, replay, targets, labels))
     start = torch.stack(starts).to(anchor.device, anchor.dtype)
-    return search(objective, start, seen.value_range, recipe.settings)
+    if not loads:
+        found = search(objective, start, seen.value_range, recipe.settings)
+        return found, classes
+
+    def parts(packed: Tensor) -> tuple[Tensor, Tensor]:
+        held, load = packed.split([packed.shape[-1] - seen.classes, seen.classes], -1)
+        return held.unflatten(-1, seen.input_shape), load
+
+    load = torch.stack(loads).to(anchor.device, anchor.dtype)
+    found = search(
+        lambda packed: objective(*parts(packed)),
+        torch.cat((start.flatten(3), load), dim=-1),
+        seen.value_range,
+        recipe.settings,
+        loose=seen.classes,
+    )
+    inputs, carried = parts(found.inputs)
+    return Found(inputs, found.objective), carried.argmax(dim=-1)
 
 
 def _kind(trial: _Trial) -> bytes:
@@ -187,6 +223,7 @@ def _kind(trial: _Trial) -> bytes:
     known = hashlib.sha256()
     sizes = (
         *(seen.records, seen.input_shape, seen.classes, seen.value_range),
+        *(seen.steps, seen.epochs, seen.lr, seen.momentum),
         sorted(seen.batch_statistics or ()),
     )
     modes = [part.training for part in seen.model.modules()]

@@ -115,6 +115,8 @@ def search(
     start: Tensor,
     value_range: tuple[float, float] | None,
     settings: Search,
+    *,
+    loose: int = 0,
 ) -> Found:
     """Improve guesses, and return the best one at each target.
 
@@ -126,8 +128,12 @@ def search(
         start: the first guesses.
         value_range: box that they stay in, or None.
         settings: how to search.
+        loose: so many entries at the end of the last axis are no values of records:
+            the box does not hold them, and they step in units of one.
     """
     low, high = value_range or (0.0, 1.0)
+    unit = torch.full_like(start[0, 0, 0], high - low)
+    unit[..., unit.shape[-1] - loose :] = 1.0
     guesses = start.detach().clone().requires_grad_(True)
     first, second = torch.zeros_like(start), torch.zeros_like(start)
     best = start.detach().clone()
@@ -154,9 +160,11 @@ def search(
         first = _BETAS[0] * first + (1 - _BETAS[0]) * towards
         second = _BETAS[1] * second + (1 - _BETAS[1]) * towards.square()
         scale = (second / (1 - _BETAS[1] ** (iteration + 1))).sqrt() + _EPSILON
-        rate = settings.rate(iteration) * (high - low)
-        moved = moved - rate / (1 - _BETAS[0] ** (iteration + 1)) * first / scale
-        guesses = boxed(moved, value_range).requires_grad_(True)
+        rate = settings.rate(iteration) / (1 - _BETAS[0] ** (iteration + 1))
+        moved = moved - rate * unit * first / scale
+        held = moved.shape[-1] - loose
+        inside = boxed(moved[..., :held], value_range)
+        guesses = torch.cat((inside, moved[..., held:]), dim=-1).requires_grad_(True)
     winner = lowest.argmin(dim=1, keepdim=True)
     return Found(_chosen(best, winner)[:, 0], lowest.gather(1, winner)[:, 0])
 
