@@ -82,12 +82,13 @@ def cosine_distance(
         known: by parameter name, the entries that were seen; None for all of them.
     """
     units = units_of(targets)
+    common = labels
     ghost = ghost_of(replay, shape) if known is None else None
     if ghost is None:
         return _by_gradients(replay, units, labels, known)
 
-    def by_activations(guesses: Tensor, own: Tensor | None = None) -> Tensor:
-        each = labels if own is None else own
+    def by_activations(guesses: Tensor, labels: Tensor | None = None) -> Tensor:
+        each = common if labels is None else labels
         dots, squares = ghost.products(guesses, each, units)
         return 1 - dots / squares.clamp_min(_FLOOR).sqrt()
 
@@ -164,6 +165,7 @@ def of_each(
         compare: one gradient with one target.
     """
     weights = sum(w.numel() for w in replay.weights.values())
+    common = labels
 
     def one(inputs: Tensor, labels: Tensor, target: dict[str, Tensor]) -> Tensor:
         return compare(_seen(gradient(inputs, labels), known), target)
@@ -180,10 +182,10 @@ def of_each(
                 found.append(one(guess, own, target))
         return torch.stack(found).reshape(guesses.shape[:2])
 
-    def choose(guesses: Tensor, own: Tensor | None = None) -> Tensor:
-        each = own
+    def choose(guesses: Tensor, labels: Tensor | None = None) -> Tensor:
+        each = labels
         if each is None:
-            each = labels[:, None].expand(-1, guesses.shape[1], -1, -1)
+            each = common[:, None].expand(-1, guesses.shape[1], -1, -1)
         count = guesses.shape[0] * guesses.shape[1]
         pays = 1 < count <= _STACKED_WEIGHTS_AT_MOST // max(weights, 1)
         return stacked(guesses, each) if pays else in_turn(guesses, each)

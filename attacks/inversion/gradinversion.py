@@ -180,8 +180,9 @@ def _statistics_term(group: Group) -> Callable[[Tensor], Tensor] | None:
     for seen in all_seen:
         if seen is None:
             return None
+        pairs = seen.items()
         stacked.append(
-            {name: tuple(v.to(weight) for v in pair) for name, pair in seen.items()}
+            {name: (mean.to(weight), var.to(weight)) for name, (mean, var) in pairs}
         )
 
     def term(guesses: Tensor) -> Tensor:

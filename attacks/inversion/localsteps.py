@@ -158,7 +158,7 @@ def epochs_apart(guesses: Tensor, epochs: int) -> Tensor:
         (K, R), the mean over pairs of epochs and over entries of the squared gaps
         between sorted values.
     """
-    ordered = guesses.unflatten(2, (epochs, -1)).sort(dim=3).values
+    ordered = torch.stack(guesses.chunk(epochs, dim=2), dim=2).sort(dim=3).values
     within = tuple(range(2, guesses.dim()))
     gaps = [
         (ordered[:, :, one] - ordered[:, :, other]).square().mean(dim=within)
@@ -215,10 +215,10 @@ def _ordered(
 def _merged(seen: Observation, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Average the epochs, each brought into the order of the first."""
     size = _of_an_epoch(seen)
-    first, *others = inputs.split(size)
+    first, *others = inputs.chunk(len(inputs) // size)
     total = first.clone()
     classes = labels[:size]
-    for other, own in zip(others, labels.split(size)[1:], strict=True):
+    for other, own in zip(others, labels.chunk(len(labels) // size)[1:], strict=True):
         gaps = torch.cdist(
             first.flatten(1).double(), other.flatten(1).double()
         ).square()

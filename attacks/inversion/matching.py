@@ -202,8 +202,8 @@ def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> tuple[Found, Tensor]:
         return found, classes
 
     def parts(packed: Tensor) -> tuple[Tensor, Tensor]:
-        held, load = packed.split([packed.shape[-1] - seen.classes, seen.classes], -1)
-        return held.unflatten(-1, seen.input_shape), load
+        held, load = packed[..., : -seen.classes], packed[..., -seen.classes :]
+        return held.reshape(*held.shape[:-1], *seen.input_shape), load
 
     load = torch.stack(loads).to(anchor.device, anchor.dtype)
     found = search(

@@ -52,8 +52,9 @@ def unrolled(
     def update(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         weights = dict(replay.weights)
         pace = {name: torch.zeros_like(w) for name, w in weights.items()}
-        batches = inputs.unflatten(0, (training.steps, -1))
-        classes = labels.unflatten(0, (training.steps, -1))
+        batches, classes = (
+            torch.tensor_split(each, training.steps) for each in (inputs, labels)
+        )
         for step in range(training.steps):
             gradient = slope(weights, batches[step], classes[step])
             pace = {
