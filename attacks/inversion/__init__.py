@@ -2,15 +2,16 @@
 
 `LinearInversion`, `Spear`, `RGAP` (chains of invertible layers), `APRIL` (vision
 transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`,
-`CosineTV` and `Modern` search, and `CocktailParty` separates by statistics. Label
-counts: `labels` estimates, `counts` proves where it can, `localcounts` follows several
-local steps. Malicious servers are not in this slice.
+`CosineTV`, `Modern`, `GradInversion` (with batch norm statistics) and `LocalSteps`
+(several local steps, unrolled) search, and `CocktailParty` separates by statistics.
+Label counts: `labels` estimates, `counts` proves where it can, `localcounts` follows
+several local steps. Malicious servers are not in this slice.
 """
 
 from attacks.inversion.april import APRIL
 from attacks.inversion.attack import Certificate, InversionAttack, Reconstruction
-from attacks.inversion.cocktail import CocktailParty
 from attacks.inversion.batchnorm import statistics_of_buffers
+from attacks.inversion.cocktail import CocktailParty
 from attacks.inversion.cosine import CosineTV
 from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
@@ -44,8 +45,8 @@ __all__ = [
     "LabelCounts",
     "LinearInversion",
     "LocalCounts",
-    "LocalTraining",
     "LocalSteps",
+    "LocalTraining",
     "Modern",
     "RankAnalysis",
     "Reconstruction",
