@@ -30,6 +30,7 @@ from attacks.inversion.modern import Modern
 from attacks.inversion.ranks import RankAnalysis, rank_analysis
 from attacks.inversion.rgap import RGAP
 from attacks.inversion.spear import Spear
+from attacks.inversion.subsets import Part, Unit
 
 __all__ = [
     "APRIL",
@@ -48,9 +49,11 @@ __all__ = [
     "LocalSteps",
     "LocalTraining",
     "Modern",
+    "Part",
     "RankAnalysis",
     "Reconstruction",
     "Spear",
+    "Unit",
     "certain_counts",
     "estimate_labels",
     "guess_counts",

@@ -98,7 +98,7 @@ def cosine_distance(
 def units_of(targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return targets (K, *shape of the parameter), each scaled to norm one."""
     lengths = [g.flatten(1).square().sum(dim=1) for g in targets.values()]
-    length = torch.stack(lengths).sum(dim=0).sqrt()  # (K,)
+    length = torch.stack(lengths).sum(dim=0).clamp_min(_FLOOR).sqrt()  # (K,)
     return {
         name: g / length.reshape(-1, *[1] * (g.dim() - 1))
         for name, g in targets.items()

@@ -6,12 +6,13 @@ order within them. Theirs compares means of features; here the sorted values of 
 entry are compared, which are all that is left of a set of numbers without its order.
 Where a step holds the whole epoch there is no order, and one set of records serves all.
 
-Labels are known, or counted as if the steps were one; the batches that they belong to
-are guessed anew at each starting point, and the objective chooses.
+Labels are known, or counted (as if the steps were one, or better by a `LocalCounts`
+that repeats the training on other records); the batches that they belong to are guessed
+anew at each starting point, and the objective chooses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import ClassVar
 
@@ -20,10 +21,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.errors import ParameterError
-from attacks.inversion.attack import Reconstruction
+from attacks.errors import LabelsUnavailable, ParameterError
+from attacks.inversion.attack import Certificate, Reconstruction
 from attacks.inversion.distance import of_each, one_minus_cosine, units_of
 from attacks.inversion.labels import estimate_labels
+from attacks.inversion.localcounts import LocalCounts
 from attacks.inversion.matching import Group, Objective, Recipe, match
 from attacks.inversion.prior import is_image, total_variation
 from attacks.inversion.search import Search
@@ -46,6 +48,8 @@ class LocalSteps:
         smoothness: weight of the total variation; images only.
         tie: weight of what epochs must have in common.
         halvings: see `Search`.
+        counter: counts the labels of an epoch, where they are unknown; None to count
+            them as if the steps were one.
     """
 
     name: ClassVar[str] = "local steps"
@@ -61,6 +65,7 @@ class LocalSteps:
     smoothness: float = 1e-3
     tie: float = 0.1
     halvings: tuple[float, ...] = (0.05, 0.1, 0.2)
+    counter: LocalCounts | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._recipe()
@@ -102,12 +107,22 @@ class LocalSteps:
                 iterations=self.iterations, step=self.step, halvings=self.halvings
             ),
             objective=self._objective,
-            labels=_counted,
+            labels=self._count,
             carry=_ordered,
             records=_guessed,
             finish=_merged,
             why_not=_why_not,
         )
+
+    def _count(self, seen: Observation, seed: int) -> Tensor:
+        """Return the labels of an epoch, rising."""
+        if self.counter is None:
+            as_one = replace(seen, batch_size=_of_an_epoch(seen), steps=1, epochs=1)
+            return estimate_labels(as_one, seed=seed)
+        found = self.counter.run(replace(seen, epochs=seen.epochs or 1), seed=seed)
+        if found.certificate is Certificate.REFUSED:
+            raise LabelsUnavailable(found.reason)
+        return torch.repeat_interleave(torch.arange(seen.classes), found.counts)
 
     def _objective(self, group: Group) -> Objective:
         seen = group.seen
@@ -186,12 +201,6 @@ def _why_not(seen: Observation) -> str | None:
     if (seen.steps or 1) % (seen.epochs or 1):
         return f"{seen.steps} steps do not make {seen.epochs} epochs of whole steps."
     return None
-
-
-def _counted(seen: Observation, seed: int) -> Tensor:
-    """Count the labels of an epoch as if its steps were one."""
-    as_one = replace(seen, batch_size=_of_an_epoch(seen), steps=1, epochs=1)
-    return estimate_labels(as_one, seed=seed)
 
 
 def _ordered(

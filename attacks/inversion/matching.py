@@ -46,6 +46,11 @@ class Group:
     labels: Tensor
 
 
+def counted_labels(seen: Observation, seed: int) -> Tensor:
+    """Return the labels of a step as the bias gradient counts them."""
+    return estimate_labels(seen, seed=seed)
+
+
 class Objective(Protocol):
     """From guesses (K, R, B, *shape), and what they carry, to (K, R)."""
 
@@ -79,6 +84,8 @@ class Recipe:
             observation; the labels that come out are its largest entries. It moves
             only where the objective has a slope in it. None if nothing.
         records: how many records are guessed.
+        judge: from a group to what decides between guesses, where the objective differs
+            from one iteration to the next; None for the objective.
         finish: last changes to the records found and their labels.
         start: where guesses begin.
         labels: the classes to match with, where the observation does not hold them.
@@ -97,12 +104,11 @@ class Recipe:
     start: Draw = draw_guesses
     carry: Carry | None = None
     records: Callable[[Observation], int] = lambda seen: seen.records or 1
+    judge: Callable[[Group], Objective] | None = None
     finish: Callable[[Observation, Tensor, Tensor], tuple[Tensor, Tensor]] = (
         lambda seen, inputs, labels: (inputs, labels)
     )
-    labels: Callable[[Observation, int], Tensor] = lambda seen, seed: estimate_labels(
-        seen, seed=seed
-    )
+    labels: Callable[[Observation, int], Tensor] = counted_labels
     why_not: Callable[[Observation], str | None] = lambda seen: None
 
     def __post_init__(self) -> None:
@@ -195,10 +201,12 @@ def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> tuple[Found, Tensor]:
     }
     replay = replay_of(seen.model, first.target)
     every = [trial.seen for trial in trials]
-    objective = recipe.objective(Group(seen, every, replay, targets, labels))
+    group = Group(seen, every, replay, targets, labels)
+    objective = recipe.objective(group)
+    judge = None if recipe.judge is None else recipe.judge(group)
     start = torch.stack(starts).to(anchor.device, anchor.dtype)
     if not loads:
-        found = search(objective, start, seen.value_range, recipe.settings)
+        found = search(objective, start, seen.value_range, recipe.settings, judge=judge)
         return found, classes
 
     def parts(packed: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,6 +220,7 @@ def _attack(recipe: Recipe, trials: Sequence[_Trial]) -> tuple[Found, Tensor]:
         seen.value_range,
         recipe.settings,
         loose=seen.classes,
+        judge=None if judge is None else lambda packed: judge(*parts(packed)),
     )
     inputs, carried = parts(found.inputs)
     return Found(inputs, found.objective), carried.argmax(dim=-1)

@@ -117,6 +117,7 @@ def search(
     settings: Search,
     *,
     loose: int = 0,
+    judge: Callable[[Tensor], Tensor] | None = None,
 ) -> Found:
     """Improve guesses, and return the best one at each target.
 
@@ -130,6 +131,8 @@ def search(
         settings: how to search.
         loose: so many entries at the end of the last axis are no values of records:
             the box does not hold them, and they step in units of one.
+        judge: what decides which guess is better, as `objective` but without slope, if
+            the objective differs from one iteration to the next; None for itself.
     """
     low, high = value_range or (0.0, 1.0)
     unit = torch.full_like(start[0, 0, 0], high - low)
@@ -141,8 +144,9 @@ def search(
     drops = {int(part * settings.iterations) for part in settings.halvings} - {0}
     for iteration in range(settings.iterations + 1):
         value = objective(guesses)
-        better = value.detach() < lowest  # false for nan, which is thus skipped
-        lowest = torch.where(better, value.detach(), lowest)
+        reached = value.detach() if judge is None else judge(guesses.detach()).detach()
+        better = reached < lowest  # false for nan, which is thus skipped
+        lowest = torch.where(better, reached, lowest)
         best = torch.where(_over(better, best), guesses.detach(), best)
         if iteration == settings.iterations:
             break

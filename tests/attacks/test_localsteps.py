@@ -11,6 +11,7 @@ from attacks import (
     Adversary,
     Certificate,
     CosineTV,
+    LocalCounts,
     LocalSteps,
     Observation,
     ObservationError,
@@ -153,6 +154,21 @@ def test_batches_in_an_unknown_order_come_back_as_one_epoch(net, digits):
     assert not torch.equal(one.inputs, other.inputs)
     told = replace(seen, labels=labels)
     assert torch.equal(attack.run(told, seed=1).labels, labels)
+
+
+def test_labels_are_those_that_a_counter_counts(net, digits):
+    images, labels = digits[0][:4], torch.tensor([3, 3, 3, 7])
+
+    def repeat(model, inputs, classes, *, seed):
+        rows = [torch.arange(len(inputs))]
+        return train(model, inputs, classes, orders=rows, batch=2, lr=0.5).gradient
+
+    # Alike records of known classes: what the counter needs to be right here.
+    counter = LocalCounts(inputs=digits[0][:100], labels=digits[1][:100], train=repeat)
+    seen = train(net(), images, labels, orders=[torch.arange(4)], batch=2, lr=0.5)
+    counted = counter.run(seen, seed=0).counts
+    found = LocalSteps(iterations=2, restarts=1, counter=counter).run(seen, seed=0)
+    assert torch.equal(torch.bincount(found.labels, minlength=10), counted)
 
 
 def test_what_cannot_be_unrolled_is_refused(net, observe, digits):
