@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.errors import MissingKnowledge, ObservationError, ParameterError
+from attacks.fitting import check_gradient, check_known, check_statistics
 
 WITHHELD = frozenset(
     {
@@ -140,12 +141,12 @@ class Observation:
             )
         self._check_labels()
         if self.batch_statistics is not None:
-            _check_statistics(self.model, self.batch_statistics)
+            check_statistics(self.model, self.batch_statistics)
         if self.gradient is not None:
-            _check_gradient(self.model, self.gradient)
+            check_gradient(self.model, self.gradient)
             detached = {name: g.detach() for name, g in self.gradient.items()}
             if self.known is not None:
-                _check_known(self.known, detached)
+                check_known(self.known, detached)
                 detached = {
                     name: torch.where(self.known[name], g, torch.zeros_like(g))
                     for name, g in detached.items()
@@ -240,59 +241,3 @@ def require(
                 raise MissingKnowledge(attack, "labels")
             withheld["labels"] = None
     return replace(observation, **withheld)
-
-
-def _check_gradient(model: nn.Module, gradient: Mapping[str, Tensor]) -> None:
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    if not gradient:
-        raise ObservationError(
-            "gradient is empty; give at least one tensor, or None if none was seen."
-        )
-    for name, tensor in gradient.items():
-        if name not in shapes:
-            raise ObservationError(
-                f"gradient names {name!r}, which the model does not have; use the "
-                "names of model.named_parameters()."
-            )
-        if tuple(tensor.shape) != shapes[name]:
-            raise ObservationError(
-                f"gradient[{name!r}] has shape {tuple(tensor.shape)} but the "
-                f"parameter has {shapes[name]}."
-            )
-        if not tensor.is_floating_point():
-            raise ObservationError(
-                f"gradient[{name!r}] must be floating point, not {tensor.dtype}."
-            )
-
-
-def _check_statistics(
-    model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]
-) -> None:
-    modules = dict(model.named_modules())
-    if not statistics:
-        raise ObservationError(
-            "batch_statistics is empty; give those of a layer, or None if none are "
-            "known."
-        )
-    for name, (mean, variance) in statistics.items():
-        channels = getattr(modules.get(name), "num_features", None)
-        if channels is None:
-            raise ObservationError(
-                f"batch_statistics names {name!r}, which is no batch norm of the "
-                "model; use the names of model.named_modules()."
-            )
-        if tuple(mean.shape) != (channels,) or tuple(variance.shape) != (channels,):
-            raise ObservationError(
-                f"batch_statistics[{name!r}] must be a mean and a variance of shape "
-                f"({channels},)."
-            )
-
-
-def _check_known(known: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> None:
-    for name, tensor in gradient.items():
-        seen = known.get(name)
-        if seen is None or seen.dtype != torch.bool or seen.shape != tensor.shape:
-            raise ObservationError(
-                f"known[{name!r}] must be a bool tensor of shape "
-                f"{tuple(tensor.shape)}, as the gradient is."
-            )
