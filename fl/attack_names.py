@@ -8,11 +8,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 
-from attacks import APRIL, DAGER, DLG, RGAP, CosineTV, InversionAttack, LinearInversion
+from attacks import (
+    APRIL,
+    DAGER,
+    DLG,
+    RGAP,
+    CosineTV,
+    InversionAttack,
+    LinearInversion,
+    Spear,
+)
 from fl.errors import ConfigError
 
 ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     "linear": lambda _: LinearInversion(),
+    "spear": lambda _: Spear(),
     "r-gap": lambda _: RGAP(),
     "april": lambda _: APRIL(),
     "dager": lambda _: DAGER(),
@@ -21,7 +31,7 @@ ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     "cosine": lambda steps: CosineTV(iterations=steps, restarts=1),
 }
 # What an update is attacked with where no attack is named: the exact ones first.
-USUAL = ("linear", "r-gap", "april", "dlg", "cosine")
+USUAL = ("linear", "spear", "r-gap", "april", "dlg", "cosine")
 USUAL_TOKENS = ("dager",)
 
 
