@@ -19,10 +19,12 @@ from attacks import (
     DLG,
     RGAP,
     Certificate,
+    CocktailParty,
     CosineTV,
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    Modern,
     Observation,
     Reconstruction,
     Spear,
@@ -56,8 +58,11 @@ NULL_SETS = 1
 MATCHED_RECORDS = 16
 # Enough for most batches of so many records, in a tenth of a second each.
 SPEAR_RECORDS, SPEAR_DRAWS = 8, 2**11
-# These read the number of records as a fact; matching may be told of fewer.
-EXACT = (LinearInversion, RGAP, APRIL, DAGER, Spear)
+# These read the number of records as a fact, and search for nothing that could be
+# looked for in part; all others may be told of fewer records.
+BY_ALGEBRA = (LinearInversion, Spear, CocktailParty, RGAP, APRIL, DAGER)
+# These search the shots of one model side by side.
+SIDE_BY_SIDE = (CosineTV, Modern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,7 @@ def battery(iterations: int) -> tuple[InversionAttack, ...]:
 
 def quick(attacks: Sequence[InversionAttack]) -> tuple[InversionAttack, ...]:
     """Return those that take no search worth saving; they look at every shot."""
-    return tuple(one for one in attacks if isinstance(one, EXACT))
+    return tuple(one for one in attacks if isinstance(one, BY_ALGEBRA))
 
 
 def assault(job: Assault) -> list[Attempt]:
@@ -152,7 +157,7 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
     """
     seen = [_sized(shot, attack) for shot in shots]
     seeds = [seed_for(shot.seed, "attack", attack.name, shot.number) for shot in shots]
-    if isinstance(attack, CosineTV):
+    if isinstance(attack, SIDE_BY_SIDE):
         results = attack.run_many(seen, seeds=seeds)
     else:
         results = [
@@ -167,7 +172,7 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
 def _sized(shot: Shot, attack: InversionAttack) -> Observation:
     """Return what the attack gets: matching looks for some of many records."""
     observation = shot.observation
-    matching = not isinstance(attack, EXACT)
+    matching = not isinstance(attack, BY_ALGEBRA)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.
         each = max(1, MATCHED_RECORDS // observation.clients_summed)
