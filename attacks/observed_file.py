@@ -109,7 +109,7 @@ def load_observation(path: str | Path, model: nn.Module) -> Observation:
         if group in groups and tensor:
             groups[group][tensor] = torch.from_numpy(array)
         elif name == _LABELS:
-            labels = torch.from_numpy(array)
+            labels = _as_labels(array, path)
         elif name != _HEADER:
             raise ObservationError(
                 f"{path}: unknown array {name!r}; the groups are "
@@ -145,6 +145,12 @@ def _header(path: Path, arrays: Mapping[str, Array]) -> Header:
             "docs/attacks.md says."
         )
     return from_bytes(raw.tobytes(), where=str(path))
+
+
+def _as_labels(array: Array, path: Path) -> Tensor:
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ObservationError(f"{path}: labels must be integers in one dimension.")
+    return torch.from_numpy(array.astype(np.int64))
 
 
 def _array(tensor: Tensor) -> Array:

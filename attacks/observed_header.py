@@ -16,6 +16,9 @@ from attacks.observation import Adversary
 
 SCHEMA = "blindsum.observation/1"
 BYTES_AT_MOST = 1 << 20
+# A file must not make its reader allocate what a model of these sizes would need.
+ENTRIES_AT_MOST, CLASSES_AT_MOST = 1 << 24, 1 << 20
+_WHOLE_AT_MOST = 1 << 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,15 @@ def from_bytes(raw: bytes, *, where: str) -> Header:
             raise ObservationError(
                 f"{where}: the header lacks {name!r}, which has no default; add it."
             )
-    return Header(**{name: _value(name, tree[name], where) for name in tree})
+    found = Header(**{name: _value(name, tree[name], where) for name in tree})
+    entries = math.prod(found.input_shape)
+    if entries > ENTRIES_AT_MOST or found.classes > CLASSES_AT_MOST:
+        raise ObservationError(
+            f"{where}: records of {entries} entries or {found.classes} classes are "
+            f"more than the {ENTRIES_AT_MOST} and {CLASSES_AT_MOST} that a file may "
+            "ask for."
+        )
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,8 +128,10 @@ def _flag(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
+    if not 0 <= value <= _WHOLE_AT_MOST:
+        raise ValueError
     return value
 
 

@@ -9,6 +9,7 @@ Format: NumPy's NEP 1 (`numpy.lib.format`), versions 1.0 and 2.0.
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,17 @@ from attacks.errors import ObservationError
 Array = NDArray[Any]
 
 _KINDS = "fiub"  # float, int, unsigned, bool: no objects, no text, no records
+_WIDEST = 8  # bytes; torch takes no longer floats
+# What zipfile is known to raise for damaged or encrypted files.
+_BROKEN = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
 _MEMBERS_AT_MOST = 1 << 16
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -60,14 +72,17 @@ def read(path: Path) -> dict[str, Array]:
             listed = members.infolist()
             _check_listing(path, listed)
             return {_name(one): _member(path, members, one) for one in listed}
+    except ObservationError:
+        raise
     except OSError as error:
         raise ObservationError(
             f"{path} cannot be read ({error.strerror or error}); give the file of a "
             "saved observation."
         ) from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise ObservationError(
-            f"{path} is not an intact .npz file ({error}); save it again."
+            f"{path} is not an intact .npz file ({error or 'it is cut off'}); save it "
+            "again."
         ) from error
 
 
@@ -101,12 +116,16 @@ def _member(path: Path, members: zipfile.ZipFile, one: zipfile.ZipInfo) -> Array
         shape, fortran, dtype = _header(path, file, one)
         left = one.file_size - file.tell()
         wanted = math.prod(shape) * dtype.itemsize
-        if dtype.kind not in _KINDS or wanted != left:
+        if dtype.kind not in _KINDS or dtype.itemsize > _WIDEST or wanted != left:
             raise ObservationError(
                 f"{path}: {_name(one)} says shape {shape} of {dtype}, {wanted} bytes, "
                 f"and holds {left}; write plain numbers with numpy.savez."
             )
-        data = np.frombuffer(file.read(left), dtype=dtype)
+        raw = file.read(left)
+    if dtype.kind == "b":  # a byte other than 0 and 1 must not become a bool as it is
+        data: Array = np.frombuffer(raw, dtype=np.uint8) != 0
+    else:
+        data = np.frombuffer(raw, dtype=dtype)
     ordered = data.reshape(shape, order="F" if fortran else "C")
     return np.array(ordered, dtype=dtype.newbyteorder("="), order="C")
 

@@ -8,20 +8,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 
-from attacks import APRIL, DAGER, DLG, RGAP, CosineTV, InversionAttack, LinearInversion
+from attacks import (
+    APRIL,
+    DAGER,
+    DLG,
+    RGAP,
+    CocktailParty,
+    CosineTV,
+    InversionAttack,
+    LinearInversion,
+    Modern,
+    Spear,
+)
 from fl.errors import ConfigError
 
 ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     "linear": lambda _: LinearInversion(),
+    "spear": lambda _: Spear(),
+    "cocktail": lambda _: CocktailParty(),
     "r-gap": lambda _: RGAP(),
     "april": lambda _: APRIL(),
     "dager": lambda _: DAGER(),
     # A step of DLG is a search along a line: it costs several of the others.
     "dlg": lambda steps: DLG(iterations=max(1, steps // 4), restarts=1),
     "cosine": lambda steps: CosineTV(iterations=steps, restarts=1),
+    "modern": lambda steps: Modern(iterations=steps, restarts=1),
 }
 # What an update is attacked with where no attack is named: the exact ones first.
-USUAL = ("linear", "r-gap", "april", "dlg", "cosine")
+USUAL = ("linear", "spear", "cocktail", "r-gap", "april", "dlg", "cosine", "modern")
 USUAL_TOKENS = ("dager",)
 
 

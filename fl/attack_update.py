@@ -8,13 +8,13 @@ somebody's records, and goes to `private/`.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attacks import (
+    ILRG,
     AttackError,
     Certificate,
     Finding,
@@ -43,7 +43,7 @@ class Answer:
         attack: its name.
         certificate: proven, candidate or refused, by the attack itself.
         reason: one sentence.
-        records: how many came out.
+        records: how many came out, or were counted.
         objective: the attack's own, if it minimises one.
         seconds: spent.
     """
@@ -118,6 +118,7 @@ def attack_update(
             answers.append(answer)
             if result is not None and len(result.inputs):
                 _write(folder.draft, answer.attack, observation, result)
+        answers.append(_count_labels(folder.draft, observation, config.seed))
         results = {
             "schema": SCHEMA,
             "view": observation.view,
@@ -141,21 +142,43 @@ def attack_update(
     return Attacked(folder=place, findings=findings, answers=tuple(answers))
 
 
+def _count_labels(folder: Path, observation: Observation, seed: int) -> Answer:
+    """Count the classes in the update; the counts themselves go to `private/`."""
+    try:
+        found = ILRG().run(observation, seed=seed)
+    except AttackError as error:
+        return _refusal(ILRG.name, str(error))
+    if found.certificate is not Certificate.REFUSED:
+        arrays = {"counts": found.counts.numpy(), "expected": found.expected.numpy()}
+        write_arrays(folder, "label-counts.npz", arrays, private=True)
+    return Answer(
+        attack=f"label counts ({ILRG.name})",
+        certificate=found.certificate,
+        reason=found.reason,
+        records=int(found.counts.sum()),
+        objective=None,
+        seconds=found.seconds,
+    )
+
+
+def _refusal(attack: str, reason: str) -> Answer:
+    return Answer(
+        attack=attack,
+        certificate=Certificate.REFUSED,
+        reason=reason,
+        records=0,
+        objective=None,
+        seconds=0.0,
+    )
+
+
 def _attack(
     observation: Observation, attack: InversionAttack, seed: int
 ) -> tuple[Answer, Reconstruction | None]:
-    began = time.perf_counter()
     try:
         result = attack.run(observation, seed=seed)
     except AttackError as error:  # the observation lacks what this attack needs
-        return Answer(
-            attack=attack.name,
-            certificate=Certificate.REFUSED,
-            reason=str(error),
-            records=0,
-            objective=None,
-            seconds=time.perf_counter() - began,
-        ), None
+        return _refusal(attack.name, str(error)), None
     return Answer(
         attack=attack.name,
         certificate=result.certificate,

@@ -15,7 +15,7 @@ from rich.console import Console
 from attacks import InversionAttack
 from fl import audit as audits
 from fl.attack_benchmark import Ask, benchmark
-from fl.attack_names import USUAL, USUAL_TOKENS, attack_named
+from fl.attack_names import ATTACKS, USUAL, USUAL_TOKENS, attack_named
 from fl.attack_tables import answers, sentences, summary
 from fl.attack_update import attack_update, load
 from fl.cli_ending import finish, stoppable
@@ -67,7 +67,7 @@ Names = Annotated[
     typer.Option(
         "--attack",
         metavar="NAME",
-        help="Benchmark this attack alone: linear, r-gap, april, dager, dlg, cosine.",
+        help=f"Benchmark this attack alone: {', '.join(ATTACKS)}.",
     ),
 ]
 Victims = Annotated[

@@ -19,12 +19,15 @@ from attacks import (
     DLG,
     RGAP,
     Certificate,
+    CocktailParty,
     CosineTV,
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    Modern,
     Observation,
     Reconstruction,
+    Spear,
     commonest_row,
     estimate_labels,
     guess_counts,
@@ -33,6 +36,8 @@ from attacks import (
     quality,
     score_rows,
 )
+from attacks.inversion.layers import first_linear
+from attacks.inversion.spear_replay import feeds_relu
 from fl.outcomes import (
     CATEGORIES_RIGHT,
     LABELS_RIGHT,
@@ -51,8 +56,13 @@ LABELS = "label counts"
 NULL_SETS = 1
 # Gradient matching searches for this many records at once and no more.
 MATCHED_RECORDS = 16
-# These read the number of records as a fact; matching may be told of fewer.
-EXACT = (LinearInversion, RGAP, APRIL, DAGER)
+# Enough for most batches of so many records, in a tenth of a second each.
+SPEAR_RECORDS, SPEAR_DRAWS = 8, 2**11
+# These read the number of records as a fact, and search for nothing that could be
+# looked for in part; all others may be told of fewer records.
+BY_ALGEBRA = (LinearInversion, Spear, CocktailParty, RGAP, APRIL, DAGER)
+# These search the shots of one model side by side.
+SIDE_BY_SIDE = (CosineTV, Modern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +77,51 @@ def battery(iterations: int) -> tuple[InversionAttack, ...]:
     """Return the attacks in the order in which they run: exact ones first."""
     return (
         LinearInversion(),
+        Spear(draws=SPEAR_DRAWS, max_records=SPEAR_RECORDS),
         DLG(iterations=max(1, iterations // 4), restarts=1),
         CosineTV(iterations=iterations, restarts=1),
     )
 
 
+def quick(attacks: Sequence[InversionAttack]) -> tuple[InversionAttack, ...]:
+    """Return those that take no search worth saving; they look at every shot."""
+    return tuple(one for one in attacks if isinstance(one, BY_ALGEBRA))
+
+
 def assault(job: Assault) -> list[Attempt]:
     """Run every attack that applies to the shot, score it, and count its labels."""
-    shot = job.shot
-    attempts = [
-        invert([shot], attack)[0] for attack in job.attacks if applies(attack, shot)
+    return [outcome.attempt for outcome in outcomes(job)]
+
+
+def outcomes(job: Assault) -> list[Outcome]:
+    """Run the attacks on a shot; return each attempt beside it."""
+    return together([job])
+
+
+def together(jobs: Sequence[Assault]) -> list[Outcome]:
+    """Do several pieces at once, attack by attack; the outcomes in the order of jobs.
+
+    Matching searches shots of one model side by side, which changes no more than the
+    rounding of its answers.
+    """
+    tried: list[list[Attempt]] = [[] for _ in jobs]
+    distinct: list[InversionAttack] = []
+    for job in jobs:
+        distinct += [one for one in job.attacks if one not in distinct]
+    for attack in distinct:
+        places = [
+            place
+            for place, job in enumerate(jobs)
+            if attack in job.attacks and applies(attack, job.shot)
+        ]
+        attempts = invert([jobs[place].shot for place in places], attack)
+        for place, attempt in zip(places, attempts, strict=True):
+            tried[place].append(attempt)
+    return [
+        Outcome(shot=job.shot, attempt=attempt)
+        for job, made in zip(jobs, tried, strict=True)
+        for attempt in (*made, count_labels(job.shot))
     ]
-    return [*attempts, count_labels(shot)]
 
 
 def applies(attack: InversionAttack, shot: Shot) -> bool:
@@ -91,14 +134,20 @@ def applies(attack: InversionAttack, shot: Shot) -> bool:
         return True
     if shot.prevented is not None:
         return False
+    if isinstance(attack, Spear):
+        return _separable(shot.observation)
     few = (shot.observation.records or 1) <= MATCHED_RECORDS
     alone = shot.observation.clients_summed == 1
     return few or (alone and shot.scenario == AS_CONFIGURED)
 
 
-def outcomes(job: Assault) -> list[Outcome]:
-    """Run the attacks on a shot; return each attempt beside it."""
-    return [Outcome(shot=job.shot, attempt=one) for one in assault(job)]
+def _separable(observation: Observation) -> bool:
+    """Tell whether SPEAR may find what linear inversion cannot, and does so fast."""
+    records = observation.records or 0
+    if observation.steps != 1 or not 1 < records <= SPEAR_RECORDS:
+        return False
+    site, _ = first_linear(observation.model, observation.input_shape)
+    return site is not None and feeds_relu(observation, site)
 
 
 def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
@@ -108,7 +157,7 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
     """
     seen = [_sized(shot, attack) for shot in shots]
     seeds = [seed_for(shot.seed, "attack", attack.name, shot.number) for shot in shots]
-    if isinstance(attack, CosineTV):
+    if isinstance(attack, SIDE_BY_SIDE):
         results = attack.run_many(seen, seeds=seeds)
     else:
         results = [
@@ -123,7 +172,7 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
 def _sized(shot: Shot, attack: InversionAttack) -> Observation:
     """Return what the attack gets: matching looks for some of many records."""
     observation = shot.observation
-    matching = not isinstance(attack, EXACT)
+    matching = not isinstance(attack, BY_ALGEBRA)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.
         each = max(1, MATCHED_RECORDS // observation.clients_summed)

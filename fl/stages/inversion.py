@@ -57,7 +57,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
         task.advance()
     worst = list(_worst_case(setting, evidence, attacks, trials))
     _attack(worst, "attack the worst case", setting, evidence)
-    crowds = list(_crowds(setting, evidence, attacks[:1], trials))
+    crowds = list(_crowds(setting, evidence, inversion.quick(attacks), trials))
     if crowds:
         _attack(crowds, "attack small crowds", setting, evidence)
 
@@ -74,7 +74,7 @@ class _Rounds:
         batch: records per client.
         trials: numbers of the rounds.
         seed: of the repetition.
-        attacks: on every shot; the first alone on those that matching skips.
+        attacks: on every shot; the quick ones alone on those that matching skips.
         crowd: (dropouts, numbers of colluders) for the crowd table, or None.
     """
 
@@ -125,13 +125,13 @@ def _attack(
 
 def _play(rounds: _Rounds) -> list[Outcome]:
     """Play the rounds through the protection's messages and attack each."""
-    found = []
+    jobs = []
+    quick = inversion.quick(rounds.attacks)
     for trial in rounds.trials:
         for shot in rounds.shots(trial):
             slow = trial % MATCHED_EVERY == 0 and shot.view.endswith(MATCHED_MODEL)
-            used = rounds.attacks if slow else rounds.attacks[:1]
-            found += inversion.outcomes(Assault(shot=shot, attacks=used))
-    return found
+            jobs.append(Assault(shot=shot, attacks=rounds.attacks if slow else quick))
+    return inversion.together(jobs)
 
 
 def _worst_case(
@@ -163,7 +163,7 @@ def _worst_case(
             batch=batch,
             trials=some,
             seed=first.seed,
-            attacks=attacks if batch in matched else attacks[:1],
+            attacks=attacks if batch in matched else inversion.quick(attacks),
         )
 
 

@@ -143,6 +143,9 @@ BROKEN = {
     "training must be true or false": lambda a: _header(a, training=1),
     "switched names the module": lambda a: _header(a, switched=["nowhere"]),
     "adversary must be one of": lambda a: _header(a, adversary="everybody"),
+    "labels must be integers": lambda a: a.update(labels=np.ones(1)),
+    "that a file may ask for": lambda a: _header(a, input_shape=[1 << 20, 1 << 20]),
+    "classes must be a whole number": lambda a: _header(a, classes=1 << 40),
     "value_range must be": lambda a: _header(a, value_range=[0.0]),
     "no uint8 array 'observation'": lambda a: a.pop("observation"),
     "shape () of object": lambda a: a.update(x=np.array(None, dtype=object)),
@@ -185,6 +188,29 @@ def test_sizes_are_checked_before_anything_is_read(tmp_path: Path) -> None:
         np.savez_compressed(tmp_path / "small.npz", **{n: file[n] for n in names})
     with pytest.raises(ObservationError, match="uncompressed"):
         load_observation(tmp_path / "small.npz", _model())
+
+
+def test_a_damaged_file_is_refused_or_read_never_a_defect(tmp_path: Path) -> None:
+    observation, _ = _observation()
+    save_observation(observation, tmp_path / "one.npz")
+    raw = (tmp_path / "one.npz").read_bytes()
+    rng, path, refused, model = (
+        np.random.default_rng(0),
+        tmp_path / "b.npz",
+        0,
+        _model(),
+    )
+    for _ in range(150):
+        at = int(rng.integers(len(raw)))
+        cut = int(rng.integers(0, 40))
+        path.write_bytes(
+            raw[:at] + rng.bytes(int(rng.integers(1, 9))) + raw[at + cut :]
+        )
+        try:
+            load_observation(path, model)
+        except ObservationError:
+            refused += 1
+    assert refused > 100
 
 
 def test_files_are_never_overwritten_and_always_named(tmp_path: Path) -> None:

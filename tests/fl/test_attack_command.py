@@ -116,13 +116,22 @@ def test_a_saved_update_is_attacked_and_what_came_out_is_private(
     command = ["attack", "inversion", "--observation=update.npz", "--model=logreg"]
     command += ["--attack=linear", "--attack=r-gap", "--out=found"]
     assert run(command) == 0
-    first, _ = _results("found")["answers"]
+    first, _, labels = _results("found")["answers"]
     assert (first["attack"], first["certificate"]) == ("linear", "certified")
     place = Path("found/private/linear.npz")
     assert place.stat().st_mode & 0o777 == 0o600
     with np.load(place) as found:
         assert np.allclose(found["inputs"], record.numpy(), atol=1e-3)
+    assert labels["records"] == 1 and labels["certificate"] != "refused"
+    with np.load("found/private/label-counts.npz") as found:
+        assert found["counts"].argmax() == 3
     assert "no truth" in capsys.readouterr().out
+
+
+def test_a_batch_behind_a_relu_falls_to_spear() -> None:
+    command = ["attack", "inversion", "--attack=spear", "--model=mlp", "--batch=4"]
+    assert run([*command, "--checkpoint=untrained", "--out=found", *SMALL]) == 0
+    assert _row(_results("found"), "spear", "PSNR")["minimum"] > 60
 
 
 def test_a_hopeless_update_is_told_why(capsys: pytest.CaptureFixture[str]) -> None:
