@@ -29,7 +29,9 @@ from benchmarks.victims import (
     CLASSES,
     MEAN,
     SHAPE,
+    SMOOTHNESS,
     SPREAD,
+    STEP,
     Answer,
     Work,
     apart,
@@ -42,11 +44,20 @@ from benchmarks.victims import (
 REQUIREMENTS = ("hydra-core==1.3.2", "tqdm==4.70.1")
 # Without what they ask for: torchvision's own torch is not needed, nor is it small.
 BARE = ("breaching==0.1.2", "torchvision==0.28.0", "lpips==0.1.4")
+OWN_START = ("linear", "modern")  # no start at all, or a pattern
 LBFGS_STEPS = 20  # torch's, inside one of its iterations
 LIMIT_S = 600.0
 Attacker = Callable[[Work], Answer]
 CONFIGURATIONS = {
     "cosine": ("invertinggradients", ()),
+    # Its units are those of its standardised images, ours the range of values.
+    "alike": (
+        "invertinggradients",
+        (
+            f"regularization.total_variation.scale={SMOOTHNESS * SPREAD}",
+            f"optim.step_size={STEP / SPREAD}",
+        ),
+    ),
     "modern": ("modern", ()),
     "dlg": ("deepleakage", ("attack_type=optimization",)),
     "linear": ("analytic", ()),
@@ -104,8 +115,10 @@ def attack(work: Work) -> Answer:
     loss = torch.nn.CrossEntropyLoss()
     began = time.process_time()
     attacker = breaching.attacks.prepare_attack(net, loss, settings)
+    torch.manual_seed(0)  # for starts of its own
+    own = work.attack in OWN_START
     found = [
-        _rebuilt(attacker, payload, apart(net, flat), labels, start)
+        _rebuilt(attacker, payload, apart(net, flat), labels, start, own=own)
         for flat, labels, start in zip(
             work.gradients, work.labels, work.starts, strict=True
         )
@@ -119,6 +132,8 @@ def _rebuilt(
     gradient: list[torch.Tensor],
     labels: np.ndarray,
     start: np.ndarray,
+    *,
+    own: bool,
 ) -> np.ndarray:
     shared = {
         "gradients": gradient,
@@ -129,9 +144,7 @@ def _rebuilt(
             "local_hyperparams": None,
         },
     }
-    begins: dict[str, Any] = {}
-    if hasattr(attacker, "objective"):  # the others search for nothing
-        begins["initial_data"] = torch.from_numpy(start)
+    begins = {} if own else {"initial_data": torch.from_numpy(start)}
     found, _ = attacker.reconstruct(payload, [shared], {}, **begins)
     return np.asarray(found["data"].detach(), dtype=np.float32).reshape(start.shape)
 
