@@ -38,9 +38,9 @@ _NOTES = f"""\
 cosine: `CosineTV` with smoothness {victims.SMOOTHNESS:g}, as photographs need it, and
 breaching's invertinggradients as it comes. alike: the same with our smoothness and step
 for both. dlg: `DLG`, its deepleakage, labels known. linear: `LinearInversion`, its
-analytic. modern: `Modern`, its modern, each from its own pattern. One restart, no
-halvings; {breaching_attacks.BARE[0]}. Steps of L-BFGS are those inside. Other starting
-noise is uniform in the box.
+analytic. modern: `Modern` with breaching's smoothness, its modern, each from a pattern
+of its own. One restart, no halvings; {breaching_attacks.BARE[0]}; steps of L-BFGS are
+those inside. Other starting noise is uniform in the box.
 dB: median over victims; ours - theirs: median of the differences, with a bootstrap
 interval of 95 %. ms: CPU time of one thread for a step of one of the searches."""
 
@@ -189,7 +189,10 @@ def _attack(work: Work) -> InversionAttack:
         kind = modern()
         assert kind is not None
         found: InversionAttack = kind(
-            iterations=work.iterations, restarts=1, halvings=()
+            iterations=work.iterations,
+            restarts=1,
+            smoothness=victims.SMOOTHNESS_MODERN,
+            halvings=(),
         )
         return found
     return attacks.CosineTV(

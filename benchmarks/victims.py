@@ -20,6 +20,7 @@ MEAN, SPREAD = 0.5, 0.25
 RANGE = ((0 - MEAN) / SPREAD, (1 - MEAN) / SPREAD)
 # Of our searches for images like these, in units of their range of values.
 SMOOTHNESS, STEP = 0.2, 0.1
+SMOOTHNESS_MODERN = 0.1 / SPREAD  # breaching's, whose units are those of its images
 NETS = ("fc", "lenet", "conv")
 _SMALLEST_SPREAD = 0.05  # a crop of bare sky says nothing
 
