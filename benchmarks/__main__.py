@@ -13,6 +13,7 @@ from benchmarks import (
     estimate,
     faults,
     he,
+    inversion,
     mask,
     memory,
     private,
@@ -30,6 +31,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "estimate": lambda quick, _: estimate.measure(quick),
     "faults": lambda quick, _: faults.measure(quick),
     "he": he.measure,
+    "inversion": inversion.measure,
     "mask": mask.measure,
     "memory": lambda quick, _: memory.measure(quick),
     "private": lambda quick, _: private.measure(quick),
@@ -41,6 +43,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
 PEERS = {
     "encode": encode.PEERS,
     "he": he.PEERS,
+    "inversion": inversion.PEERS,
     "mask": mask.PEERS,
     "round": round_.PEERS,
     "simulate": tuple(simulate.PEERS),

@@ -18,11 +18,18 @@ from benchmarks.peers.asking import ROOT, MissingError
 LIMIT_S = 300.0
 
 
-def python_of(name: str, requirements: Sequence[str]) -> str:
+def python_of(
+    name: str, requirements: Sequence[str], *, bare: Sequence[str] = ()
+) -> str:
     """Return the interpreter of `.venv-peers/NAME`, made now unless it is there.
 
     It is made again when the requirements or our own environment have changed, or when
     making it was cut short.
+
+    Args:
+        name: of the environment.
+        requirements: installed with all that they ask for.
+        bare: installed without what they ask for.
 
     Raises:
         MissingError: it could not be made; nothing is left behind.
@@ -30,7 +37,7 @@ def python_of(name: str, requirements: Sequence[str]) -> str:
     folder = ROOT / ".venv-peers" / name
     python, made = folder / "bin" / "python", folder / "made.json"
     ours = sysconfig.get_path("purelib")
-    wanted = json.dumps([sys.version, ours, *requirements])
+    wanted = json.dumps([sys.version, ours, *requirements, *bare])
     if made.is_file() and made.read_text() == wanted:
         return str(python)
     print(f"{name}: setting up {folder.relative_to(ROOT)}")
@@ -39,8 +46,11 @@ def python_of(name: str, requirements: Sequence[str]) -> str:
     where = sysconfig.get_path("purelib", vars={"base": str(folder)})
     (folder / where / "ours.pth").write_text(f"{ours}\n")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    install = [*pip, "--python", str(python), "install", "--quiet"]
     try:
-        _run([*pip, "--python", str(python), "install", "--quiet", *requirements])
+        _run([*install, *requirements])
+        if bare:
+            _run([*install, "--no-deps", *bare])
     except MissingError:
         shutil.rmtree(folder)
         raise
