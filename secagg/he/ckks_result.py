@@ -56,5 +56,5 @@ class ClientsOnly(Generic[_Held]):
     __iter__ = __len__ = __getitem__ = __contains__ = _refuse
     __bool__ = __int__ = __float__ = __index__ = _refuse
     __hash__ = _refuse
-    __reduce__ = _refuse
+    __reduce__ = __getstate__ = _refuse
     __copy__ = __deepcopy__ = _refuse

@@ -71,6 +71,11 @@ class Selection:
             ParameterError: The scores or the fraction are none (caller).
         """
         values = np.asarray(scores)
+        if values.dtype.kind != "f":  # negated, unsigned integers would wrap
+            raise ParameterError(
+                f"scores have dtype {values.dtype}; convert them to float64.",
+                argument="scores",
+            )
         if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
             raise ParameterError(
                 "scores must be flat, finite, and two or more.", argument="scores"

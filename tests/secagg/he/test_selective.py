@@ -64,6 +64,10 @@ def test_the_highest_scores_are_hidden_and_ties_go_to_the_first(fraction):
         lambda: Selection.top(SCORES, 1.0),
         lambda: Selection.top(np.array([1.0, np.nan]), 0.5),
         lambda: Selection.top(np.ones(1), 0.5),
+        # Negated to be sorted, 3 would become 253 here and 0 the highest score.
+        lambda: Selection.top(np.array([3, 0, 1, 2], dtype=np.uint8), 0.25),
+        lambda: Selection.top(np.array([-128, 0, 1, 2], dtype=np.int8), 0.25),
+        lambda: Selection.top(np.array([True, False]), 0.5),
         lambda: Selection.of(np.ones(8, dtype=np.bool_)),
         lambda: Selection.of(np.zeros(8, dtype=np.bool_)),
         lambda: Selection.of(np.ones(8, dtype=np.int64)),
