@@ -20,7 +20,7 @@ from attacks.bounds import (
 )
 from attacks.canary import coins, dirac, one_run_audit, own_coordinates
 from attacks.convert import from_breaching, from_state_dicts
-from attacks.diagnosis import Finding, Trouble, diagnose
+from attacks.diagnosis import diagnose
 from attacks.epsilon import (
     EpsilonBound,
     clopper_pearson_bound,
@@ -38,6 +38,7 @@ from attacks.errors import (
     TooFewShadows,
     Unresolvable,
 )
+from attacks.finding import Finding, Trouble
 from attacks.inversion import (
     APRIL,
     DAGER,

@@ -6,12 +6,11 @@ still succeed, and an observation without findings may still give nothing.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
 
+from attacks.finding import Finding, Trouble
 from attacks.inversion.layers import first_linear, last_linear
 from attacks.observation import Observation
 
@@ -22,35 +21,6 @@ _SUMS_TO_ZERO = {torch.float64: 1e-9, torch.float32: 1e-3}
 _FEW_LEVELS = 3  # distinct sizes of a quantised gradient's entries, zero included
 _MATCHED_AT_MOST = 16
 _SPEAR_AT_MOST = 24  # records that the paper separates; the search is exponential
-
-
-class Trouble(StrEnum):
-    """What kind of thing stands in the way."""
-
-    GRADIENT = "gradient"
-    MODE = "mode"
-    BUFFERS = "buffers"
-    BATCH = "batch"
-    LAYER = "layer"
-    STEPS = "steps"
-    CLIENTS = "clients"
-    RANGE = "range"
-    KNOWLEDGE = "knowledge"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One reason why attacks may fail.
-
-    Args:
-        trouble: of which kind.
-        sentence: what is wrong, where, and the cure if there is one.
-        fatal: whether no attack of this package can succeed because of it.
-    """
-
-    trouble: Trouble
-    sentence: str
-    fatal: bool = False
 
 
 def diagnose(observation: Observation) -> tuple[Finding, ...]:

@@ -122,19 +122,16 @@ def attack(
     With --attack, chosen inversion attacks run on as many victims as you say; with
     --observation, on an update that some other system sent.
     """
-    only = family.value
-    chosen = bool(names) or observation is not None
-    if chosen and family is not AttackFamily.inversion:
+    only, chosen = family.value, bool(names) or observation is not None
+    start = batch != 1 or checkpoint is not Checkpoint.trained
+    log = tensorboard or mlflow is not None
+    _check_choice(family, chosen=chosen, start=start, log=log)
+    if observation is not None and config is None and model is None:
+        raise ConfigError("--observation needs --model, the client's architecture.")
+    if observation is not None and (start or victims or protection or data):
         raise ConfigError(
-            "--attack and --observation are of `blindsum attack inversion`; leave them "
-            f"out of {only}."
-        )
-    if chosen and (tensorboard or mlflow is not None):
-        raise ConfigError("--tensorboard and --mlflow log whole runs; leave them out.")
-    if not chosen and (batch != 1 or checkpoint is not Checkpoint.trained):
-        raise ConfigError(
-            "--batch and --checkpoint go with --attack; without it every batch size of "
-            "attacks.batches and both checkpoints are attacked."
+            "--observation is attacked without a run; leave out --data, --protection, "
+            "--victims, --batch and --checkpoint."
         )
     if resume is not None:
         refuse_others(config, out, sets, seed, profile, mlflow, names, observation)
@@ -148,8 +145,6 @@ def attack(
     trackers = with_trackers([*shortcuts, *(sets or ())], tensorboard, mlflow)
     settings = load_config(config, trackers, seed=seed, profile=profile)
     if observation is not None:
-        if config is None and model is None:
-            raise ConfigError("--observation needs --model, the client's architecture.")
         _attack_update(observation, names, settings, out=out, force=force)
     elif names:
         ask = Ask(
@@ -158,18 +153,46 @@ def attack(
             batch=batch,
             checkpoint=checkpoint.value,
         )
-        with stoppable(), reporter(quiet=quiet) as progress:
-            done = benchmark(settings, ask, out=out, force=force, progress=progress)
-        _console().print(summary(done.rows))
-        for line in sentences(done.rows):
-            print(line)
-        print(f"Results: {done.folder / 'results.json'}")
+        _benchmark(ask, settings, out=out, force=force, quiet=quiet)
     else:
         with stoppable(), reporter(quiet=quiet) as progress:
             result = audits.run(
                 settings, out=out, force=force, progress=progress, only=only
             )
         _show(result)
+
+
+def _check_choice(
+    family: AttackFamily, *, chosen: bool, start: bool, log: bool
+) -> None:
+    """Refuse options that would be passed over in silence.
+
+    Raises:
+        ConfigError: `start` or `log` options go with another way of attacking.
+    """
+    if chosen and family is not AttackFamily.inversion:
+        raise ConfigError(
+            "--attack and --observation are of `blindsum attack inversion`; leave them "
+            f"out of {family.value}."
+        )
+    if chosen and log:
+        raise ConfigError("--tensorboard and --mlflow log whole runs; leave them out.")
+    if not chosen and start:
+        raise ConfigError(
+            "--batch and --checkpoint go with --attack; without it every batch size of "
+            "attacks.batches and both checkpoints are attacked."
+        )
+
+
+def _benchmark(
+    ask: Ask, config: Config, *, out: Path | None, force: bool, quiet: bool
+) -> None:
+    with stoppable(), reporter(quiet=quiet) as progress:
+        done = benchmark(config, ask, out=out, force=force, progress=progress)
+    _console().print(summary(done.rows))
+    for line in sentences(done.rows):
+        print(line)
+    print(f"Results: {done.folder / 'results.json'}")
 
 
 def _show(result: audits.AuditResult) -> None:

@@ -159,6 +159,10 @@ BAD = {
         [*INVERSION, "--observation=update.npz", "--model=mlp"],
         "architecture that the client trained",
     ),
+    "a run beside a file": (
+        [*INVERSION, "--observation=update.npz", "--model=logreg", "--victims=3"],
+        "without a run",
+    ),
     "tracked": (
         [*INVERSION, "--attack=linear", "--tensorboard"],
         "--tensorboard",
