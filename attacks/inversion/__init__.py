@@ -3,9 +3,10 @@
 `LinearInversion`, `Spear`, `RGAP` (chains of invertible layers), `APRIL` (vision
 transformers) and `DAGER` (sequences of tokens) are exact and know when they are; `DLG`,
 `CosineTV`, `Modern`, `GradInversion` (with batch norm statistics) and `LocalSteps`
-(several local steps, unrolled) search, and `CocktailParty` separates by statistics.
-Label counts: `labels` estimates, `counts` proves where it can, `localcounts` follows
-several local steps. Malicious servers are not in this slice.
+(several local steps, unrolled) search, `TokenMatching` does on sequences, and
+`CocktailParty` separates by statistics. Label counts: `labels` estimates, `counts`
+proves where it can, `localcounts` follows several local steps. Malicious servers are
+not in this slice.
 """
 
 from attacks.inversion.april import APRIL
@@ -31,6 +32,7 @@ from attacks.inversion.ranks import RankAnalysis, rank_analysis
 from attacks.inversion.rgap import RGAP
 from attacks.inversion.spear import Spear
 from attacks.inversion.subsets import Part, Unit
+from attacks.inversion.tokens import TokenMatching
 
 __all__ = [
     "APRIL",
@@ -53,6 +55,7 @@ __all__ = [
     "RankAnalysis",
     "Reconstruction",
     "Spear",
+    "TokenMatching",
     "Unit",
     "certain_counts",
     "estimate_labels",
