@@ -8,7 +8,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 
-from attacks import APRIL, DAGER, DLG, RGAP, CosineTV, InversionAttack, LinearInversion
+from attacks import (
+    APRIL,
+    DAGER,
+    DLG,
+    RGAP,
+    CosineTV,
+    GradInversion,
+    InversionAttack,
+    LinearInversion,
+    LocalSteps,
+    Modern,
+    TokenMatching,
+)
 from fl.errors import ConfigError
 
 ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
@@ -19,6 +31,10 @@ ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     # A step of DLG is a search along a line: it costs several of the others.
     "dlg": lambda steps: DLG(iterations=max(1, steps // 4), restarts=1),
     "cosine": lambda steps: CosineTV(iterations=steps, restarts=1),
+    "modern": lambda steps: Modern(iterations=steps, restarts=1),
+    "gradinversion": lambda steps: GradInversion(iterations=steps, restarts=2),
+    "local-steps": lambda steps: LocalSteps(iterations=steps, restarts=2),
+    "token-matching": lambda steps: TokenMatching(iterations=steps, restarts=2),
 }
 # What an update is attacked with where no attack is named: the exact ones first.
 USUAL = ("linear", "r-gap", "april", "dlg", "cosine")
