@@ -15,10 +15,13 @@ from attacks import (
     RGAP,
     CocktailParty,
     CosineTV,
+    GradInversion,
     InversionAttack,
     LinearInversion,
+    LocalSteps,
     Modern,
     Spear,
+    TokenMatching,
 )
 from fl.errors import ConfigError
 
@@ -33,6 +36,9 @@ ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     "dlg": lambda steps: DLG(iterations=max(1, steps // 4), restarts=1),
     "cosine": lambda steps: CosineTV(iterations=steps, restarts=1),
     "modern": lambda steps: Modern(iterations=steps, restarts=1),
+    "gradinversion": lambda steps: GradInversion(iterations=steps, restarts=2),
+    "local-steps": lambda steps: LocalSteps(iterations=steps, restarts=2),
+    "token-matching": lambda steps: TokenMatching(iterations=steps, restarts=2),
 }
 # What an update is attacked with where no attack is named: the exact ones first.
 USUAL = ("linear", "spear", "cocktail", "r-gap", "april", "dlg", "cosine", "modern")

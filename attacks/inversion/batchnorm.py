@@ -109,7 +109,7 @@ def statistics_gap(guess: Statistics, seen: Statistics) -> Tensor:
     """Return how far statistics are apart: zero if and only if they are equal.
 
     Squares in units of the seen variance, mean over channels and layers, so that a
-    weight means the same on any net. (Yin et al., section 3.3, sum plain norms.)
+    weight means the same on any net. (Yin et al. sum plain norms.)
     """
     gaps = []
     for name, (mean, variance) in seen.items():

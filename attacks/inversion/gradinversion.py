@@ -157,7 +157,7 @@ def distinct_labels(observation: Observation, seed: int) -> Tensor:
     Raises:
         LabelsUnavailable: they have to be counted and cannot be.
 
-    Source: arXiv 2104.07586, equation 6.
+    Source: arXiv 2104.07586, batch label restoration.
     """
     site = last_linear(observation.model, observation.input_shape, observation.classes)
     gradient = observation.gradient or {}

@@ -128,9 +128,8 @@ class TokenMatching:
 
         def objective(guesses: Tensor) -> Tensor:
             scaled = guesses * spread
-            norms = scaled.norm(dim=-1).mean(dim=(2, 3)) / usual
-            value: Tensor = distance(scaled) + self.length * (norms - 1).square()
-            return value
+            norms: Tensor = scaled.norm(dim=-1).mean(dim=(2, 3)) / usual
+            return distance(scaled) + self.length * (norms - 1).square()
 
         found = search(objective, start, None, self._settings())
         if not bool(found.objective.isfinite().all()):

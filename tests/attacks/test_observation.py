@@ -6,11 +6,15 @@ import torch
 from attacks import (
     DLG,
     CosineTV,
+    GradInversion,
     LinearInversion,
+    LocalSteps,
     MissingKnowledge,
+    Modern,
     Observation,
     ObservationError,
     ParameterError,
+    Part,
     label_counts,
     require,
 )
@@ -19,6 +23,10 @@ ATTACKS = [
     LinearInversion(),
     DLG(iterations=3, restarts=1),
     CosineTV(iterations=3, restarts=2),
+    CosineTV(iterations=3, restarts=2, joint_labels=True, part=Part(share=0.5)),
+    Modern(iterations=3, restarts=2),
+    GradInversion(iterations=3, restarts=2),
+    LocalSteps(iterations=3, restarts=2),
 ]
 IDS = [attack.name for attack in ATTACKS]
 
@@ -26,7 +34,8 @@ IDS = [attack.name for attack in ATTACKS]
 @pytest.fixture
 def seen(net, observe, digits):
     images, labels = digits
-    return observe(net(), images[:2], labels[:2], knows_labels=True)
+    told = observe(net(), images[:2], labels[:2], knows_labels=True)
+    return replace(told, lr=0.1)
 
 
 def test_undeclared_fields_are_withheld(seen):
@@ -47,9 +56,8 @@ def test_an_observation_has_no_field_for_the_truth(seen):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=IDS)
 def test_an_attack_refuses_to_run_without_a_needed_field(seen, attack):
-    blanks = {"gradient": None, "batch_size": None}
     for field in attack.needs:
-        blind = replace(seen, **{field: blanks[field]})
+        blind = replace(seen, **{field: None})
         with pytest.raises(MissingKnowledge) as caught:
             attack.run(blind, seed=0)
         assert (caught.value.attack, caught.value.field) == (attack.name, field)
@@ -61,7 +69,7 @@ def test_an_attack_does_not_read_what_it_did_not_declare(seen, attack):
     open_view = attack.run(seen, seed=0)
     blanks = {
         name: None
-        for name in ("gradient", "batch_size", "steps", "labels", "value_range")
+        for name in ("gradient", "batch_size", "steps", "labels", "value_range", "lr")
         if name not in declared
     }
     blind = attack.run(replace(seen, **blanks), seed=0)
