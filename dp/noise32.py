@@ -7,7 +7,8 @@ pairs of uniforms (Box and Muller, "A note on the generation of random normal de
 1958), whose bytes are an AES-256-CTR keystream. A pair takes a word of 32 bits for its
 length and one for its angle.
 
-All is float32, and yet a length loses nothing at either end. The square of a length is
+All is float32, and yet a length loses next to nothing at either end: it is a multiple
+of 4e-5 standard deviations near 0, and 0 itself with a chance of 2^-30. Its square is
 -2 log(1 - u), for which u must be fine near 0, and 1 - u where u is near 1. No float32
 is both, so the two are made one by one of the word's bits, and the logarithm is
 log1p(u / (1 - u)). For the longest lengths, one in 65,536, the word itself is too

@@ -3,7 +3,8 @@
 The idea of selective encryption is FedML-HE's (Jin et al., arXiv:2303.10837): encrypt
 those coordinates that tell most, to save bytes and time on the others.  What the
 others tell is not proven small.  With ``PlainSum`` for the rest the server reads the
-rest of every update, and its weight; with ``PairwiseMask`` it reads neither part.
+rest of every update, and its weight, and of one that is clipped to a known norm also
+the norm of what is hidden; with ``PairwiseMask`` it reads neither part.
 
 The selection is public, and bound into the context of both parts: clients who select
 differently get noise or a refusal, never a sum.
@@ -18,7 +19,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.aggregator import NOBODY, Aggregate, Aggregator, PlainSum, check_clients
+from secagg.aggregator import (
+    NOBODY,
+    Aggregate,
+    Aggregator,
+    PairwiseMask,
+    PlainSum,
+    check_clients,
+)
 from secagg.errors import AbortError, ParameterError
 from secagg.he.encrypted import EncryptedSum
 from secagg.he.selection import Selection
@@ -63,12 +71,24 @@ class SelectiveSum:
         selection: Which coordinates are encrypted; public.
         encrypted: Sums them.
         rest: Sums the others.
+
+    Raises:
+        ParameterError: ``rest`` is another aggregator (caller).
     """
 
     name: ClassVar[str] = "he-selective"
     selection: Selection
     encrypted: EncryptedSum
     rest: Aggregator
+
+    def __post_init__(self) -> None:
+        # What a server reads of another aggregator's uploads is not known here.
+        if not isinstance(self.rest, PlainSum | PairwiseMask):
+            raise ParameterError(
+                f"rest must be PlainSum or PairwiseMask, not "
+                f"{type(self.rest).__name__}.",
+                argument="rest",
+            )
 
     def aggregate(
         self,

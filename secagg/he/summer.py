@@ -42,7 +42,8 @@ class EncryptedSummer:
 
     Args:
         frame: What is agreed.
-        session: Names the round.
+        session: Names the round; a fresh one for each. A replay under the same session
+            and context is not told from the upload it repeats.
         context: 32 bytes from ``secagg.context``, equal for all clients of the sum.
         channels: What it shares with each client that may take part, by name.
     """

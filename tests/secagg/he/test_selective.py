@@ -180,3 +180,11 @@ def test_a_key_that_nobody_holds_whole_is_refused_with_reason_and_cure():
         require_threshold()
     assert "OpenFHE" in str(caught.value) and "use PairwiseMask" in str(caught.value)
     assert caught.value.argument == "threshold"
+
+
+def test_a_rest_whose_uploads_nobody_can_speak_for_is_refused() -> None:
+    inner = SelectiveSum(
+        Selection.top(np.ones(4), 0.5), EncryptedSum(ENCODER, 4), secagg.PlainSum()
+    )
+    with pytest.raises(ParameterError, match="PlainSum or PairwiseMask"):
+        replace(inner, rest=inner)
