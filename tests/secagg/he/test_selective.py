@@ -150,7 +150,7 @@ def test_vectors_of_another_length_are_refused():
 
 
 def test_parts_that_hold_different_clients_give_no_sum():
-    class Loses:
+    class Loses(secagg.PlainSum):
         name = "loses"
 
         def aggregate(self, vectors, weights, **others):
@@ -183,8 +183,6 @@ def test_a_key_that_nobody_holds_whole_is_refused_with_reason_and_cure():
 
 
 def test_a_rest_whose_uploads_nobody_can_speak_for_is_refused() -> None:
-    inner = SelectiveSum(
-        Selection.top(np.ones(4), 0.5), EncryptedSum(ENCODER, 4), secagg.PlainSum()
-    )
+    inner = make("plain")
     with pytest.raises(ParameterError, match="PlainSum or PairwiseMask"):
         replace(inner, rest=inner)
