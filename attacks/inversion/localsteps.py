@@ -200,6 +200,11 @@ def _why_not(seen: Observation) -> str | None:
         )
     if (seen.steps or 1) % (seen.epochs or 1):
         return f"{seen.steps} steps do not make {seen.epochs} epochs of whole steps."
+    if seen.labels is not None and len(seen.labels) != _of_an_epoch(seen):
+        return (
+            f"{len(seen.labels)} labels are not those of the {_of_an_epoch(seen)} "
+            "records of an epoch; give epochs and all of them, or none."
+        )
     return None
 
 

@@ -174,7 +174,8 @@ def test_labels_are_those_that_a_counter_counts(net, digits):
 def test_what_cannot_be_unrolled_is_refused(net, observe, digits):
     images, labels = digits[0][:4], digits[1][:4]
     seen = train(net(), images, labels, orders=[torch.arange(4)], batch=2, lr=0.1)
-    for refusal in ({"clients_summed": 2}, {"epochs": 3}):
+    of_one_step = {"labels": labels[:2]}
+    for refusal in ({"clients_summed": 2}, {"epochs": 3}, of_one_step):
         found = LocalSteps(iterations=2).run(replace(seen, **refusal), seed=0)
         assert found.certificate is Certificate.REFUSED and found.reason
     zero = {name: g * 0 for name, g in seen.gradient.items()}
