@@ -119,7 +119,7 @@ class DLG:
             max_iter=self.iterations,
             tolerance_grad=0.0,
             tolerance_change=0.0,
-            history_size=50,
+            history_size=100,
             line_search_fn="strong_wolfe",
         )
         solver.step(closure)  # type: ignore[no-untyped-call]
