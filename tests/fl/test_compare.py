@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from fl.change import Change, Difference
-from fl.cli import GATE_FAILED, run
+from fl.cli import run
 from fl.compare import Comparison, compare
 from fl.console import tally
 from fl.report import Report, Verdict, write
+from fl.status import GATE_FAILED
 from tests.fl.page import fixture
 
 OLD = fixture.report()
