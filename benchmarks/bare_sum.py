@@ -85,16 +85,23 @@ class BareSum:
                 encoder, where, vectors[name], weights[name], context=context, key=key
             )
             add_noise(encoder, where, words, noise, rng)
+            encode.seal(where, words, session, context)
             total += words
-        weight = int(where.ring.reduce(total[length : length + 1])[0])
-        steps = where.ring.center(total[:length]) / float(weight)
-        mean = encode.in_units(encoder, steps, context)
+        decoded = encode.decode_sum(
+            encoder,
+            where,
+            total,
+            session,
+            context,
+            clients=len(vectors),
+            into=np.empty(length, dtype=np.float32),
+        )
         nothing = dict.fromkeys(vectors, 0)
         return Aggregate(
-            mean=mean.astype(np.float32),
-            weight=weight,
+            mean=decoded.mean.astype(np.float32),
+            weight=decoded.weight,
             survivors=frozenset(vectors),
-            max_error=encoder.at(length).max_error,
+            max_error=decoded.max_error,
             bytes_up=nothing,
             bytes_down=nothing,
             client_cpu_s=0.0,
