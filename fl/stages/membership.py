@@ -37,15 +37,16 @@ def _shadows(
 ) -> Shadows | Missing:
     """Train shadows like the model that ``protection`` releases, or take kept ones."""
     config, shelf = setting.config, setting.shelf
-    name = f"shadows-{_kind(protection) or 'without-noise'}"
+    federation = evidence.repeats[0].federations[protection.name]
+    name = f"shadow-logits-{_kind(protection) or 'without-noise'}"
     kept = None if shelf is None else shelf.get(name)
     if kept is not None:
         return Shadows(
-            phi=kept.arrays["phi"],
+            logits=kept.arrays["logits"],
+            labels=federation.dataset.labels,
             members=kept.arrays["members"],
             seconds=kept.fields["seconds"],
         )
-    federation = evidence.repeats[0].federations[protection.name]
     kind = f" with noise per {protection.unit}" if protection.unit else ""
     task = setting.progress.task(f"shadow models{kind}", config.attacks.shadows)
     found = membership.train_shadows(
@@ -55,7 +56,7 @@ def _shadows(
         seed=seed_for(config.seed, "shadows"),
     )
     if shelf is not None and isinstance(found, Shadows):
-        arrays = {"phi": found.phi, "members": found.members}
+        arrays = {"logits": found.logits, "members": found.members}
         shelf.put(name, Piece(fields={"seconds": found.seconds}, arrays=arrays))
     return found
 
