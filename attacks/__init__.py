@@ -18,7 +18,7 @@ from attacks.bounds import (
     min_detectable,
     paired_excess,
 )
-from attacks.canary import coins, dirac, one_run_audit, own_coordinates
+from attacks.canary import Guesses, coins, dirac, one_run_audit, own_coordinates
 from attacks.convert import from_breaching, from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
@@ -26,7 +26,6 @@ from attacks.epsilon import (
     clopper_pearson_bound,
     gaussian_bound,
     gaussian_epsilon,
-    one_run_bound,
 )
 from attacks.errors import (
     AttackError,
@@ -86,15 +85,19 @@ from attacks.nulls import (
 )
 from attacks.observation import Adversary, Observation, require
 from attacks.observed_file import load_observation, read_header, save_observation
+from attacks.one_run import f_dp_bound, one_run_bound
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for
 from attacks.tables import Field, RowScore, commonest_row, score_rows
+from attacks.tradeoff import ANY_MECHANISM, GAUSSIAN, PrivacyProfile, SampledFamily
 
 __all__ = [
+    "ANY_MECHANISM",
     "APRIL",
     "DAGER",
     "DLG",
+    "GAUSSIAN",
     "ILRG",
     "RGAP",
     "Adversary",
@@ -107,6 +110,7 @@ __all__ = [
     "Field",
     "Finding",
     "GradInversion",
+    "Guesses",
     "InversionAttack",
     "LabelCounts",
     "LabelsUnavailable",
@@ -121,10 +125,12 @@ __all__ = [
     "ObservationError",
     "ParameterError",
     "Part",
+    "PrivacyProfile",
     "RankAnalysis",
     "Reconstruction",
     "Resampled",
     "RowScore",
+    "SampledFamily",
     "ScoringError",
     "Spear",
     "TokenMatching",
@@ -146,6 +152,7 @@ __all__ = [
     "diagnose",
     "dirac",
     "estimate_labels",
+    "f_dp_bound",
     "from_breaching",
     "from_state_dicts",
     "gaussian_bound",

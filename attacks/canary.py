@@ -12,15 +12,17 @@ then bound the epsilon of all runs together, not that of one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.bounds import DEFAULT_CONFIDENCE, check_confidence
-from attacks.epsilon import EpsilonBound, one_run_bound
+from attacks.epsilon import EpsilonBound
 from attacks.errors import ParameterError
+from attacks.one_run import f_dp_bound, one_run_bound
 from attacks.ranking import Floats, Ints
+from attacks.tradeoff import Family
 
 SHARES = (1.0, 0.5, 0.2)
 
@@ -76,22 +78,45 @@ def dirac(coordinate: int, length: int, norm: float) -> NDArray[np.float32]:
     return vector
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guesses:
+    """How many canaries are guessed "in" and how many "out", fixed in advance.
+
+    Raises:
+        ParameterError: (caller) a negative number, or no guess at all.
+    """
+
+    inside: int
+    outside: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.inside, self.outside) < 0 or self.inside + self.outside == 0:
+            raise ParameterError(
+                f"inside={self.inside} and outside={self.outside} guesses must be at "
+                "least 0, and one of them above."
+            )
+
+
 def one_run_audit(
     scores: Floats,
     included: NDArray[np.bool_],
     *,
     delta: float,
     confidence: float = DEFAULT_CONFIDENCE,
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[float | Guesses] = SHARES,
+    family: Family | None = None,
 ) -> EpsilonBound:
     """Guess the coins by the most extreme scores and return the best bound.
 
     For each share s, the s m / 2 highest scores are guessed "in", equally many of the
-    lowest "out", and the attack abstains on the rest; equal scores rank by position.
-    Only then are the guesses compared with `included`. Every share is asked for
-    confidence 1 - (1 - confidence) / len(shares), so that the best may be kept.
+    lowest "out", and the attack abstains on the rest; `Guesses` in place of a share
+    says both numbers. Equal scores rank by position. Only then are the guesses compared
+    with `included`. Every share is asked for confidence 1 - (1 - confidence) /
+    len(shares), so that the best may be kept.
 
-    Guarantee: that of `one_run_bound`, at `confidence`, for the best of all shares.
+    Guarantee: that of `one_run_bound`, or with a family that of `f_dp_bound`, at
+    `confidence`, for the best of all shares. Two calls, one without and one with a
+    family, give two bounds, each at this confidence.
 
     Args:
         scores: (m,), higher = "was included"; made without the coins, and independent
@@ -99,7 +124,10 @@ def one_run_audit(
         included: (m,) bool, the coins.
         delta: of the claim.
         confidence: one-sided.
-        shares: of the canaries to guess, each in (0, 1], fixed in advance.
+        shares: of the canaries to guess, each in (0, 1], or their numbers; fixed in
+            advance.
+        family: of claims to refute, such as `GAUSSIAN` or `ANY_MECHANISM`; None for
+            the analysis of Steinke et al.
 
     Returns:
         The best bound; `ceiling` is what perfect scores would give for these coins.
@@ -113,26 +141,29 @@ def one_run_audit(
         raise ParameterError("scores and included must be vectors of equal length.")
     if not np.isfinite(scores).all():
         raise ParameterError("A canary's score must be finite.")
-    halves = [round(share * m) // 2 for share in shares]
-    if not halves or not all(1 <= half <= m // 2 for half in halves):
-        raise ParameterError(
-            f"shares={tuple(shares)} of {m} canaries must each guess some and at most "
-            "all; use more canaries or shares in (0, 1]."
+    rules = [_guesses(share, m) for share in shares]
+    if not rules:
+        raise ParameterError("An audit needs at least one share of canaries to guess.")
+    each = 1 - (1 - confidence) / len(rules)
+
+    def bound(guesses: int, right: int) -> EpsilonBound:
+        if family is None:
+            return one_run_bound(m, guesses, right, delta=delta, confidence=each)
+        return f_dp_bound(
+            m, guesses, right, delta=delta, confidence=each, family=family
         )
+
     order = np.argsort(-scores, kind="stable")
-    each = 1 - (1 - confidence) / len(halves)
     inside = int(included.sum())
     bounds, perfect = [], []
-    for half in halves:
-        right = included[order[:half]].sum() + (~included[order[m - half :]]).sum()
+    for rule in rules:
+        total = rule.inside + rule.outside
+        right = included[order[: rule.inside]].sum()
+        right += (~included[order[m - rule.outside :]]).sum()
         # Perfect scores err only where the rule guesses more of a kind than there are.
-        most = min(half, inside) + min(half, m - inside)
-        bounds.append(
-            one_run_bound(m, 2 * half, int(right), delta=delta, confidence=each)
-        )
-        perfect.append(
-            one_run_bound(m, 2 * half, most, delta=delta, confidence=each).value
-        )
+        most = min(rule.inside, inside) + min(rule.outside, m - inside)
+        bounds.append(bound(total, int(right)))
+        perfect.append(bound(total, most).value)
     best = max(bounds, key=lambda bound: bound.value)
     return replace(
         best,
@@ -140,3 +171,20 @@ def one_run_audit(
         confidence=confidence,
         method=f"{best.method}, best of {len(bounds)} shares of guesses",
     )
+
+
+def _guesses(share: float | Guesses, m: int) -> Guesses:
+    if not isinstance(share, Guesses):
+        half = round(share * m) // 2 if 0 < share <= 1 else 0
+        if half == 0:
+            raise ParameterError(
+                f"A share of {share} of {m} canaries guesses none or too many; use "
+                "more canaries or a share in (0, 1]."
+            )
+        return Guesses(inside=half, outside=half)
+    if share.inside + share.outside > m:
+        raise ParameterError(
+            f"{share.inside} + {share.outside} guesses about {m} canaries are too "
+            "many; guess each at most once."
+        )
+    return share

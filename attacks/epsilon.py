@@ -8,18 +8,13 @@ refuted if ``bound.value > claimed``.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 from scipy import special
 
-from attacks.bounds import DEFAULT_CONFIDENCE, check_confidence, clopper_pearson
+from attacks.boundary import largest
+from attacks.bounds import DEFAULT_CONFIDENCE, clopper_pearson
 from attacks.errors import ParameterError
-
-_STEPS = 50  # bisection: the bracket shrinks to 1e-15 of its width
-_MOST = 700.0  # exp() of more overflows; no number of guesses comes near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,53 +52,6 @@ class EpsilonBound:
             )
 
 
-def one_run_bound(
-    canaries: int,
-    guesses: int,
-    right: int,
-    *,
-    delta: float,
-    confidence: float = DEFAULT_CONFIDENCE,
-) -> EpsilonBound:
-    """Bound epsilon by `right` of `guesses` bits guessed in a single run.
-
-    Guarantee: if each of the canaries was included by an independent fair coin and the
-    rule of guessing never saw the coins, the value exceeds the epsilon of an
-    (epsilon, delta)-DP mechanism with probability at most 1 - confidence. Unit and
-    neighbouring relation are those of adding or removing one canary.
-
-    Source: Steinke, Nasr and Jagielski, "Privacy auditing with one (1) training run",
-    NeurIPS 2023, Theorem 5.2.
-
-    Args:
-        canaries: m, all coins tossed, guessed or not.
-        guesses: r, fixed in advance.
-        right: v.
-        delta: of the claim.
-        confidence: one-sided.
-
-    Raises:
-        ParameterError: not 0 <= right <= guesses <= canaries with a guess, or a delta
-            or confidence that is no probability.
-    """
-    check_confidence(confidence)
-    _check_delta(delta)
-    if not (0 <= right <= guesses <= canaries and guesses >= 1):
-        raise ParameterError(
-            f"{right} right of {guesses} guesses about {canaries} canaries is "
-            "impossible."
-        )
-    return EpsilonBound(
-        value=_one_run(canaries, guesses, right, delta, confidence),
-        ceiling=_one_run(canaries, guesses, guesses, delta, confidence),
-        confidence=confidence,
-        canaries=canaries,
-        guesses=guesses,
-        right=right,
-        method="one run (Steinke et al. 2023)",
-    )
-
-
 def clopper_pearson_bound(
     *,
     hits: int,
@@ -129,7 +77,7 @@ def clopper_pearson_bound(
         delta: of the claim.
         confidence: one-sided for epsilon.
     """
-    _check_delta(delta)
+    check_delta(delta)
 
     def bound(hits: int, alarms: int) -> float:
         tpr = clopper_pearson(hits, members, confidence).low
@@ -173,7 +121,7 @@ def gaussian_bound(
         ParameterError: as `clopper_pearson_bound`, or delta = 0, at which the epsilon
             of a Gaussian is infinite.
     """
-    _check_delta(delta)
+    check_delta(delta)
     if delta == 0:
         raise ParameterError("A Gaussian mechanism has no finite epsilon at delta=0.")
 
@@ -204,46 +152,14 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
         lost = epsilon + float(special.log_ndtr(-mu / 2 - epsilon / mu))
         return float(special.ndtr(mu / 2 - epsilon / mu)) - math.exp(lost) > delta
 
-    return _largest(too_low)
-
-
-@lru_cache(maxsize=4096)
-def _one_run(m: int, r: int, v: int, delta: float, confidence: float) -> float:
-    k = np.arange(v)  # numbers of right guesses below v
-    choose = special.gammaln(r + 1) - special.gammaln(k + 1)
-    choose -= special.gammaln(r - k + 1)
-
-    def refuted(epsilon: float) -> bool:
-        log_right = -math.log1p(math.exp(-epsilon))  # log e^eps / (1 + e^eps)
-        beta = float(special.betainc(v, r - v + 1, math.exp(log_right))) if v else 1.0
-        p = beta
-        if delta > 0 and v > 0:
-            pmf = np.exp(choose + k * log_right + (r - k) * (log_right - epsilon))
-            # alpha = max over i of P[v - i <= Bin < v] / i
-            alpha = (np.cumsum(pmf[::-1]) / np.arange(1, v + 1)).max()
-            p += 2 * m * delta * float(alpha)
-        return p < 1 - confidence
-
-    return _largest(refuted)
-
-
-def _largest(holds: Callable[[float], bool]) -> float:
-    """Return an epsilon where `holds` is true, next to where it stops; 0 if nowhere."""
-    if not holds(0.0):
-        return 0.0
-    low, high = 0.0, 0.5
-    while holds(high) and high < _MOST:
-        low, high = high, 2 * high
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return largest(too_low)
 
 
 def _log_ratio(above: float, below: float) -> float:
     return math.log(above / below) if above > 0 and below > 0 else 0.0
 
 
-def _check_delta(delta: float) -> None:
+def check_delta(delta: float) -> None:
+    """Raise ParameterError unless 0 <= delta < 1."""
     if not 0 <= delta < 1:
         raise ParameterError(f"delta={delta} must be at least 0 and below 1.")
