@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-_STEPS = 50  # the bracket shrinks to 1e-15 of its width
+_STEPS = 50
+_NEAR = 1e-9  # of the value
 _MOST = 700.0  # exp() of more overflows; no number of guesses comes near
 
 
@@ -19,6 +20,6 @@ def largest(holds: Callable[[float], bool]) -> float:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
-        if high - low < 1e-10 * low:
+        if high - low < _NEAR * low:
             break
     return low

@@ -43,8 +43,8 @@ class ModelScores:
     nonmember_ids: Ints | None = None
 
     def __post_init__(self) -> None:
-        _check_scores(self.members, "members")
-        _check_scores(self.nonmembers, "nonmembers")
+        check_scores(self.members, "members")
+        check_scores(self.nonmembers, "nonmembers")
         if (self.member_ids is None) != (self.nonmember_ids is None):
             raise ParameterError(
                 "Give ids for members and non-members, or for neither."
@@ -62,8 +62,8 @@ def auc(members: Floats, nonmembers: Floats) -> float:
 
     Source: Mann and Whitney 1947, by midranks.
     """
-    _check_scores(members, "members")
-    _check_scores(nonmembers, "nonmembers")
+    check_scores(members, "members")
+    check_scores(nonmembers, "nonmembers")
     n, m = len(members), len(nonmembers)
     ranks = stats.rankdata(np.concatenate([members, nonmembers]))
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
@@ -84,8 +84,8 @@ def tpr_at_fpr(
     Raises:
         Unresolvable: fewer than 10 / fpr non-members.
     """
-    _check_scores(members, "members")
-    _check_scores(nonmembers, "nonmembers")
+    check_scores(members, "members")
+    check_scores(nonmembers, "nonmembers")
     check_resolution(fpr, len(nonmembers))
     allowed = math.floor(fpr * len(nonmembers) + 1e-9)
     threshold = np.sort(nonmembers)[::-1][allowed]
@@ -110,6 +110,7 @@ def check_resolution(fpr: float, nonmembers: int) -> None:
         raise Unresolvable(fpr, need, nonmembers)
 
 
-def _check_scores(scores: Floats, name: str) -> None:
+def check_scores(scores: Floats, name: str) -> None:
+    """Raise ParameterError unless these are some finite scores in one vector."""
     if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
         raise ParameterError(f"{name} must be a non-empty vector of finite scores.")
