@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import dp
 import secagg
 from attacks import EpsilonBound, coins, one_run_audit, own_coordinates
-from fl.canaries import release_of
+from fl.canaries import loud, release_of
 from fl.config import Config
 from fl.protection import Protection
 from fl.seeds import seed_for
@@ -90,10 +90,9 @@ def _run(
     for start in range(0, len(included), GROUP):
         group = included[start : start + GROUP]
         places = own_coordinates(len(group), length)
-        change, _ = release_of(
-            places[group], length, protection, config, seed=seed, index=start
-        )
-        scores[start : start + GROUP] = change[places]
+        updates = loud(places[group], length, protection.clip_norm_l2)
+        out = release_of(updates, length, protection, config, seed=seed, index=start)
+        scores[start : start + GROUP] = out.change[places]
     bound = one_run_audit(scores, included, delta=DELTA, confidence=CONFIDENCE)
     return Drilled(noise=noise, delta=DELTA, bound=bound)
 

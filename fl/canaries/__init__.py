@@ -15,14 +15,14 @@ from fl import privacy
 from fl.canaries.alone import by_own_uploads
 from fl.canaries.clients import by_coordinate, by_everybody, by_schedule
 from fl.canaries.records import play_records
-from fl.canaries.release import loudest, release_of
+from fl.canaries.release import loud, release_of
 from fl.canaries.trial import Guessed, Trial, parameters
 from fl.protection import in_the_clear
 
 __all__ = [
     "Guessed",
     "Trial",
-    "loudest",
+    "loud",
     "parameters",
     "play",
     "play_records",
@@ -43,7 +43,7 @@ def play(trial: Trial) -> Guessed:
     if trial.protection.local is not None:
         return by_own_uploads(trial)
     if trial.protection.shares is not None:
-        return by_everybody(trial, trial.protection.shares.clients)
+        return by_everybody(trial, trial.protection.shares)
     if trial.protection.example is not None:
         own = trial.protection.example.settings
         alike = own.max_records_per_subject if own.unit == privacy.SUBJECT else 1

@@ -6,7 +6,7 @@ import numpy as np
 
 import secagg
 from fl import privacy
-from fl.canaries.release import loudest, stub
+from fl.canaries.release import loud, name_of, stub
 from fl.canaries.trial import Guessed, Trial, place, seed_of
 from fl.course import admit
 from fl.round import aggregate, draw_vanishing
@@ -23,12 +23,9 @@ def by_own_uploads(trial: Trial) -> Guessed:
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
     placed = place(trial)
     places, first, length = placed.places, placed.included, placed.length
-    members = [stub(one) for one in places.tolist()]
+    members = [stub(name_of(one)) for one in places.tolist()]
     number = {member.name: i for i, member in enumerate(members)}
-    updates = [
-        (1 if one else -1) * loudest(own, length, protection.clip_norm_l2)
-        for own, one in zip(places.tolist(), first.tolist(), strict=True)
-    ]
+    updates = loud(places, length, protection.clip_norm_l2)
     books = privacy.ledger(privacy.CLIENT, protection.relation, config)
     before, scores = np.zeros(length, dtype=np.float32), np.zeros(len(places))
     for index in range(config.training.rounds):
@@ -43,7 +40,7 @@ def by_own_uploads(trial: Trial) -> Guessed:
         )
         sent = {
             one.name: as_sent(
-                updates[number[one.name]],
+                updates[one.name] if first[number[one.name]] else -updates[one.name],
                 protection,
                 seed=seed_for(seed, "canary", index, one.name),
             )

@@ -1,4 +1,4 @@
-"""Canary clients: each sends one coordinate of the largest allowed norm, or nothing.
+"""Canary clients: each sends one coordinate of its own, or nothing.
 
 So canaries do not disturb one another (Dirac canaries), and each is scored by its own
 coordinate of what is released.
@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 import dp
-from fl.canaries.release import release_of, stub
-from fl.canaries.trial import Guessed, Scores, Trial, place, seed_of
+from attacks import coins, own_coordinates
+from fl.canaries.release import loud, name_of, paid_rounds, release_of
+from fl.canaries.trial import Guessed, Scores, Trial, parameters, place, seed_of
 from fl.clipping import at_clip
 from fl.protection import Protection
-from fl.seeds import rng_for
+from fl.seeds import rng_for, seed_for
+from fl.shares import Shares
 
 
 def by_coordinate(trial: Trial) -> Guessed:
@@ -26,13 +28,14 @@ def by_coordinate(trial: Trial) -> Guessed:
     count = len(places)
     protection = _for_all(protection, count)
     scores, clip = np.zeros(count), protection.clip_norm_l2
-    for index in range(config.training.rounds):
+    for index in paid_rounds(trial, length):
         joined = rng_for(seed, "canary cohort", index).random(count)
         inside = np.flatnonzero(included & (joined < config.federation.participation))
+        own = at_clip(protection, config, clip)
         out = release_of(
-            places[inside],
+            loud(places[inside], length, own.clip_norm_l2),
             length,
-            at_clip(protection, config, clip),
+            own,
             config,
             seed=seed,
             index=index,
@@ -43,33 +46,44 @@ def by_coordinate(trial: Trial) -> Guessed:
     return Guessed(scores=scores, included=included)
 
 
-def by_everybody(trial: Trial, enrolled: int) -> Guessed:
-    """Let canary clients in by their coins, in federations of `enrolled` of them.
+def by_everybody(trial: Trial, shares: Shares) -> Guessed:
+    """Let canary clients in by their coins, in federations of all who are enrolled.
 
     All upload in every round, zeros if they are not in, or if their coin of the round
-    says so. Federations are disjoint, so all of it is one mechanism with one epsilon.
+    says so. Federations are disjoint, so all of it is one mechanism with one epsilon,
+    and each gives out the same coordinates anew.
+    The server sees who vanished before its upload: such a round says nothing of that
+    canary, in or out, and adds nothing to its score; the others add how far their
+    coordinate is above half of what an update would leave there.
     """
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
-    placed = place(trial)
-    places, included, length = placed.places, placed.included, placed.length
-    count = len(places)
-    scores, groups = np.zeros(count), range(0, count, enrolled)
-    for index in range(config.training.rounds):
+    length, count = parameters(trial), config.attacks.canaries
+    places = own_coordinates(min(shares.clients, length), length)
+    included = coins(count, seed=seed_for(seed, "canary coins"))
+    scores, groups = np.zeros(count), range(0, count, len(places))
+    half = protection.clip_norm_l2 / shares.denominator / 2
+    for index in paid_rounds(trial, length):
         joined = rng_for(seed, "canary cohort", index).random(count)
         sending = included & (joined < config.federation.participation)
         for number, start in enumerate(groups):
-            own = slice(start, start + enrolled)
-            zeros = enrolled - int(sending[own].sum())
+            own = slice(start, start + len(places))
+            sends = sending[own]
+            here = places[: len(sends)]
+            spare = range(length, length + shares.clients - len(here))
             out = release_of(
-                places[own][sending[own]],
+                loud(here[sends], length, protection.clip_norm_l2),
                 length,
                 protection,
                 config,
                 seed=seed,
                 index=index * len(groups) + number,
-                absent=[stub(one) for one in range(length, length + zeros)],
+                absent=[name_of(one) for one in (*here[~sends].tolist(), *spare)],
             )
-            scores[own] += out.change[places[own]]
+            if out.sent is None:
+                continue
+            inside = out.sent.survivors
+            there = np.array([name_of(one) in inside for one in here.tolist()])
+            scores[own] += np.where(there, out.change[here] - half, 0.0)
     return Guessed(scores=scores, included=included)
 
 
@@ -87,10 +101,15 @@ def by_schedule(trial: Trial, mechanism: dp.CorrelatedSum) -> Guessed:
     turns = rng_for(seed, "canary schedule").permutation(count) % separation
     protection = _for_all(protection, count)
     seen = np.zeros((rounds, count))
-    for index in range(rounds):
+    for index in paid_rounds(trial, length):
         inside = np.flatnonzero(included & (turns == index % separation))
         out = release_of(
-            places[inside], length, protection, config, seed=seed, index=index
+            loud(places[inside], length, protection.clip_norm_l2),
+            length,
+            protection,
+            config,
+            seed=seed,
+            index=index,
         )
         seen[index] = out.change[places]
     own = (np.arange(rounds)[:, None] % separation == turns).astype(np.float64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -11,26 +12,53 @@ from numpy.typing import NDArray
 import dp
 import secagg
 from attacks import dirac
+from fl import privacy
+from fl.canaries.trial import Trial
 from fl.config import Config
+from fl.course import admit, open_books
 from fl.federation import Client
 from fl.protection import Protection
-from fl.round import Released, aggregate, draw_vanishing, released
+from fl.round import aggregate, draw_vanishing, released
+from fl.schedule import open_attendance
+from fl.seeds import seed_for
+from fl.updates import as_sent
+from secagg.aggregator import Aggregate
+
+Vectors = Mapping[str, NDArray[np.float32]]
+
+# How far a canary's update goes beyond the bound before it is clipped: a clip that is
+# left out shows, and more would only be refused by what checks the sum.
+LOUD: Final = 8.0
+
+
+class Played(NamedTuple):
+    """What a round with canaries gives out, and what the server saw of it.
+
+    Attributes:
+        change: of the model, as everybody sees it, (parameters,) float32.
+        clip_norm_l2: of the next round.
+        sent: the sum and its transcript; None if the round was given up.
+    """
+
+    change: NDArray[np.float32]
+    clip_norm_l2: float
+    sent: Aggregate | None
 
 
 def release_of(
-    places: NDArray[np.int64],
+    updates: Vectors,
     length: int,
     protection: Protection,
     config: Config,
     *,
     seed: int,
     index: int,
-    absent: Sequence[Client] = (),
-) -> Released:
-    """Return what is released when just these canary clients take part in a round.
+    absent: Sequence[str] = (),
+) -> Played:
+    """Return what a round gives out in which just these canary clients take part.
 
     Args:
-        places: the coordinate of each canary client that takes part.
+        updates: of the canary clients that take part, before they are clipped.
         length: of an update.
         protection: with the noise under audit.
         config: the resolved configuration.
@@ -38,41 +66,74 @@ def release_of(
         index: of the round.
         absent: further clients, who upload zeros.
     """
-    members = [stub(place) for place in places.tolist()]
     name = ("canaries", index)
     before = np.zeros(length, dtype=np.float32)
-    updates = {
-        member.name: loudest(place, length, protection.clip_norm_l2)
-        for place, member in zip(places.tolist(), members, strict=True)
+    clipped = {
+        one: as_sent(update, protection, seed=seed_for(seed, "canary", index, one))
+        for one, update in updates.items()
     }
+    everybody = [stub(one) for one in (*updates, *absent)]
     try:
         sent = aggregate(
-            updates,
-            dict.fromkeys(updates, 1),
+            clipped,
+            dict.fromkeys(clipped, 1),
             before,
             protection,
             config,
-            vanish=draw_vanishing([*members, *absent], config, seed=seed, index=index),
+            vanish=draw_vanishing(everybody, config, seed=seed, index=index),
             seed=seed,
             name=name,
-            absent=[one.name for one in absent],
+            absent=absent,
         )
     except secagg.AbortError:  # nobody is in the sum, or too few finished
-        return released(protection, None, length, seed=seed, name=name)
-    return Released(sent.released, sent.clip_norm_l2)
+        return Played(*released(protection, None, length, seed=seed, name=name), None)
+    return Played(sent.released, sent.clip_norm_l2, sent.aggregate)
 
 
-def loudest(place: int, length: int, bound: float) -> NDArray[np.float32]:
-    """Return a canary client's update: twice the bound at its place, then clipped."""
-    return dp.clip_l2(dirac(place, length, 2 * bound), bound).vector
+def paid_rounds(trial: Trial, length: int) -> Iterator[int]:
+    """Yield the rounds that a ledger of the configured budget lets through, paid for.
+
+    Noise that is sized for fewer rounds than are played is thus no violation, unless
+    the ledger forgets.
+    """
+    protection, config = trial.protection, trial.config
+    books, attendance = open_books(protection, config), open_attendance(protection)
+    event, rounds = protection.event(length), config.training.rounds
+    if books is not None and event is not None and attendance is None:
+        # Asked for once: a budget that lasts for all rounds lasts for each.
+        if not books.would_exceed(privacy.EVERYBODY, event, rounds):
+            yield from range(rounds)
+            return
+    for index in range(rounds):
+        try:
+            admit(
+                books,
+                (),
+                protection,
+                index=index,
+                length=length,
+                attendance=attendance,
+            )
+        except dp.BudgetExceeded:
+            return
+        yield index
 
 
-def stub(place: int) -> Client:
-    """Return a canary client of this coordinate; it has no records."""
+def loud(places: NDArray[np.int64], length: int, bound: float) -> Vectors:
+    """Return the updates of canary clients, each in its own place, far too long."""
+    return {
+        name_of(place): dirac(place, length, LOUD * bound) for place in places.tolist()
+    }
+
+
+def name_of(place: int) -> str:
+    """Return the name of the canary client of this coordinate."""
+    return f"canary-{place:08d}"
+
+
+def stub(name: str) -> Client:
+    """Return a client of this name that has no records."""
     nothing = torch.zeros(0)
     return Client(
-        name=f"canary-{place:08d}",
-        x=nothing,
-        y=nothing.long(),
-        ids=np.zeros(0, dtype=np.int64),
+        name=name, x=nothing, y=nothing.long(), ids=np.zeros(0, dtype=np.int64)
     )

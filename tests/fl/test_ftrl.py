@@ -14,7 +14,7 @@ import dp
 import fl.course
 import fl.round
 from fl import privacy
-from fl.canaries import Trial, play
+from fl.canaries import Guessed, Trial, play
 from fl.catch_up import catch_up
 from fl.checkpoint import from_piece, to_piece
 from fl.course import Terms, advance, begin
@@ -166,17 +166,22 @@ CANARIES = (
 )
 
 
+def _scores(protection: Protection, settings: fl.course.Config) -> Guessed:
+    fed = tiny.federation(settings)
+    return play(Trial(protection=protection, federation=fed, config=settings, seed=0))
+
+
 def _separation(protection: Protection, settings: fl.course.Config) -> float:
     """Return how far apart canaries in and out score, in deviations."""
-    fed = tiny.federation(settings)
-    trial = Trial(protection=protection, federation=fed, config=settings, seed=0)
-    found = play(trial)
+    found = _scores(protection, settings)
     inside, outside = found.scores[found.included], found.scores[~found.included]
     return float((inside.mean() - outside.mean()) / outside.std())
 
 
 @pytest.mark.parametrize("kind", ["banded", "tree"])
-def test_the_noise_of_a_whole_run_is_what_its_epsilon_claims(kind: str) -> None:
+def test_the_noise_of_a_whole_run_is_what_its_epsilon_claims(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = tiny.config(*CANARIES, f'privacy.ftrl.kind="{kind}"')
     sound = tiny.protection("dp-ftrl", settings)
     mechanism = _mechanism(sound)
@@ -187,10 +192,12 @@ def test_the_noise_of_a_whole_run_is_what_its_epsilon_claims(kind: str) -> None:
     assert found <= claimed + slack
     if kind == "banded":
         assert found >= claimed - slack
-    # Planted: the run's sensitivity forgotten, or the noise halved.
-    halved = mechanism.noise_multiplier / 2
-    faulty = replace(sound, central=replace(mechanism, noise_multiplier=halved))
-    assert _separation(faulty, settings) > claimed + slack
+    # Planted: the run's sensitivity forgotten, or the noise halved. A mechanism that
+    # says so itself is refused by the ledger: nothing is released.
+    halved = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
+    assert not _scores(replace(sound, central=halved), settings).scores.any()
+    monkeypatch.setattr(dp.CorrelatedSum, "event", mechanism.event)
+    assert _separation(replace(sound, central=halved), settings) > claimed + slack
 
 
 @pytest.mark.parametrize(
