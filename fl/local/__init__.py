@@ -8,12 +8,12 @@ Nothing here encodes or masks.
 """
 
 from fl.local.engine import Engine, engine_for
+from fl.local.members import Member
 from fl.local.optimiser import Rule
 from fl.local.predict import evaluate, predict_logits
 from fl.local.private import train_private
 from fl.local.private_recipe import PrivateRecipe
 from fl.local.recipe import Recipe, learning_rate_at, recipe_for
-from fl.local.stack import Member
 from fl.local.training import train_stacked
 
 __all__ = [

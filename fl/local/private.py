@@ -23,11 +23,12 @@ from fl.errors import ModelError
 from fl.local.autodiff import put
 from fl.local.engine import Engine, engine_for, examples_of
 from fl.local.examples import StackedExamples
+from fl.local.members import Member
 from fl.local.optimiser import optimiser_for
 from fl.local.private_recipe import PrivateRecipe, bytes_of_a_client, bytes_of_a_record
 from fl.local.slopes import Noised, Slope, Whole
-from fl.local.stack import BYTES, Member, Stack, train_in_chunks
-from fl.local.training import CPU, gathered, in_training
+from fl.local.stack import BYTES, Stack, train_in_chunks
+from fl.local.training import CPU, in_training
 from fl.local.units import Sample, sampler
 from fl.models import parameter_count, to_vector
 
@@ -170,8 +171,7 @@ def _clipped_sums(
         records = (clients, at.numel() // clients)
         found = gradients(
             stack.parameters,
-            gathered(stack.x, at, records),
-            gathered(stack.y, at, records),
+            *stack.gathered(at, records),
             None if part.weights is None else part.weights.to(device),
         )
         factors = mechanism.shares(found.norms(), part.sampled.to(device))

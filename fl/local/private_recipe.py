@@ -10,8 +10,8 @@ from torch import nn
 from dp.sgd import DpSgd
 from fl.errors import ModelError
 from fl.local.engine import Engine, saved_bytes
+from fl.local.members import Member
 from fl.local.optimiser import Rule
-from fl.local.stack import Member
 from fl.local.units import people_of
 from fl.models import parameter_count
 
@@ -63,5 +63,5 @@ def bytes_of_a_client(
     expected = recipe.mechanism.sampling_rate * units
     width = places * min(units, math.ceil(expected + 4 * math.sqrt(expected)))
     coins = 24 * recipe.steps * member.records
-    records = member.x.numel() * member.x.element_size()
+    records = member.record_bytes
     return records + coins + width * each + 20 * length

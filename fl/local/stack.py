@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.local.members import Member, records_of
 from fl.local.slopes import apart
 from fl.local.thread import threads_for
 from fl.local.translate import Image
@@ -28,29 +28,6 @@ from fl.models import parameter_count
 BYTES = 16 * 2**20
 # glibc lets its threshold grow to 32 MiB, and no further.
 KEPT = 31 * 2**20
-
-
-class Member(NamedTuple):
-    """One client.
-
-    Attributes:
-        x: (N, *input_shape) float32.
-        y: (N,) int64.
-        key: of its draws, in [0, 2^63).
-        start: which of the released models it starts from.
-        subjects: (N,) int64, equal for records of one person; None if nobody says.
-    """
-
-    x: Tensor
-    y: Tensor
-    key: int
-    start: int = 0
-    subjects: NDArray[np.int64] | None = None
-
-    @property
-    def records(self) -> int:
-        """Return N."""
-        return self.y.numel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +87,9 @@ class Stack:
         layout: how vectors become parameters.
         parameters: each (clients, ...), to be moved in place.
         released: the same before training; (1, ...) if all start alike.
-        x: all records, one client after the other.
+        x: all records, one client after the other; or the table they share.
         y: their labels.
+        rows: of the table, one client after the other; None where nothing is shared.
     """
 
     members: Sequence[Member]
@@ -121,6 +99,18 @@ class Stack:
     released: list[Tensor]
     x: Tensor
     y: Tensor
+    rows: Tensor | None = None
+
+    def gathered(self, at: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return some of the clients' records and labels as (clients, width, ...).
+
+        Args:
+            at: places among all clients' records, one client after the other.
+            shape: (clients, width), of as many.
+        """
+        own = at if self.rows is None else self.rows.index_select(0, at)
+        x = self.x.index_select(0, own).view(*shape, *self.x.shape[1:])
+        return x, self.y.index_select(0, own).view(shape)
 
     def shaped(self, vectors: Tensor) -> list[Tensor]:
         """Cut (clients, parameters), in the stack's own order, into views."""
@@ -233,12 +223,14 @@ def _stack(
         rows = torch.tensor([member.start for member in members], device=device)
         before = [one.index_select(0, rows) for one in before]
         parameters = [one.clone() for one in before]
+    x, y, own = records_of(members)
     return Stack(
         members=members,
         places=places,
         layout=layout,
         parameters=parameters,
         released=before,
-        x=torch.cat([member.x for member in members]).to(device),
-        y=torch.cat([member.y for member in members]).to(device),
+        x=x.to(device),
+        y=y.to(device),
+        rows=None if own is None else own.to(device),
     )

@@ -12,15 +12,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fl.errors import ModelError
 from fl.local.autodiff import lent
 from fl.local.batches import draw, steps_of
 from fl.local.engine import Engine, Slopes, engine_for, saved_bytes, slopes_of
+from fl.local.members import Member
 from fl.local.optimiser import Term, optimiser_for
 from fl.local.recipe import Recipe
-from fl.local.stack import BYTES, Member, Stack, train_in_chunks
+from fl.local.stack import BYTES, Stack, train_in_chunks
 from fl.local.terms import ControlVariates, Proximal
 from fl.models import parameter_count, to_vector
 
@@ -114,8 +115,7 @@ def _descend(
         parameters = [one[:moving] for one in stack.parameters]
         found = slopes(
             parameters,
-            gathered(stack.x, rows, batch.shape),
-            gathered(stack.y, rows, batch.shape),
+            *stack.gathered(rows, batch.shape),
             batch.weights.to(device),
         )
         optimiser.step(parameters, found)
@@ -140,11 +140,6 @@ def _terms(
         own = torch.from_numpy(control_variates[stack.places]).to(stack.x.device)
         terms.append(ControlVariates(stack.layout.arranged(own)))
     return terms
-
-
-def gathered(table: Tensor, rows: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the rows of a table as (clients, width, ...)."""
-    return table.index_select(0, rows).view(*shape, *table.shape[1:])
 
 
 @contextmanager
@@ -187,7 +182,7 @@ def bytes_of(model: nn.Module, member: Member, recipe: Recipe, kept: int) -> int
     plan = 8 * width * steps_of(member.records, recipe.epochs, recipe.batch_size)
     state = {"sgd": 2 + (recipe.rule.momentum > 0), "adam": 5}[recipe.rule.optimizer]
     return (
-        member.x.numel() * member.x.element_size()
+        member.record_bytes
         + plan
         + 2 * width * kept
         + 4 * state * parameter_count(model)

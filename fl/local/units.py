@@ -25,7 +25,7 @@ from torch import Tensor
 from fl.errors import ModelError
 from fl.local.batches import PICKS, draw_coins
 from fl.local.counter import words
-from fl.local.stack import Member
+from fl.local.members import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
