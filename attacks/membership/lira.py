@@ -1,28 +1,39 @@
 """LiRA: the likelihood-ratio membership attack (Carlini et al., S&P 2022).
 
-Online variant on logit-scaled confidences phi: for each record, Gaussians are fitted to
-the shadows that trained on it and to those that did not, and the target's phi is
-scored by the log ratio. With few shadows the variance decides the attack's worth; the
-default shrinks it towards the pooled one with a normal-inverse-gamma prior (in the
-manner of BaVarIA, arXiv 2603.11799; the prior's strength a0 = 3 is ours).
-
-Not here: the offline variant, augmented queries, RMIA.
+On logit-scaled confidences phi: for each record, Gaussians are fitted to the shadows
+that trained on it and to those that did not, and the target's phi is scored by the log
+ratio (online), or by how far it lies above the second alone (offline). With few shadows
+the variance decides the attack's worth; the default shrinks it towards the pooled one
+with a normal-inverse-gamma prior (in the manner of BaVarIA, arXiv 2603.11799; the
+prior's strength a0 = 3 is ours).
 """
 
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from attacks.errors import ParameterError, TooFewShadows
+from attacks.membership.moments import SIDE_NEEDED, Side, check_shapes, side
 from attacks.ranking import ModelScores
 
 Floats = NDArray[np.float64]
 Variance = Literal["shrunk", "pooled", "per_example"]
 
 SHADOWS_NEEDED = 16
-SIDE_NEEDED = 2  # shadows with, and without, each record: fewer have no spread
-_PRIOR_A0 = 3.0
+PRIOR_A0 = 3.0
+
+__all__ = [
+    "PRIOR_A0",
+    "SHADOWS_NEEDED",
+    "SIDE_NEEDED",
+    "Variance",
+    "lira",
+    "lira_offline",
+    "lira_queries",
+    "rotate",
+]
 
 
 def lira(
@@ -53,34 +64,91 @@ def lira(
 
     Source: Carlini et al. 2022, algorithm 1.
     """
-    _check(target_phi, shadow_phi, shadow_members)
-    phi = shadow_phi.astype(np.float64)
-    target = target_phi.astype(np.float64)
-    inside, outside = shadow_members, ~shadow_members
-    n_in, n_out = inside.sum(axis=0), outside.sum(axis=0)
-    mean_in = np.where(inside, phi, 0.0).sum(axis=0) / n_in
-    mean_out = np.where(outside, phi, 0.0).sum(axis=0) / n_out
-    squares_in = np.where(inside, (phi - mean_in) ** 2, 0.0).sum(axis=0)
-    squares_out = np.where(outside, (phi - mean_out) ** 2, 0.0).sum(axis=0)
+    check_shapes(target_phi, shadow_phi, shadow_members)
+    if len(shadow_phi) < SHADOWS_NEEDED:
+        raise TooFewShadows(SHADOWS_NEEDED, len(shadow_phi), "shadow models")
+    inside = side(shadow_phi, shadow_members, "with each")
+    outside = side(shadow_phi, ~shadow_members, "without each")
     if variance == "shrunk":
-        freedom = len(phi) - 2
-        squares = squares_in + squares_out
-        typical = float((squares / freedom).mean())
-        shrunk = (squares + 2 * _PRIOR_A0 * typical) / (freedom + 2 * _PRIOR_A0)
-        var_in = var_out = shrunk
-    elif variance == "pooled":
-        var_in = np.full(len(target), squares_in.sum() / (n_in - 1).sum())
-        var_out = np.full(len(target), squares_out.sum() / (n_out - 1).sum())
-    elif variance == "per_example":
-        var_in, var_out = squares_in / (n_in - 1), squares_out / (n_out - 1)
+        squares = inside.squares + outside.squares
+        var_in = var_out = _shrunk(squares, np.asarray(len(shadow_phi) - 2))
     else:
-        raise ParameterError(
-            f"variance={variance!r} is unknown; use 'shrunk', 'pooled' or "
-            "'per_example'."
-        )
-    return _log_density(target, mean_in, var_in) - _log_density(
-        target, mean_out, var_out
+        var_in, var_out = _variance(inside, variance), _variance(outside, variance)
+    target = target_phi.astype(np.float64)
+    return _log_density(target, inside.mean, var_in) - _log_density(
+        target, outside.mean, var_out
     )
+
+
+def lira_offline(
+    target_phi: NDArray[np.floating],
+    shadow_phi: NDArray[np.floating],
+    shadow_members: NDArray[np.bool_],
+    *,
+    variance: Variance = "shrunk",
+) -> Floats:
+    """Score by how surely the target's phi exceeds that of models without the record.
+
+    One-sided, since training on a record raises its confidence: `log Phi((phi - mean) /
+    sigma)`, computed as such where Phi itself would be 0.
+
+    Args:
+        target_phi: (N,).
+        shadow_phi: (S, N); what shadows say of their own members is not looked at and
+            may be NaN.
+        shadow_members: (S, N); each record out of at least 2 shadows.
+        variance: as `lira`, from the shadows without the record.
+
+    Returns:
+        float64 (N,), at most 0. Beyond some 8 sigma the scores are nearly 0, but not
+        yet equal: `log Phi` keeps the order down to 38 sigma.
+
+    Raises:
+        TooFewShadows: some record is out of fewer than 2 shadows.
+        ParameterError: arrays do not fit or are not finite; unknown variance.
+
+    Source: Carlini et al. 2022, section VI-C ("one-sided hypothesis test").
+    """
+    check_shapes(target_phi, shadow_phi, shadow_members)
+    outside = side(shadow_phi, ~shadow_members, "without each")
+    sigma = np.sqrt(_safe(_variance(outside, variance), outside.mean))
+    return np.asarray(special.log_ndtr((target_phi - outside.mean) / sigma))
+
+
+def lira_queries(
+    target_phi: NDArray[np.floating],
+    shadow_phi: NDArray[np.floating],
+    shadow_members: NDArray[np.bool_],
+    *,
+    variance: Variance = "shrunk",
+) -> Floats:
+    """Score by the mean log ratio over several queries of each record.
+
+    Queries are the record and altered copies of it (`attacks.membership.queries`), the
+    same for target and shadows. They are taken to be independent, which overstates
+    every ratio alike.
+
+    Args:
+        target_phi: (Q, N).
+        shadow_phi: (S, Q, N).
+        shadow_members: (S, N).
+        variance: as `lira`.
+
+    Raises:
+        As `lira`.
+
+    Source: Carlini et al. 2022, section VI-B ("querying with augmentations").
+    """
+    if target_phi.ndim != 2 or shadow_phi.shape[1:] != target_phi.shape:
+        raise ParameterError(
+            f"target_phi {target_phi.shape} and shadow_phi {shadow_phi.shape} must be "
+            "(Q, N) and (S, Q, N)."
+        )
+    scores = [
+        lira(one, shadow_phi[:, at], shadow_members, variance=variance)
+        for at, one in enumerate(target_phi)
+    ]
+    return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def rotate(
@@ -122,36 +190,33 @@ def rotate(
     return tuple(results)
 
 
+def _variance(one: Side, variance: Variance) -> Floats:
+    """Return the variance of one side, per record (N,)."""
+    free = one.count - 1
+    if variance == "shrunk":
+        return _shrunk(one.squares, free)
+    if variance == "pooled":
+        return np.full(len(free), one.squares.sum() / free.sum())
+    if variance == "per_example":
+        return one.squares / free
+    raise ParameterError(
+        f"variance={variance!r} is unknown; use 'shrunk', 'pooled' or 'per_example'."
+    )
+
+
+def _shrunk(squares: Floats, freedom: NDArray[np.int64]) -> Floats:
+    typical = float((squares / freedom).mean())
+    found = (squares + 2 * PRIOR_A0 * typical) / (freedom + 2 * PRIOR_A0)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _safe(variance: Floats, mean: Floats) -> Floats:
+    # Identical shadow outputs would divide by zero; float64 cannot resolve less.
+    return np.maximum(variance, np.finfo(np.float64).eps * (1.0 + mean**2))
+
+
 def _log_density(x: Floats, mean: Floats, variance: Floats) -> Floats:
     """Return the normal log density up to a constant."""
-    # Identical shadow outputs would divide by zero; float64 cannot resolve less.
-    floor = np.finfo(np.float64).eps * (1.0 + mean**2)
-    safe = np.maximum(variance, floor)
+    safe = _safe(variance, mean)
     density = -((x - mean) ** 2) / (2 * safe) - np.log(safe) / 2
     return np.asarray(density, dtype=np.float64)
-
-
-def _check(
-    target_phi: NDArray[np.floating],
-    shadow_phi: NDArray[np.floating],
-    shadow_members: NDArray[np.bool_],
-) -> None:
-    if shadow_phi.ndim != 2 or target_phi.shape != shadow_phi.shape[1:]:
-        raise ParameterError(
-            f"target_phi {target_phi.shape} and shadow_phi {shadow_phi.shape} must be "
-            "(N,) and (S, N)."
-        )
-    if shadow_members.shape != shadow_phi.shape or shadow_members.dtype != np.bool_:
-        raise ParameterError(
-            "shadow_members must be a bool array shaped as shadow_phi."
-        )
-    if not (np.isfinite(target_phi).all() and np.isfinite(shadow_phi).all()):
-        raise ParameterError("Confidences must be finite.")
-    if len(shadow_phi) < SHADOWS_NEEDED:
-        raise TooFewShadows(SHADOWS_NEEDED, len(shadow_phi), "shadow models")
-    fewest_in = int(shadow_members.sum(axis=0).min())
-    fewest_out = int((~shadow_members).sum(axis=0).min())
-    if fewest_in < SIDE_NEEDED:
-        raise TooFewShadows(SIDE_NEEDED, fewest_in, "shadows with each record")
-    if fewest_out < SIDE_NEEDED:
-        raise TooFewShadows(SIDE_NEEDED, fewest_out, "shadows without each record")
