@@ -26,6 +26,7 @@ class AttackFamily(StrEnum):
 
     inversion = "inversion"
     membership = "membership"
+    property = "property"
 
 
 ConfigFile = Annotated[

@@ -10,10 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl.evidence import Evidence
-from fl.stages import Setting, epsilon, inversion, membership, training
+from fl.stages import (
+    Setting,
+    epsilon,
+    inversion,
+    membership,
+    properties,
+    training,
+)
 
 INVERSION, MEMBERSHIP, EPSILON = "inversion", "membership", "epsilon"
-FAMILIES = (INVERSION, MEMBERSHIP, EPSILON)
+PROPERTY = "property"
+FAMILIES = (INVERSION, MEMBERSHIP, PROPERTY, EPSILON)
 
 
 def gather(setting: Setting, *, families: Sequence[str] = FAMILIES) -> Evidence:
@@ -27,6 +35,7 @@ def gather(setting: Setting, *, families: Sequence[str] = FAMILIES) -> Evidence:
     stages = {
         INVERSION: inversion.run,
         MEMBERSHIP: membership.run,
+        PROPERTY: properties.run,
         EPSILON: epsilon.run,
     }
     chosen = [("training", training.run)]

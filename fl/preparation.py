@@ -18,6 +18,7 @@ from fl.errors import ConfigError, DataError
 from fl.federation import Federation, federate
 from fl.folder import RunFolder
 from fl.ledgers import LedgerFiles, check_shared
+from fl.named import check_named
 from fl.partition import check_sites
 from fl.progress import Reporter
 from fl.protection import Protection, UnavailableError, counter_for
@@ -137,6 +138,7 @@ def _try_out(
         )
     for one in protections:
         check_delta(trial, one, config)
+    check_named(trial, config)
     if trial.persons < 2 * clients:
         what = "training records" if raw.subjects is None else "persons to train on"
         raise DataError(

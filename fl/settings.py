@@ -226,6 +226,16 @@ class AttacksConfig(Section):
         le=1500,
         description="made-up members by which the noise of a mechanism is measured",
     )
+    attributes: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="columns of a table, of 2 to 10 values, that an attacker who knows "
+        "the rest of a record infers from the model",
+    )
+    property: str = Field(
+        default="",
+        description='"column", "column=category" or "label=class": whether the records '
+        "of a batch have it is inferred from updates in the worst case",
+    )
 
 
 class OutputConfig(Section):
