@@ -66,6 +66,7 @@ def test_a_peer_that_is_not_installed_is_said_and_has_no_figure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(first, "first_round_s", lambda: 1.0)
     figures = simulate.measure(True, ["flower"])
     said = "flower: no figure: not installed (pip install 'blindsum[flower]')."
     assert said in capsys.readouterr().out.splitlines()

@@ -30,11 +30,12 @@ from secagg.aggregator import Aggregate
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
+    "data.limit=400",
     'protections.names=["none", "secagg"]',
     "training.rounds=4",
     "repeats=2",
     "attacks.victims=6",
-    "attacks.iterations=20",
+    "attacks.iterations=8",
     "attacks.batches=[1, 8]",
 )
 
@@ -159,6 +160,7 @@ def _without_times(value: object) -> object:
 
 
 MATRIX = (
+    "data.limit=400",
     "federation.clients=8",
     "federation.corrupt=1",
     "federation.drop=2",

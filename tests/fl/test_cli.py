@@ -21,6 +21,7 @@ SMALL = (
 )
 TINY = (
     *SMALL,
+    "--set=data.limit=400",
     "--set=attacks.victims=2",
     "--set=attacks.iterations=2",
     "--set=attacks.batches=[1]",

@@ -16,6 +16,7 @@ __all__ = ["browser"]  # the fixture, used by name
 pytestmark = pytest.mark.page
 
 SMALL = (
+    "data.limit=400",
     "training.rounds=3",
     "repeats=1",
     'protections.names=["none", "secagg", "secagg+central-dp"]',
