@@ -91,12 +91,9 @@ class OneRelease:
 class ManySamples:
     """Gaussian noise on Poisson samples, composed; every step is seen."""
 
-    def __init__(self, target: float, rate: float, steps: int) -> None:
-        self.noise = noise_multiplier_for(
-            target, DELTA, sampling_rate=rate, count=steps
-        )
-        self.rate, self.steps = rate, steps
-        self.epsilon = epsilon(sampled_gaussian(self.noise, rate), steps, DELTA)
+    def __init__(self, noise: float, rate: float, steps: int, epsilon: float) -> None:
+        self.noise, self.rate, self.steps = noise, rate, steps
+        self.epsilon = epsilon
 
     def scores(self, included: NDArray[np.bool_], seed: int) -> Floats:
         """Return the log-likelihood ratio of "in" over all steps."""
@@ -170,7 +167,10 @@ def measure(quick: bool) -> dict[str, float]:
     ):
         figures |= _report(name, audit(once, family, CANARIES // shrink, seeds))
     figures["epsilon_lower_over_upper"] = figures["f_dp_over_upper"]
-    many = ManySamples(EPSILON, RATE, STEPS)
+    noise = noise_multiplier_for(EPSILON, DELTA, sampling_rate=RATE, count=STEPS)
+    many = ManySamples(
+        noise, RATE, STEPS, epsilon(sampled_gaussian(noise, RATE), STEPS, DELTA)
+    )
     canaries = SAMPLED_CANARIES // shrink
     print(
         f"{STEPS} releases on samples at {RATE}, noise multiplier {many.noise:.4f}, "

@@ -12,7 +12,7 @@ def test_right_guesses_come_as_planned(mechanism):
     kind = (
         tightness.OneRelease(4.0)
         if mechanism == "one"
-        else tightness.ManySamples(4.0, 0.5, 5)
+        else tightness.ManySamples(1.5, 0.5, 5, epsilon=9.0)
     )
     m, half = 4000, 400
     right = []
