@@ -18,7 +18,14 @@ from attacks.bounds import (
     min_detectable,
     paired_excess,
 )
-from attacks.canary import Guesses, coins, dirac, one_run_audit, own_coordinates
+from attacks.canary import (
+    Guesses,
+    claim_p_value,
+    coins,
+    dirac,
+    one_run_audit,
+    own_coordinates,
+)
 from attacks.convert import from_breaching, from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
@@ -145,6 +152,7 @@ __all__ = [
     "bootstrap_auc",
     "bootstrap_tpr",
     "certain_counts",
+    "claim_p_value",
     "clopper_pearson",
     "clopper_pearson_bound",
     "coins",

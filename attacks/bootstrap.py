@@ -84,11 +84,11 @@ def bootstrap_tpr(
 
 def resample_auc(models: Sequence[ModelScores], *, seed: int, draws: int) -> Resampled:
     """Resample the mean AUC over models (see `bootstrap_auc`) `draws` times."""
-    _check(models, draws)
+    check_models(models, draws)
     values = [auc(model.members, model.nonmembers) for model in models]
     places = [_place(model) for model in models]
     chunks: list[Floats] = []
-    for chosen, weights in _resampled(models, draws, seed):
+    for chosen, weights in resampled_weights(models, draws, seed):
         each = [
             _weighted_auc(place, *pair)
             for place, pair in zip(places, weights, strict=True)
@@ -97,7 +97,8 @@ def resample_auc(models: Sequence[ModelScores], *, seed: int, draws: int) -> Res
     return Resampled(
         value=float(np.mean(values)),
         sorted=np.sort(np.concatenate(chunks)),
-        n=_distinct(models, members=True) + _distinct(models, members=False),
+        n=distinct_records(models, members=True)
+        + distinct_records(models, members=False),
         trials=min(min(len(m.members), len(m.nonmembers)) for m in models),
         united=False,
     )
@@ -107,13 +108,13 @@ def resample_tpr(
     models: Sequence[ModelScores], fpr: float, *, seed: int, draws: int
 ) -> Resampled:
     """Resample the TPR at `fpr` (see `bootstrap_tpr`) `draws` times."""
-    _check(models, draws)
-    check_resolution(fpr, _distinct(models, members=False))
+    check_models(models, draws)
+    check_resolution(fpr, distinct_records(models, members=False))
     members = np.concatenate([model.members for model in models])
     nonmembers = np.concatenate([model.nonmembers for model in models])
     order = np.argsort(-nonmembers, kind="stable")
     chunks: list[Floats] = []
-    for chosen, weights in _resampled(models, draws, seed):
+    for chosen, weights in resampled_weights(models, draws, seed):
         scaled = list(zip(chosen.T[:, :, None], weights, strict=True))
         inside = np.hstack([scale * pair[0] for scale, pair in scaled])
         outside = np.hstack([scale * pair[1] for scale, pair in scaled])
@@ -123,7 +124,7 @@ def resample_tpr(
         thresholds = nonmembers[order][over.argmax(axis=1)]
         hits = (inside * (members[None, :] > thresholds[:, None])).sum(axis=1)
         chunks.append(hits / inside.sum(axis=1))
-    count = _distinct(models, members=True)
+    count = distinct_records(models, members=True)
     return Resampled(
         value=tpr_at_fpr(members, nonmembers, fpr).value,
         sorted=np.sort(np.concatenate(chunks)),
@@ -133,7 +134,7 @@ def resample_tpr(
     )
 
 
-def _resampled(
+def resampled_weights(
     models: Sequence[ModelScores], draws: int, seed: int
 ) -> Iterator[tuple[Floats, list[tuple[Floats, Floats]]]]:
     """Yield chunks of r resamples: (r, models) counts and, per model, score weights.
@@ -177,7 +178,8 @@ def _positions(models: Sequence[ModelScores]) -> list[tuple[Ints, Ints]] | None:
     ]
 
 
-def _distinct(models: Sequence[ModelScores], *, members: bool) -> int:
+def distinct_records(models: Sequence[ModelScores], *, members: bool) -> int:
+    """Count the members (or others) that the scores are of; scores, if without ids."""
     if models[0].member_ids is None:
         return sum(len(m.members if members else m.nonmembers) for m in models)
     ids = [m.member_ids if members else m.nonmember_ids for m in models]
@@ -225,7 +227,8 @@ def _resample_count(confidence: float, resamples: int | None) -> int:
     return resamples
 
 
-def _check(models: Sequence[ModelScores], draws: int) -> None:
+def check_models(models: Sequence[ModelScores], draws: int) -> None:
+    """Raise ParameterError unless these models can be resampled so often."""
     if not models:
         raise ParameterError("A bootstrap needs the scores of at least one model.")
     if len({model.member_ids is None for model in models}) > 1:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from attacks.bounds import DEFAULT_CONFIDENCE, check_confidence
 from attacks.epsilon import EpsilonBound
 from attacks.errors import ParameterError
-from attacks.one_run import f_dp_bound, one_run_bound
+from attacks.one_run import f_dp_bound, one_run_bound, p_value
 from attacks.ranking import Floats, Ints
-from attacks.tradeoff import Family
+from attacks.tradeoff import Curve, Family
 
 SHARES = (1.0, 0.5, 0.2)
 
@@ -136,15 +136,8 @@ def one_run_audit(
         ParameterError: shapes differ, a score is not finite, or a share guesses none.
     """
     check_confidence(confidence)
-    m = len(scores)
-    if scores.shape != (m,) or included.shape != (m,) or included.dtype != np.bool_:
-        raise ParameterError("scores and included must be vectors of equal length.")
-    if not np.isfinite(scores).all():
-        raise ParameterError("A canary's score must be finite.")
-    rules = [_guesses(share, m) for share in shares]
-    if not rules:
-        raise ParameterError("An audit needs at least one share of canaries to guess.")
-    each = 1 - (1 - confidence) / len(rules)
+    counted = _counted(scores, included, shares)
+    m, each = len(scores), 1 - (1 - confidence) / len(counted)
 
     def bound(guesses: int, right: int) -> EpsilonBound:
         if family is None:
@@ -153,24 +146,75 @@ def one_run_audit(
             m, guesses, right, delta=delta, confidence=each, family=family
         )
 
-    order = np.argsort(-scores, kind="stable")
-    inside = int(included.sum())
-    bounds, perfect = [], []
-    for rule in rules:
-        total = rule.inside + rule.outside
-        right = included[order[: rule.inside]].sum()
-        right += (~included[order[m - rule.outside :]]).sum()
-        # Perfect scores err only where the rule guesses more of a kind than there are.
-        most = min(rule.inside, inside) + min(rule.outside, m - inside)
-        bounds.append(bound(total, int(right)))
-        perfect.append(bound(total, most).value)
+    bounds = [bound(one.guesses, one.right) for one in counted]
     best = max(bounds, key=lambda bound: bound.value)
     return replace(
         best,
-        ceiling=max(perfect),
+        ceiling=max(bound(one.guesses, one.most).value for one in counted),
         confidence=confidence,
         method=f"{best.method}, best of {len(bounds)} shares of guesses",
     )
+
+
+def claim_p_value(
+    scores: Floats,
+    included: NDArray[np.bool_],
+    curve: Curve,
+    *,
+    shares: Sequence[float | Guesses] = SHARES,
+) -> float:
+    """Return how likely so many right guesses are at most, if a claim is true.
+
+    For one claim as it was made, with all that its accountant knows (`PrivacyProfile`),
+    where `one_run_audit` looks for the weakest claim that is refuted. The guesses are
+    the same; the least p-value of all shares is multiplied by their number.
+
+    Guarantee: that of `attacks.one_run.p_value`: under the claim the value is at most x
+    with probability at most x.
+
+    Args:
+        scores: as for `one_run_audit`.
+        included: (m,) bool, the coins.
+        curve: of the claim, such as `PrivacyProfile.curve`; see `attacks.tradeoff`.
+        shares: of the canaries to guess, fixed in advance.
+
+    Raises:
+        ParameterError: as `one_run_audit`.
+    """
+    counted = _counted(scores, included, shares)
+    values = (p_value(curve, len(scores), one.guesses, one.right) for one in counted)
+    return min(1.0, len(counted) * min(values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Guesses of one rule, how many were right, and how many at most could be."""
+
+    guesses: int
+    right: int
+    most: int
+
+
+def _counted(
+    scores: Floats, included: NDArray[np.bool_], shares: Sequence[float | Guesses]
+) -> list[_Counted]:
+    m = len(scores)
+    if scores.shape != (m,) or included.shape != (m,) or included.dtype != np.bool_:
+        raise ParameterError("scores and included must be vectors of equal length.")
+    if not np.isfinite(scores).all():
+        raise ParameterError("A canary's score must be finite.")
+    rules = [_guesses(share, m) for share in shares]
+    if not rules:
+        raise ParameterError("An audit needs at least one share of canaries to guess.")
+    ranked = included[np.argsort(-scores, kind="stable")]
+    inside = int(included.sum())
+    counted = []
+    for rule in rules:
+        right = ranked[: rule.inside].sum() + (~ranked[m - rule.outside :]).sum()
+        # Perfect scores err only where the rule guesses more of a kind than there are.
+        most = min(rule.inside, inside) + min(rule.outside, m - inside)
+        counted.append(_Counted(rule.inside + rule.outside, int(right), most))
+    return counted
 
 
 def _guesses(share: float | Guesses, m: int) -> Guesses:

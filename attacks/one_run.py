@@ -155,11 +155,11 @@ def p_value(curve: Curve, canaries: int, guesses: int, right: int) -> float:
     """Return the largest probability that a claim allows to so many right guesses.
 
     Guarantee: under the claim at most x with probability at most x (see `consistent`).
-    Rounded up, to 1e-9.
+    Rounded up, by at most a ten-millionth of itself.
     """
     _check_counts(canaries, guesses, right)
     low, high = 0.0, 1.0
-    while high - low > max(1e-9 * high, 1e-300):
+    while high - low > max(1e-7 * high, 1e-300):
         # By ratios while both ends are small: p-values span many powers of ten.
         middle = math.sqrt(low * high) if low > 0 else min(high / 2, high * high)
         if _feasible(curve, canaries, guesses, right, middle):

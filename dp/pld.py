@@ -7,6 +7,7 @@ are stated for, is `dp.accounting`'s to say.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -52,6 +53,24 @@ def simple_epsilon(
     """
     if not releases:
         return 0.0
+    return float(_total(releases, accountant, interval).get_epsilon(delta))
+
+
+def simple_deltas(releases: Multiset, epsilons: Sequence[float]) -> list[float]:
+    """Return an upper bound on the delta of simple events, composed, at each epsilon.
+
+    Raises:
+        ParameterError: the caller's: an event that there is no bound by.
+    """
+    if not releases:
+        return [0.0] * len(epsilons)
+    total = _total(releases, "pld", COARSE)
+    return [float(total.get_delta(epsilon)) for epsilon in epsilons]
+
+
+def _total(
+    releases: Multiset, accountant: AccountantName, interval: float
+) -> PLDAccountant | RdpAccountant:
     relation = NeighboringRelation.ADD_OR_REMOVE_ONE
     if accountant == "pld":
         width = interval * max(1.0, _span(releases) / (FINE * CELLS_MAX))
@@ -67,7 +86,7 @@ def simple_epsilon(
                 "use Gaussian noise, with or without Poisson sampling."
             )
         total.compose(event, count)
-    return float(total.get_epsilon(delta))
+    return total
 
 
 def _span(releases: Multiset) -> float:

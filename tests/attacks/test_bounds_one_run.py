@@ -11,6 +11,7 @@ from attacks import (
     GAUSSIAN,
     Guesses,
     ParameterError,
+    claim_p_value,
     coins,
     f_dp_bound,
     gaussian_epsilon,
@@ -189,6 +190,29 @@ def test_unequal_guesses_are_counted_each_on_their_side():
         scores, included, delta=0, shares=(Guesses(inside=10, outside=10),)
     )
     assert half == same
+
+
+def test_a_claim_that_is_true_is_seldom_improbable_and_a_false_one_is():
+    """Of 150 audits no more p-values below 10 % than a true claim allows."""
+    true, false = [], []
+    for seed in range(150):
+        included = coins(200, seed=seed)
+        noise = np.random.default_rng([seed, 9]).normal(size=200)
+        scores = 1.5 * included + noise
+        true.append(claim_p_value(scores, included, gaussian_curve(1.5)))
+        false.append(claim_p_value(scores, included, gaussian_curve(0.4)))
+    assert np.sum(np.array(true) < 0.1) <= stats.binom.ppf(0.999, 150, 0.1)
+    assert np.mean(np.array(false) < 0.05) > 0.95
+    assert max(true) == 1.0 and min(false) > 0
+
+
+def test_a_p_value_refutes_what_the_bound_refutes():
+    included = coins(300, seed=2)
+    scores = included + np.random.default_rng(2).normal(size=300)
+    epsilon = one_run_audit(scores, included, delta=1e-5, family=ANY_MECHANISM).value
+    for claimed, refuted in ((epsilon * 0.99, True), (epsilon * 1.01, False)):
+        p = claim_p_value(scores, included, approximate_curve(claimed, 1e-5))
+        assert (p < 0.05) == refuted
 
 
 @pytest.mark.parametrize(
