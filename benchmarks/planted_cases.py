@@ -104,14 +104,14 @@ def by_variance(trial: Trial) -> Found:
     return Found(said=said, accused=left.p_value < 0.05)
 
 
-TWENTY = ("federation.clients=20", "federation.corrupt=1", "federation.drop=2")
+TEN = ("federation.clients=10", "federation.corrupt=1", "federation.drop=1")
 FORTY = ("federation.clients=40", "federation.corrupt=2", "federation.drop=3")
 SIX = ("federation.clients=6", "federation.corrupt=1", "federation.drop=1")
 CASES = (
     Case(
         name="noise missing",
         protection="distributed-dp",
-        sets=(*TWENTY, "attacks.canaries=60"),
+        sets=(*TEN, "attacks.canaries=40"),
         audit=by_epsilon(play),
         plant=bugs.no_noise,
     ),
@@ -132,7 +132,7 @@ CASES = (
     Case(
         name="masks reused",
         protection="secagg",
-        sets=(*TWENTY, "attacks.canaries=40"),
+        sets=(*TEN, "attacks.canaries=40"),
         audit=by_epsilon(by_two_uploads, claimed=0.0, delta=0.0),
         plant=bugs.masks_reused,
     ),
@@ -159,7 +159,7 @@ CASES = (
     Case(
         name="one share of the noise left out",
         protection="distributed-dp",
-        sets=("federation.clients=10", "training.rounds=2", "model.hidden=[64]"),
+        sets=(*TEN, "training.rounds=2", "model.hidden=[32]"),
         audit=by_variance,
         plant=lambda: bugs.one_share_less(10),
     ),
