@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 import dp
 import secagg
 from attacks import EpsilonBound, coins, one_run_audit, own_coordinates
-from fl.canaries import loud, release_of
+from fl.canaries.kinds import Dirac
+from fl.canaries.release import release_of
 from fl.config import Config
 from fl.protection import Protection
 from fl.seeds import seed_for
@@ -90,9 +91,10 @@ def _run(
     for start in range(0, len(included), GROUP):
         group = included[start : start + GROUP]
         places = own_coordinates(len(group), length)
-        updates = loud(places[group], length, protection.clip_norm_l2)
+        members = Dirac(places, length)
+        updates = members.updates(np.flatnonzero(group), protection.clip_norm_l2)
         out = release_of(updates, length, protection, config, seed=seed, index=start)
-        scores[start : start + GROUP] = out.change[places]
+        scores[start : start + GROUP] = members.read(out.change)
     bound = one_run_audit(scores, included, delta=DELTA, confidence=CONFIDENCE)
     return Drilled(noise=noise, delta=DELTA, bound=bound)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 import secagg
+from attacks import coins, own_coordinates
 from fl import privacy
-from fl.canaries.release import loud, name_of, stub
-from fl.canaries.trial import Guessed, Trial, place, seed_of
+from fl.canaries.kinds import Dirac, name_of
+from fl.canaries.release import stub
+from fl.canaries.trial import Guessed, Trial, parameters, seed_of
 from fl.course import admit
 from fl.round import aggregate, draw_vanishing
 from fl.seeds import rng_for, seed_for
@@ -21,11 +23,13 @@ def by_own_uploads(trial: Trial) -> Guessed:
     apart as any, and not whether there is one.
     """
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
-    placed = place(trial)
-    places, first, length = placed.places, placed.included, placed.length
-    members = [stub(name_of(one)) for one in places.tolist()]
+    length = parameters(trial)
+    places = own_coordinates(min(config.attacks.canaries, length), length)
+    first = coins(len(places), seed=seed_for(seed, "canary coins"))
+    members = [stub(name_of(one)) for one in range(len(places))]
     number = {member.name: i for i, member in enumerate(members)}
-    updates = loud(places, length, protection.clip_norm_l2)
+    everybody = np.arange(len(places))
+    updates = Dirac(places, length).updates(everybody, protection.clip_norm_l2)
     books = privacy.ledger(privacy.CLIENT, protection.relation, config)
     before, scores = np.zeros(length, dtype=np.float32), np.zeros(len(places))
     for index in range(config.training.rounds):

@@ -1,7 +1,6 @@
-"""Canary clients: each sends one coordinate of its own, or nothing.
+"""Canary clients in sums: each sends its own update, or nothing, and is read from sums.
 
-So canaries do not disturb one another (Dirac canaries), and each is scored by its own
-coordinate of what is released.
+`fl.canaries.kinds` says what they send.
 """
 
 from __future__ import annotations
@@ -11,21 +10,23 @@ from dataclasses import replace
 import numpy as np
 
 import dp
-from attacks import coins, own_coordinates
-from fl.canaries.release import loud, name_of, paid_rounds, release_of
-from fl.canaries.trial import Guessed, Scores, Trial, parameters, place, seed_of
+from attacks import coins
+from fl.canaries.kinds import KindName, make, name_of
+from fl.canaries.release import paid_rounds, release_of
+from fl.canaries.trial import Guessed, Scores, Trial, parameters, seed_of
 from fl.clipping import at_clip
 from fl.protection import Protection
 from fl.seeds import rng_for, seed_for
 from fl.shares import Shares
 
 
-def by_coordinate(trial: Trial) -> Guessed:
-    """Let canary clients in by their coins; score each by its own coordinate."""
+def by_sum(trial: Trial, kind: KindName) -> Guessed:
+    """Let canary clients in by their coins, all in one cohort."""
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
-    placed = place(trial)
-    places, included, length = placed.places, placed.included, placed.length
-    count = len(places)
+    length = parameters(trial)
+    canaries = make(kind, config.attacks.canaries, length, seed)
+    count = canaries.count
+    included = coins(count, seed=seed_for(seed, "canary coins"))
     protection = _for_all(protection, count)
     scores, clip = np.zeros(count), protection.clip_norm_l2
     for index in paid_rounds(trial, length):
@@ -33,7 +34,7 @@ def by_coordinate(trial: Trial) -> Guessed:
         inside = np.flatnonzero(included & (joined < config.federation.participation))
         own = at_clip(protection, config, clip)
         out = release_of(
-            loud(places[inside], length, own.clip_norm_l2),
+            canaries.updates(inside, own.clip_norm_l2),
             length,
             own,
             config,
@@ -41,77 +42,78 @@ def by_coordinate(trial: Trial) -> Guessed:
             index=index,
         )
         # Noise and canaries are as large as the clip norm of their round.
-        scores += out.change[places].astype(np.float64) / clip
+        scores += canaries.read(out.change) / clip
         clip = out.clip_norm_l2
     return Guessed(scores=scores, included=included)
 
 
-def by_everybody(trial: Trial, shares: Shares) -> Guessed:
+def by_everybody(trial: Trial, shares: Shares, kind: KindName) -> Guessed:
     """Let canary clients in by their coins, in federations of all who are enrolled.
 
     All upload in every round, zeros if they are not in, or if their coin of the round
     says so. Federations are disjoint, so all of it is one mechanism with one epsilon,
-    and each gives out the same coordinates anew.
+    and the canaries of each are the same vectors anew.
+
     The server sees who vanished before its upload: such a round says nothing of that
-    canary, in or out, and adds nothing to its score; the others add how far their
-    coordinate is above half of what an update would leave there.
+    canary, in or out, and adds nothing to its score; the others add how far they are
+    above half of what an update would leave.
     """
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
     length, count = parameters(trial), config.attacks.canaries
-    places = own_coordinates(min(shares.clients, length), length)
+    canaries = make(kind, shares.clients, length, seed)
     included = coins(count, seed=seed_for(seed, "canary coins"))
-    scores, groups = np.zeros(count), range(0, count, len(places))
+    scores, groups = np.zeros(count), range(0, count, canaries.count)
     half = protection.clip_norm_l2 / shares.denominator / 2
     for index in paid_rounds(trial, length):
         joined = rng_for(seed, "canary cohort", index).random(count)
         sending = included & (joined < config.federation.participation)
         for number, start in enumerate(groups):
-            own = slice(start, start + len(places))
-            sends = sending[own]
-            here = places[: len(sends)]
-            spare = range(length, length + shares.clients - len(here))
+            sends = sending[start : start + canaries.count]
+            silent = np.setdiff1d(np.arange(shares.clients), np.flatnonzero(sends))
             out = release_of(
-                loud(here[sends], length, protection.clip_norm_l2),
+                canaries.updates(np.flatnonzero(sends), protection.clip_norm_l2),
                 length,
                 protection,
                 config,
                 seed=seed,
                 index=index * len(groups) + number,
-                absent=[name_of(one) for one in (*here[~sends].tolist(), *spare)],
+                absent=[name_of(one) for one in silent.tolist()],
             )
             if out.sent is None:
                 continue
             inside = out.sent.survivors
-            there = np.array([name_of(one) in inside for one in here.tolist()])
-            scores[own] += np.where(there, out.change[here] - half, 0.0)
+            there = np.array([name_of(one) in inside for one in range(len(sends))])
+            found = canaries.read(out.change)[: len(sends)]
+            scores[start : start + len(sends)] += np.where(there, found - half, 0.0)
     return Guessed(scores=scores, included=included)
 
 
-def by_schedule(trial: Trial, mechanism: dp.CorrelatedSum) -> Guessed:
+def by_schedule(trial: Trial, mechanism: dp.CorrelatedSum, kind: KindName) -> Guessed:
     """Let canary clients in by their coins, in their scheduled rounds.
 
-    All rounds of a canary's own coordinate are known, and with them how the noise of a
-    round goes on in later ones; the score is the best linear one: w . rounds with
+    What all rounds hold of a canary is known, and with it how the noise of a round goes
+    on in later ones; the score is the best linear one: w . rounds with
     Cov w = (1 in its own rounds), scaled to noise of one size for all canaries.
     """
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
-    placed, rounds = place(trial), config.training.rounds
-    places, included, length = placed.places, placed.included, placed.length
-    count, separation = len(places), mechanism.strategy.participation.separation
+    length, rounds = parameters(trial), config.training.rounds
+    canaries = make(kind, config.attacks.canaries, length, seed)
+    count, separation = canaries.count, mechanism.strategy.participation.separation
+    included = coins(count, seed=seed_for(seed, "canary coins"))
     turns = rng_for(seed, "canary schedule").permutation(count) % separation
     protection = _for_all(protection, count)
     seen = np.zeros((rounds, count))
     for index in paid_rounds(trial, length):
         inside = np.flatnonzero(included & (turns == index % separation))
         out = release_of(
-            loud(places[inside], length, protection.clip_norm_l2),
+            canaries.updates(inside, protection.clip_norm_l2),
             length,
             protection,
             config,
             seed=seed,
             index=index,
         )
-        seen[index] = out.change[places]
+        seen[index] = canaries.read(out.change)
     own = (np.arange(rounds)[:, None] % separation == turns).astype(np.float64)
     weights = np.linalg.solve(_covariance(mechanism.strategy, rounds), own)
     spread = np.sqrt((weights * own).sum(axis=0)).clip(min=np.finfo(float).tiny)

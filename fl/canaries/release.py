@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import dp
 import secagg
-from attacks import dirac
 from fl import privacy
+from fl.canaries.kinds import Vectors
 from fl.canaries.trial import Trial
 from fl.config import Config
 from fl.course import admit, open_books
@@ -23,12 +23,6 @@ from fl.schedule import open_attendance
 from fl.seeds import seed_for
 from fl.updates import as_sent
 from secagg.aggregator import Aggregate
-
-Vectors = Mapping[str, NDArray[np.float32]]
-
-# How far a canary's update goes beyond the bound before it is clipped: a clip that is
-# left out shows, and more would only be refused by what checks the sum.
-LOUD: Final = 8.0
 
 
 class Played(NamedTuple):
@@ -117,18 +111,6 @@ def paid_rounds(trial: Trial, length: int) -> Iterator[int]:
         except dp.BudgetExceeded:
             return
         yield index
-
-
-def loud(places: NDArray[np.int64], length: int, bound: float) -> Vectors:
-    """Return the updates of canary clients, each in its own place, far too long."""
-    return {
-        name_of(place): dirac(place, length, LOUD * bound) for place in places.tolist()
-    }
-
-
-def name_of(place: int) -> str:
-    """Return the name of the canary client of this coordinate."""
-    return f"canary-{place:08d}"
 
 
 def stub(name: str) -> Client:

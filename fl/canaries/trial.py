@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks import coins, own_coordinates
 from fl.config import Config
 from fl.federation import Federation
 from fl.models import build, parameter_count
@@ -45,23 +44,3 @@ def parameters(trial: Trial) -> int:
     federation = trial.federation
     model = build(trial.config.model, federation.input_shape, federation.classes, 0)
     return parameter_count(model)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """Canary clients: the coordinate and the coin of each, and an update's length."""
-
-    places: NDArray[np.int64]
-    included: NDArray[np.bool_]
-    length: int
-
-
-def place(trial: Trial) -> Placed:
-    """Give as many canary clients as are asked for, and fit, a coordinate each."""
-    length = parameters(trial)
-    count = min(trial.config.attacks.canaries, length)
-    return Placed(
-        places=own_coordinates(count, length),
-        included=coins(count, seed=seed_for(seed_of(trial), "canary coins")),
-        length=length,
-    )

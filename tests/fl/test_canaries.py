@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from attacks import EpsilonBound, one_run_audit
 from dp.sgd import DpSgd
-from fl.canaries import Guessed, Trial, loud, play
+from fl.canaries import Guessed, Trial, play
+from fl.canaries.kinds import make, name_of
 from fl.canaries.records import grown_by, plant
 from fl.config import Config
 from fl.data import Dataset, load
@@ -181,7 +182,8 @@ def test_canaries_join_and_vanish_as_often_as_clients_do() -> None:
 
 def test_a_loud_update_is_clipped_by_the_clip_of_any_other() -> None:
     settings = tiny.config("privacy.client.clip_norm_l2=0.3")
-    (vector,) = loud(np.array([7]), 20, 0.3).values()
+    canaries = make("dirac", 20, 20, 0)
+    vector = canaries.updates(np.array([7]), 0.3)[name_of(7)]
     assert np.flatnonzero(vector).tolist() == [7]
     assert np.linalg.norm(vector) > 2
     protection = replace(tiny.protection("secagg", settings), clip_norm_l2=0.3)
