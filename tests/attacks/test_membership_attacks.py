@@ -434,6 +434,10 @@ def test_nobody_is_scored_with_a_population_that_holds_them():
     assert len(seen) == 4
     assert all(not one[~outsiders].any() for one in seen)  # members are never in it
     np.testing.assert_array_equal(sum(map(np.asarray, seen)), 3 * outsiders)
+    persons = np.arange(RECORDS) // 4
+    seen.clear()
+    scored(attack, known, np.ones(RECORDS, bool), seed=0, persons=persons)
+    assert all((part.reshape(-1, 4) == part[::4, None]).all() for part in seen)
     with pytest.raises(ParameterError, match="hold more records out"):
         scored(attack, known, np.zeros(RECORDS, bool), seed=0)
 
