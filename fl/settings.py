@@ -51,6 +51,27 @@ USUAL: tuple[ProtectionName, ...] = (
 # What a protection was called once, and is called now.
 RENAMED = {"he": "he-bfv", "he+dp-sgd": "he-bfv+dp-sgd"}
 
+# The attacks of `attacks.membership.registry`; a test keeps the two alike.
+MembershipName = Literal[
+    "loss",
+    "confidence",
+    "entropy",
+    "modified-entropy",
+    "calibrated",
+    "shadow-classifier",
+    "lira",
+    "lira-fixed",
+    "lira-own",
+    "lira-offline",
+    "bavaria",
+    "base",
+    "rmia",
+    "rmia-offline",
+    "quantile",
+    "label-only",
+    "trajectory",
+]
+
 KINDS = ("logreg", "mlp", "cnn")
 # Every sum that is released must hold the inputs of two honest clients or more.
 HONEST_MIN = 2
@@ -213,6 +234,10 @@ class AttacksConfig(Section):
     shadows: int = Field(
         default=16, ge=16, description="shadow models of membership inference"
     )
+    membership: Annotated[tuple[MembershipName, ...], Field(strict=False)] = Field(
+        default=("loss", "lira", "rmia"),
+        description="attacks that tell members of the released model from others",
+    )
     iterations: int = Field(
         default=200, ge=1, description="optimiser steps of gradient matching"
     )
@@ -236,6 +261,13 @@ class AttacksConfig(Section):
         description='"column", "column=category" or "label=class": whether the records '
         "of a batch have it is inferred from updates in the worst case",
     )
+
+    @field_validator("membership")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) != len(names):
+            raise ValueError("must name at least one attack, and each once.")
+        return names
 
 
 class OutputConfig(Section):

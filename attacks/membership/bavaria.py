@@ -24,8 +24,10 @@ def bavaria(
 ) -> Floats:
     """Score records by the log ratio of two Student t predictive densities.
 
-    Each side's t has `S - 2 + 2 a0` degrees of freedom, its shadows' mean, and scale
-    `v (1 + 1/n)` with v the shrunk variance and n the number of its shadows.
+    Each side's t has `S - 2 + 2 a0` degrees of freedom, its shadows' mean, and the
+    squared scale `v (1 + 1/n)` with v the shrunk variance and n the number of its
+    shadows, averaged over records: in a rotation a record's own n would tell whether
+    the target knows it.
 
     Args and Raises as `attacks.membership.lira.lira`.
 
@@ -47,7 +49,7 @@ def bavaria(
             target,
             df=freedom + 2 * PRIOR_A0,
             loc=one.mean,
-            scale=np.sqrt(variance * (1 + 1 / one.count)),
+            scale=np.sqrt(variance * (1 + 1 / one.count.mean())),
         )
         for one in (inside, outside)
     ]

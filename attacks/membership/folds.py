@@ -21,7 +21,12 @@ FOLDS = 4
 
 
 def scored(
-    attack: MembershipAttack, known: Known, outsiders: NDArray[np.bool_], *, seed: int
+    attack: MembershipAttack,
+    known: Known,
+    outsiders: NDArray[np.bool_],
+    *,
+    seed: int,
+    persons: NDArray[np.integer] | None = None,
 ) -> Floats:
     """Score every record; a population, where one is needed, is cross-fitted.
 
@@ -30,6 +35,8 @@ def scored(
         known: without a population.
         outsiders: which records are known not to be members of the target, (N,) bool.
         seed: of the folds.
+        persons: whose each record is, (N,); a person's records share a fold. None if
+            each is somebody else's.
 
     Returns:
         float64 (N,), higher for members.
@@ -42,6 +49,8 @@ def scored(
         return attack.scores(known)
     rng = np.random.default_rng(seed)
     fold = rng.integers(0, FOLDS, size=len(outsiders))
+    if persons is not None:
+        fold = fold[np.unique(persons, return_inverse=True)[1]]
     found = np.empty(len(outsiders))
     for one in range(FOLDS):
         here = fold == one

@@ -8,7 +8,6 @@ scored by where it lies in it. One target, no shadows.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingRegressor
 
 from attacks.errors import ParameterError
 
@@ -60,6 +59,9 @@ def quantile_regression(
     classes = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
     inputs = np.hstack([table, classes])
     phi = target_phi.astype(np.float64)
+    # Here, not above: everybody who imports attacks would wait for it.
+    from sklearn.ensemble import GradientBoostingRegressor
+
     middle, above = (
         GradientBoostingRegressor(
             loss="quantile",

@@ -129,7 +129,8 @@ def _bavaria(known: Known) -> Floats:
 
 
 def _base(known: Known) -> Floats:
-    return log_ratio(known.log_p, given(known.shadows, "shadows").log_p)
+    shadows = given(known.shadows, "shadows")
+    return log_ratio(known.log_p, shadows.log_p, shadows.members)
 
 
 def _rmia(known: Known) -> Floats:

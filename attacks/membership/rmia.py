@@ -2,9 +2,9 @@
 
 Zarifzadeh, Liu and Shokri (ICML 2024, "Low-cost high-power membership inference
 attacks", sections 3 and 3.1). With `r(x) = p_target(x) / p(x)`, p(x) the mean
-confidence over reference models, the score is the share of population records z with
-`r(x) / r(z) >= gamma`. It depends on r(x) alone, so one sorting of the r(z) serves all
-records: O((N + Z) log Z), not N by Z.
+confidence over reference models with and without x, the score is the share of
+population records z with `r(x) / r(z) >= gamma`. It depends on r(x) alone, so one
+sorting of the r(z) serves all records: O((N + Z) log Z), not N by Z.
 
 For one target the order of the scores is the order of r(x), which is the attack called
 BASE (Lassila et al. 2025): the population makes scores comparable between targets.
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.errors import ParameterError, TooFewShadows
+from attacks.membership.moments import check_shapes
 from attacks.ranking import auc
 
 Floats = NDArray[np.float64]
@@ -27,22 +28,29 @@ _PAIRS = 4
 
 
 def log_ratio(
-    target_log_p: NDArray[np.floating], shadow_log_p: NDArray[np.floating]
+    target_log_p: NDArray[np.floating],
+    shadow_log_p: NDArray[np.floating],
+    shadow_members: NDArray[np.bool_],
 ) -> Floats:
-    """Return `log r(x)` with p(x) the mean over all shadows: the score of BASE.
+    """Return `log r(x)` with p(x) half-way between shadows with and without x.
 
-    Each record is to be in as many shadows as out, so that the mean is over both.
+    Each side is averaged by itself. The plain mean over all shadows is the same where
+    the sides are equal; in a rotation, where each record is in equally many models,
+    they are not, and how many of the others know a record tells whether the target
+    does: the plain mean would find members of a model that learnt nothing.
 
     Args:
         target_log_p: `log_confidence` under the target, (N,).
         shadow_log_p: the same under each shadow, (S, N).
+        shadow_members: which records trained which shadow, (S, N).
 
     Raises:
+        TooFewShadows: some record is in every shadow, or in none.
         ParameterError: arrays do not fit, or are no log probabilities.
     """
-    _check(target_log_p, shadow_log_p, shadow_log_p)
-    each = shadow_log_p.astype(np.float64)
-    mean = np.logaddexp.reduce(each, axis=0) - np.log(len(each))
+    inside = _log_mean(target_log_p, shadow_log_p, shadow_members, "with each")
+    outside = _log_mean(target_log_p, shadow_log_p, ~shadow_members, "without each")
+    mean = np.logaddexp(inside, outside) - np.log(2)
     return np.asarray(target_log_p.astype(np.float64) - mean)
 
 
@@ -74,17 +82,10 @@ def offline_log_ratio(
     """
     if not 0 <= a <= 1:
         raise ParameterError(f"a={a} must lie in [0, 1].")
-    if shadow_members.shape != shadow_log_p.shape or shadow_members.dtype != np.bool_:
-        raise ParameterError("shadow_members must be a bool array like shadow_log_p.")
-    each = np.where(shadow_members, -np.inf, shadow_log_p.astype(np.float64))
-    _check(target_log_p, shadow_log_p, np.where(shadow_members, 0.0, each))
-    outside = (~shadow_members).sum(axis=0)
-    if outside.min() < 1:
-        raise TooFewShadows(1, 0, "shadows without each record")
-    return np.asarray(
-        target_log_p.astype(np.float64)
-        - _filled_in(np.logaddexp.reduce(each, axis=0) - np.log(outside), a)
-    )
+    outside = _log_mean(target_log_p, shadow_log_p, ~shadow_members, "without each")
+    certain = -np.inf if a == 1 else np.log((1 - a) / 2)
+    mean = np.logaddexp(np.log((1 + a) / 2) + outside, certain)
+    return np.asarray(target_log_p.astype(np.float64) - mean)
 
 
 def ranked(
@@ -153,22 +154,19 @@ def tune_a(
     return float(grid[len(grid) - 1 - int(total[::-1].argmax())])
 
 
-def _filled_in(log_out: Floats, a: float) -> Floats:
-    """Return `log(((1 + a) p_out + (1 - a)) / 2)`."""
-    certain = -np.inf if a == 1 else np.log((1 - a) / 2)
-    return np.asarray(np.logaddexp(np.log((1 + a) / 2) + log_out, certain))
-
-
-def _check(
-    target: NDArray[np.floating],
-    shadows: NDArray[np.floating],
-    looked_at: NDArray[np.floating],
-) -> None:
-    if shadows.ndim != 2 or len(shadows) < 1 or target.shape != shadows.shape[1:]:
-        raise ParameterError(
-            f"target_log_p {target.shape} and shadow_log_p {shadows.shape} must be "
-            "(N,) and (S, N) with S >= 1."
-        )
-    for one in (target, looked_at):
-        if not (np.isfinite(one).all() and (one <= 0).all()):
-            raise ParameterError("Log probabilities must be finite and at most 0.")
+def _log_mean(
+    target_log_p: NDArray[np.floating],
+    shadow_log_p: NDArray[np.floating],
+    chosen: NDArray[np.bool_],
+    name: str,
+) -> Floats:
+    """Return the log of the mean confidence of each record's chosen shadows, (N,)."""
+    check_shapes(target_log_p, shadow_log_p, chosen)
+    count = chosen.sum(axis=0)
+    if count.min() < 1:
+        raise TooFewShadows(1, 0, f"shadows {name} record")
+    seen = np.where(chosen, shadow_log_p, 0.0)
+    if not np.isfinite(seen).all() or (seen > 0).any() or (target_log_p > 0).any():
+        raise ParameterError("Log probabilities must be finite and at most 0.")
+    each = np.where(chosen, shadow_log_p.astype(np.float64), -np.inf)
+    return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(count))

@@ -8,7 +8,6 @@ label, so that rare classes lend each other strength.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from attacks.errors import ParameterError
 from attacks.membership.signals import log_confidence
@@ -66,6 +65,9 @@ def shadow_classifier(
     bits = shadow_members[shadow, record]
     if bits.all() or not bits.any():
         raise ParameterError("Shadows need members and others.")
+    # Here, not above: everybody who imports attacks would wait for it.
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     model = HistGradientBoostingClassifier(
         max_iter=60,
         max_leaf_nodes=15,

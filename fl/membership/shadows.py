@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks import Trainer, balanced_memberships, logit_scaled_confidence
-from attacks.membership.lira import SIDE_NEEDED
+from attacks.membership import ShadowAnswers, Trainer, balanced_memberships
+from attacks.membership.moments import SIDE_NEEDED
+from attacks.membership.registry import tuned
 from fl.config import Config
 from fl.federation import Federation
 from fl.finding import Missing
@@ -39,12 +40,21 @@ class Shadows:
     seconds: float
 
     @cached_property
-    def phi(self) -> NDArray[np.float64]:
-        """Return the logit-scaled confidences, (shadows, records)."""
-        # One shadow at a time: float64 copies of all logits are the larger ones.
-        return np.stack(
-            [logit_scaled_confidence(one, self.labels) for one in self.logits]
+    def answers(self) -> ShadowAnswers:
+        """Return what attacks are handed: signals are computed once for all of them."""
+        return ShadowAnswers(
+            logits=self.logits, labels=self.labels, members=self.members
         )
+
+    @cached_property
+    def prior(self) -> float:
+        """Return `a` of offline RMIA, tuned on the shadows alone."""
+        return tuned(self.answers)
+
+    @property
+    def phi(self) -> NDArray[np.float32]:
+        """Return the logit-scaled confidences, (shadows, records)."""
+        return self.answers.phi
 
 
 def train_shadows(

@@ -8,7 +8,7 @@ here, and nobody's score can depend on the membership bits that a target carries
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ EVERYBODY = (Adversary.OUTSIDER, Adversary.CLIENT, *BOTH)
 # Who has what the clients have, and who has not, where results stay with them.
 INSIDERS, OUTSIDE = (Adversary.CLIENT, *BOTH[1:]), (Adversary.OUTSIDER, *BOTH[:1])
 RELEASED = "released model"
+OVER_ROUNDS = "released models of the kept rounds"
 
 Runs = Sequence[tuple[RunRecord, Federation]]
 Vector = NDArray[np.floating]
@@ -45,19 +46,37 @@ class Target:
         members: row numbers of the records that it was trained on.
         nonmembers: row numbers of held-out records.
         federation: whose data set the row numbers are of.
+        earlier: parameters of models that the same party saw in earlier rounds.
     """
 
     parameters: Vector
     members: NDArray[np.int64]
     nonmembers: NDArray[np.int64]
     federation: Federation
+    earlier: tuple[Vector, ...] = ()
+
+    def model(self, config: Config) -> torch.nn.Module:
+        """Return the model."""
+        return self._loaded(self.parameters, config)
 
     def logits(self, config: Config) -> NDArray[np.float32]:
         """Return what the model says of every record, (records, classes)."""
+        return self._answers(self.parameters, config)
+
+    def rounds(self, config: Config) -> NDArray[np.float32]:
+        """Return what each earlier model and the last say, (T, records, classes)."""
+        each = (*self.earlier, self.parameters)
+        return np.stack([self._answers(one, config) for one in each])
+
+    def _answers(self, parameters: Vector, config: Config) -> NDArray[np.float32]:
+        features = torch.from_numpy(self.federation.dataset.features)
+        return predict_logits(self._loaded(parameters, config), features)
+
+    def _loaded(self, parameters: Vector, config: Config) -> torch.nn.Module:
         federation = self.federation
         model = build(config.model, federation.input_shape, federation.classes, 0)
-        load_vector(model, self.parameters.astype(np.float32))
-        return predict_logits(model, torch.from_numpy(federation.dataset.features))
+        load_vector(model, parameters.astype(np.float32))
+        return model
 
     def group(self, scores: NDArray[np.float64]) -> Group:
         """Pick the scores of members and of held-out records, with their bits.
@@ -102,6 +121,23 @@ def released(runs: Runs, protection: Protection) -> View:
             for run, fed in runs
         ),
     )
+
+
+def over_rounds(runs: Runs, protection: Protection) -> View:
+    """Return the models released in the kept rounds; whoever is outside sees one only.
+
+    The model before the first round knows nobody and is left out.
+    """
+    final = released(runs, protection)
+    targets = [
+        replace(
+            target,
+            earlier=tuple(one.before for one in run.snapshots if one.index > 0),
+        )
+        for target, (run, _) in zip(final.targets, runs, strict=True)
+    ]
+    who = tuple(one for one in final.adversaries if one is not Adversary.OUTSIDER)
+    return View(name=OVER_ROUNDS, adversaries=who, targets=tuple(targets))
 
 
 def inside(runs: Runs, protection: Protection, config: Config) -> Iterator[View]:

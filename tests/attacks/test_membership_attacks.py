@@ -40,19 +40,19 @@ from attacks.membership import (
     tune_a,
 )
 from attacks.membership.compare import usable
-from attacks.ranking import auc
+from attacks.ranking import ModelScores, auc
 
 SHADOWS, RECORDS, CLASSES = 17, 160, 4
 
 
-def toy(*, leak=2.0, seed=0, records=RECORDS):
+def toy(*, leak=2.0, seed=0, records=RECORDS, spread=1.0):
     """Models that raise the logit of the label where they trained on the record."""
     rng = np.random.default_rng(seed)
     labels = np.arange(records) % CLASSES
     members = balanced_memberships(SHADOWS, records, 0.5, seed)
-    level = rng.normal(1, 1.5, records)
-    own = level + leak * members + rng.normal(0, 0.7, members.shape)
-    logits = rng.normal(0, 0.5, (SHADOWS, records, CLASSES))
+    level = rng.normal(1, 1.5 * spread, records)
+    own = level + leak * members + rng.normal(0, 0.7 * spread, members.shape)
+    logits = rng.normal(0, 0.5 * spread, (SHADOWS, records, CLASSES))
     logits[:, np.arange(records), labels] += own
     return logits.astype(np.float32), members, labels, level
 
@@ -229,7 +229,8 @@ def literal_rmia(target, shadows, members, population, *, a, gamma):
     ratio = []
     for i in range(len(target)):
         if a is None:
-            mean = sum(shadows[:, i]) / len(shadows)
+            sides = shadows[members[:, i], i], shadows[~members[:, i], i]
+            mean = sum(sum(side) / len(side) for side in sides) / 2
         else:
             out = shadows[~members[:, i], i]
             mean = ((1 + a) * sum(out) / len(out) + (1 - a)) / 2
@@ -246,7 +247,7 @@ def test_sorted_rmia_equals_the_literal_n_by_z_one_exactly(a, gamma):
     log_p = np.log(rng.uniform(0.01, 0.99, (7, 60)))
     population = np.arange(60) % 3 == 0
     if a is None:
-        log_r = log_ratio(log_p[0], log_p[1:])
+        log_r = log_ratio(log_p[0], log_p[1:], members)
     else:
         log_r = offline_log_ratio(log_p[0], log_p[1:], members, a=a)
     found = ranked(log_r, population, gamma=gamma)
@@ -266,7 +267,7 @@ def test_rmia_survives_confidences_that_are_no_float():
     log_p[:, 0] = -1e-9
     members = balanced_memberships(4, 4, 0.5, 0)
     for log_r in (
-        log_ratio(log_p[0], log_p[1:]),
+        log_ratio(log_p[0], log_p[1:], members),
         offline_log_ratio(log_p[0], log_p[1:], members, a=1.0),
     ):
         np.testing.assert_allclose(log_r, 0.0, atol=1e-6)
@@ -434,6 +435,10 @@ def test_nobody_is_scored_with_a_population_that_holds_them():
     assert len(seen) == 4
     assert all(not one[~outsiders].any() for one in seen)  # members are never in it
     np.testing.assert_array_equal(sum(map(np.asarray, seen)), 3 * outsiders)
+    persons = np.arange(RECORDS) // 4
+    seen.clear()
+    scored(attack, known, np.ones(RECORDS, bool), seed=0, persons=persons)
+    assert all((part.reshape(-1, 4) == part[::4, None]).all() for part in seen)
     with pytest.raises(ParameterError, match="hold more records out"):
         scored(attack, known, np.zeros(RECORDS, bool), seed=0)
 
@@ -497,6 +502,34 @@ def test_models_that_leak_nothing_are_not_told_apart():
         assert interval.low <= 0.5 <= interval.high, one.name
 
 
+def test_who_trained_the_shadows_does_not_tell_who_trained_the_target():
+    # Each record is in equally many models, so in a rotation one shadow fewer knows it
+    # if the target does: a score that depends on how many know it would cheat.
+    logits, members, labels, _ = toy(leak=4.0, records=100, spread=0.1)
+    blank, _, _, _ = toy(leak=0.0, records=100, spread=0.1)
+    names = set(usable()) - {"shadow-classifier"}  # the same for every record
+    found = {name: [] for name in names}
+    for target, inside in enumerate(members):
+        others = np.arange(SHADOWS) != target
+        shadows = ShadowAnswers(
+            logits=logits[others], labels=labels, members=members[others]
+        )
+        known = Known(labels=labels, logits=blank[target], shadows=shadows, prior=0.5)
+        for name in names:
+            scores = scored(ATTACKS[name], known, ~inside, seed=0)
+            found[name].append(
+                ModelScores(
+                    members=scores[inside],
+                    nonmembers=scores[~inside],
+                    member_ids=np.flatnonzero(inside),
+                    nonmember_ids=np.flatnonzero(~inside),
+                )
+            )
+    for name, scores in found.items():
+        interval = bootstrap_auc(scores, 0.98, seed=0)
+        assert interval.low <= 0.5 <= interval.high, name
+
+
 # ------------------------------------------------------------------ what is refused
 
 
@@ -519,8 +552,8 @@ def _members(shadows=4, records=6):
         lambda: lira_offline(np.full(6, np.nan), np.zeros((4, 6)), _members()),
         lambda: lira_offline(np.zeros(6), np.full((4, 6), np.inf), _members()),
         lambda: lira_offline(np.zeros(6), np.zeros((4, 6)), _members(), variance="?"),
-        lambda: log_ratio(np.zeros(6), np.ones((4, 6))),
-        lambda: log_ratio(np.zeros(6), np.zeros((4, 5))),
+        lambda: log_ratio(np.zeros(6), np.ones((4, 6)), _members()),
+        lambda: log_ratio(np.zeros(6), np.zeros((4, 5)), _members()),
         lambda: offline_log_ratio(np.zeros(6), np.zeros((4, 6)), _members(), a=1.5),
         lambda: ranked(np.zeros(6), np.zeros(6, bool)),
         lambda: ranked(np.zeros(6), np.ones(6, bool), gamma=0.5),

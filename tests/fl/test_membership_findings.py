@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 
 import attacks
 from attacks import Adversary
+from attacks.membership import ATTACKS, Shadowing
 from fl import membership
 from fl.config import Config
 from fl.data import Dataset
+from fl.errors import ConfigError
 from fl.federation import Federation
 from fl.finding import Finding, Group, Missing, Ranking
 from fl.membership import LIRA, LOSS, Shadows, train_shadows
 from fl.progress import Silent
 from fl.run import RunRecord
+from fl.settings import MembershipName
 from fl.shadows import FederatedTrainer
 from fl.shots import WORST_CASE
 from fl.verdict import decide
@@ -374,6 +378,78 @@ def test_shadow_models_repeat_and_differ_and_are_trained_on_their_rows_only(
     found = again.logits(members, seed=1)
     np.testing.assert_array_equal(found[0], first[0])
     assert not np.array_equal(found, first)
+
+
+def test_the_configuration_names_the_attacks_that_there_are_and_each_once() -> None:
+    assert get_args(MembershipName) == tuple(ATTACKS)
+    for wrong in ('["lyra"]', "[]", '["lira", "lira"]'):
+        with pytest.raises(ConfigError):
+            tiny.config(f"attacks.membership={wrong}")
+
+
+def _memorised_shadows(fed: Federation) -> Shadows:
+    """Shadows that nobody trained: surer of the label where they know the record."""
+    labels = fed.dataset.labels
+    members = attacks.balanced_memberships(16, len(labels), 0.6, 0)
+    logits = np.random.default_rng(0).normal(size=(16, len(labels), 3))
+    logits[:, np.arange(len(labels)), labels] += 2 * members
+    return Shadows(
+        logits=logits.astype(np.float32), labels=labels, members=members, seconds=1.0
+    )
+
+
+def test_every_attack_looks_at_what_it_can_use_and_at_nothing_else(
+    memorised: tuple[Config, list[tuple[RunRecord, Federation]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Forty regressions would take seconds, and say nothing about who sees what.
+    regression = "attacks.membership.registry.quantile_regression"
+    monkeypatch.setattr(regression, lambda _, __, phi, ___, seed: phi)
+    settings, runs = memorised
+    attacked = settings.attacks.model_copy(update={"membership": tuple(ATTACKS)})
+    settings = settings.model_copy(update={"attacks": attacked})
+    shadows = _memorised_shadows(runs[0][1])
+    found = _findings(runs[:1], settings, "none", shadows)
+    seen = {(f.attack, f.view) for f in found if f.scenario != WORST_CASE}
+    titles = {name: attack.title for name, attack in ATTACKS.items()}
+    for name, attack in ATTACKS.items():
+        views = {view for title, view in seen if title == titles[name]}
+        if attack.needs.rounds:
+            assert views == {"released models of the kept rounds"}
+        elif attack.needs.shadows is Shadowing.NONE:
+            assert views == {"released model", "one client's model"}
+        else:  # shadows are trained like the released model alone
+            assert views == {"released model"}
+    for one in found:
+        over = one.view == "released models of the kept rounds"
+        assert not (over and one.adversary is Adversary.OUTSIDER)
+        for measure in one.measures:
+            if isinstance(measure, Ranking):
+                (_, fed) = runs[0]
+                outside = measure.groups[0].records[~measure.groups[0].members]
+                assert set(outside) <= set(fed.held_out.ids)
+    learnt = {f.attack for f in found if f.seconds >= 1 and f.scenario != WORST_CASE}
+    assert learnt >= {
+        titles[name]
+        for name, attack in ATTACKS.items()
+        if attack.needs.shadows is not Shadowing.NONE
+    }
+
+
+def test_an_attack_without_what_it_needs_says_so_beside_those_that_run() -> None:
+    settings = tiny.config(
+        'attacks.membership=["quantile", "rmia"]', "data.test_fraction=0.1"
+    )
+    run, fed = tiny.trained(settings, "none")
+    found = _findings([(run, fed)], settings, "none", _no_shadows())
+    why = {
+        f.attack: f.measures[0].why
+        for f in found
+        if f.view == "released model" and isinstance(f.measures[0], Missing)
+        if f.scenario != WORST_CASE
+    }
+    assert "at least 20 population records" in why["quantile regression"]
+    assert why["RMIA"] == _no_shadows().why
 
 
 @pytest.mark.slow
