@@ -19,6 +19,7 @@ from attacks.bounds import (
     paired_excess,
 )
 from attacks.canary import Guesses, coins, dirac, one_run_audit, own_coordinates
+from attacks.consistency import EpsilonInconsistent, assert_epsilon_consistent
 from attacks.convert import from_breaching, from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
@@ -106,6 +107,7 @@ __all__ = [
     "CocktailParty",
     "CosineTV",
     "EpsilonBound",
+    "EpsilonInconsistent",
     "Estimate",
     "Field",
     "Finding",
@@ -140,6 +142,7 @@ __all__ = [
     "Unit",
     "Unresolvable",
     "VictimScore",
+    "assert_epsilon_consistent",
     "auc",
     "balanced_memberships",
     "bootstrap_auc",
