@@ -51,6 +51,17 @@ Scores = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A .csv file of scores in place of a model."),
 ]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Reference models, and membership.csv that says who trained which.",
+    ),
+]
+Update = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A saved update of a client, or a sum."),
+]
 ClaimedEpsilon = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +90,8 @@ def audit_model(
     members: Members = None,
     nonmembers: Others = None,
     scores: Scores = None,
+    models: Models = None,
+    update: Update = None,
     claimed: ClaimedEpsilon = None,
     coins: Coins = False,
     label: Label = None,
@@ -95,6 +108,8 @@ def audit_model(
         members=members,
         nonmembers=nonmembers,
         scores=scores,
+        models=models,
+        update=update,
         claimed=claimed,
         coins=coins,
         label=label,

@@ -8,35 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from attacks import EpsilonBound
-from fl.attack_files import write_arrays
 from fl.audit import AuditResult
 from fl.config import Config, load_config
 from fl.data.settings import suffix_of
 from fl.errors import ConfigError, DataError
-from fl.folder import choose
-from fl.model_audit import measure, words
+from fl.model_audit.carry_out import Began, Task, carry_out
 from fl.model_audit.claims import Claimed, parse
-from fl.model_audit.lower import lower_bound
-from fl.model_audit.measure import MODEL
-from fl.model_audit.page import Audited, report
 from fl.model_audit.records import Given, load
-from fl.model_audit.sources import Found, Request, of_model, of_named, of_scores
+from fl.model_audit.sources import Request, of_model, of_named, of_scores, with_more
 from fl.model_audit.subject import of_object
-from fl.model_audit.validity import validity
-from fl.report import AuditedModel, Claim, Gate, write
-from fl.seeds import seed_for
-from fl.verdict import decide
-from fl.writing import writing
 
 NAME = "model-audit"
 LABEL = "label"
@@ -47,6 +33,8 @@ def audit_model(
     members: Given | None = None,
     nonmembers: Given | None = None,
     *,
+    models: Sequence[tuple[object, NDArray[np.bool_]]] = (),
+    update: str | Path | None = None,
     claimed: str | Claimed | None = None,
     random_split: bool = False,
     label: str | None = None,
@@ -62,6 +50,9 @@ def audit_model(
             file of scores, which takes the place of both sets.
         members: records that it was trained on: a .csv or .npz file, or ``(x, y)``.
         nonmembers: others, from the same source.
+        models: reference models that you trained alike, each with (records,) bool that
+            say which of the members, followed by the non-members, trained it.
+        update: a saved client's update or sum, by `attacks.save_observation`.
         claimed: "epsilon=8 delta=1e-5 unit=example", as whoever trained it states.
         random_split: whether each record was included by a fair coin of its own; only
             then a lower bound on epsilon is measured.
@@ -76,32 +67,36 @@ def audit_model(
     Raises:
         UserError: bad input; nothing was written.
     """
-    began = _Began.now()
+    began = Began.now()
     config = _config(members, label, (), seed)
     where = None if out is None else Path(out)
     claim = parse(claimed) if isinstance(claimed, str) else claimed
     if isinstance(predict_or_model, str | Path):
-        if members is not None or nonmembers is not None:
+        if members is not None or nonmembers is not None or models or update:
             raise ConfigError(
                 f"{predict_or_model} is a file of scores, which say who is a member; "
-                "leave out the two sets, or give a model."
+                "leave out everything else, or give a model."
             )
         found = of_scores(Path(predict_or_model))
     elif members is None or nonmembers is None:
         raise DataError("members and nonmembers are missing; give both sets.")
     else:
         subject = of_object(predict_or_model)
-        found = of_model(
-            subject, load(members, nonmembers, config.data, coins=random_split)
+        pool = load(members, nonmembers, config.data, coins=random_split)
+        found = with_more(
+            of_model(subject, pool), subject, models=models, update=update
         )
     given: dict[str, str | float | bool | None] = {
         "model": found.name,
+        "models": len(models),
+        "update": None if update is None else Path(update).name,
+        "claimed": None if claim is None else str(claim),
         "random_split": random_split,
     }
-    task = _Task(
+    task = Task(
         found=found, claimed=claim, coins=random_split, given=given, name=name or NAME
     )
-    return _write(task, config, began, out=where, force=False)
+    return carry_out(task, config, began, out=where, force=False)
 
 
 def run(request: Request, *, out: Path | None, force: bool) -> AuditResult:
@@ -110,14 +105,15 @@ def run(request: Request, *, out: Path | None, force: bool) -> AuditResult:
     Raises:
         UserError: bad input; nothing was written.
     """
-    began = _Began.now()
+    began = Began.now()
     config = _config(request.members, request.label, request.sets, request.seed)
     claim = None if request.claimed is None else parse(request.claimed)
     if request.scores is not None:
-        if request.model or request.arch or request.members or request.nonmembers:
+        others = (request.model, request.arch, request.members, request.nonmembers)
+        if any(one is not None for one in (*others, request.models, request.update)):
             raise ConfigError(
-                "--scores takes the place of --model, --arch, --members and "
-                "--nonmembers; leave them out."
+                "--scores takes the place of --model, --arch, --members, "
+                "--nonmembers, --models and --update; leave them out."
             )
         found = of_scores(request.scores)
     else:
@@ -127,42 +123,23 @@ def run(request: Request, *, out: Path | None, force: bool) -> AuditResult:
         "arch": request.arch,
         "members": _shown(request.members),
         "nonmembers": _shown(request.nonmembers),
-        "scores": None if request.scores is None else request.scores.name,
+        "scores": _shown(request.scores),
+        "models": _shown(request.models),
+        "update": _shown(request.update),
         "claimed": request.claimed,
         "coins": request.coins,
         **{
             key: value for key, _, value in (one.partition("=") for one in request.sets)
         },
     }
-    task = _Task(
+    task = Task(
         found=found,
         claimed=claim,
         coins=request.coins,
         given=given,
         name=request.name or _slug(found.name),
     )
-    return _write(task, config, began, out=out, force=force)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Began:
-    at: datetime
-    clock: float
-
-    @staticmethod
-    def now() -> _Began:
-        return _Began(at=datetime.now(UTC), clock=time.perf_counter())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """What is to be measured and said of it."""
-
-    found: Found
-    claimed: Claimed | None
-    coins: bool
-    given: dict[str, str | float | bool | None]
-    name: str
+    return carry_out(task, config, began, out=out, force=force)
 
 
 def _config(
@@ -185,81 +162,7 @@ def _config(
     return load_config(None, [*implied, *sets], seed=seed)
 
 
-def _write(
-    task: _Task, config: Config, began: _Began, *, out: Path | None, force: bool
-) -> AuditResult:
-    asked = task.found.asked
-    scores = measure.scores(asked)
-    seconds = time.perf_counter() - began.clock
-    first, score = next(iter(scores.items()))
-    bound = lower_bound(
-        score, asked.members, task.claimed, coins=task.coins, seed=config.seed
-    )
-    place = choose(out, Path(config.output.out), task.name, began.at, force=force)
-    rows = measure.findings(scores, asked.members, seconds) + measure.not_given()
-    leakage = decide(rows, seed=seed_for(config.seed, "model audit"))
-    pool = task.found.pool
-    gates: tuple[Gate, ...] = ()
-    if pool is not None:
-        gates = validity(pool, seed=config.seed)
-    page = report(
-        Audited(
-            setting=_setting(task),
-            asked=asked,
-            leakage=leakage,
-            claimed=task.claimed,
-            bound=bound,
-            bound_by=first,
-            validity=gates,
-            sha256=None if pool is None else pool.sha256,
-            provenance=task.found.provenance,
-            given=task.given,
-            references=False,
-            seed=config.seed,
-            started=began.at,
-            seconds=time.perf_counter() - began.clock,
-        )
-    )
-    with writing(place, link=out is None) as folder:
-        write(page, folder=folder.draft, claims=_claims(bound), private=True)
-        names: dict[str, NDArray[Any]] = {"member": asked.members} | {
-            name.replace(" ", "_"): one for name, one in scores.items()
-        }
-        if pool is not None:
-            names["row"] = pool.rows
-        write_arrays(folder.draft, "scores.npz", names, private=True)
-    return AuditResult(folder=place, report=page, interrupted=False)
-
-
-def _setting(task: _Task) -> AuditedModel:
-    found = task.found
-    asked, pool = found.asked, found.pool
-    return AuditedModel(
-        model=found.name,
-        parameters=found.parameters,
-        data=task.name,
-        members=int(asked.members.sum()),
-        nonmembers=int((~asked.members).sum()),
-        dropped=0 if pool is None else pool.dropped,
-        coins=task.coins,
-        input_shape=() if pool is None else pool.features.shape[1:],
-        classes=None if asked.logits is None else asked.logits.shape[1],
-        views=("the model's answers",) if pool is not None else ("scores",),
-        sentence=words.SETTING,
-    )
-
-
-def _claims(bound: EpsilonBound | str) -> list[Claim]:
-    if isinstance(bound, str):
-        return []
-    assumes = (
-        "The lower bound assumes that each record was included by a fair coin of its "
-        "own, as whoever asked for this audit states.",
-    )
-    return [Claim(protection=MODEL, proven=(), assumes=assumes)]
-
-
-def _shown(given: str | None) -> str | None:
+def _shown(given: str | Path | None) -> str | None:
     """Return a file without its folder, which is nobody's affair."""
     return None if given is None else Path(given).name
 

@@ -7,14 +7,18 @@ says that nobody looked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logsumexp
 
-from attacks import Adversary, logit_scaled_confidence, loss_threshold
+from attacks import Adversary, loss_threshold
+from attacks.membership import (
+    log_confidence,
+    negative_entropy,
+    negative_modified_entropy,
+)
 from fl.finding import Finding, Group, Measure, Missing, Ranking
 from fl.shots import AS_CONFIGURED
 
@@ -63,79 +67,66 @@ class Asked:
 
 
 def scores(asked: Asked) -> dict[str, Floats]:
-    """Return the score of every attack that is possible, the strongest kind first.
-
-    The order is fixed by what was given, never by what a score achieves, so that the
-    first of them may be used where only one may be.
-    """
+    """Return the score of every attack that the answers alone allow."""
     found: dict[str, Floats] = {}
     if asked.score is not None:
         found[GIVEN] = asked.score
     if asked.logits is not None:
-        log_p = _log_probabilities(asked.logits)
         if asked.labels is not None:
-            phi = logit_scaled_confidence(asked.logits, asked.labels)
-            found[LOSS] = loss_threshold(np.logaddexp(0.0, -phi))
-            found[SURE] = -modified_entropy(phi, log_p, asked.labels)
-        found[ENTROPY] = np.asarray((np.exp(log_p) * log_p).sum(axis=1))
+            found[LOSS] = log_confidence(asked.logits, asked.labels)
+            found[SURE] = negative_modified_entropy(asked.logits, asked.labels)
+        found[ENTROPY] = negative_entropy(asked.logits)
     if LOSS not in found and asked.losses is not None:
         found[LOSS] = loss_threshold(asked.losses)
     return found
 
 
 def findings(
-    found: Mapping[str, Floats], members: NDArray[np.bool_], seconds: float
+    found: Mapping[str, Floats | str],
+    first: str,
+    members: NDArray[np.bool_],
+    seconds: float,
 ) -> list[Finding]:
-    """Return one finding an attack, and one for each view that nobody gave."""
-    rows = [
+    """Return one finding an attack on the released model.
+
+    Args:
+        found: scores by attack, or why there are none.
+        first: the attack whose rates are reported beside its AUC.
+        members: the truth.
+        seconds: spent on all of them.
+    """
+    return [
         _finding(
             Adversary.OUTSIDER,
             RELEASED,
             name,
-            _rankings(score, members, with_rates=place == 0),
+            (Missing(metric="AUC", why=score),)
+            if isinstance(score, str)
+            else _rankings(score, members, with_rates=name == first),
             seconds / len(found),
         )
-        for place, (name, score) in enumerate(found.items())
+        for name, score in found.items()
     ]
-    return rows
 
 
-def not_given() -> list[Finding]:
-    """Return the rows of adversaries who see more than the model."""
-    why = {
-        (Adversary.CLIENT, ROUNDS): "the models of single rounds were not given.",
-        (Adversary.SERVER, UPDATE): "no client's update was given; see --update.",
-        (Adversary.SERVER, SUM): "no sum of updates was given; see --update.",
-    }
+def not_given(*, update: bool) -> list[Finding]:
+    """Return the rows of adversaries whose view nobody gave."""
+    why = {(Adversary.CLIENT, ROUNDS): "the models of single rounds were not given."}
+    if not update:
+        why |= {
+            (Adversary.SERVER, UPDATE): "no client's update was given; see --update.",
+            (Adversary.SERVER, SUM): "no sum of updates was given; see --update.",
+        }
     return [
         _finding(who, view, LOSS, (Missing(metric="AUC", why=reason),), 0.0)
         for (who, view), reason in why.items()
     ]
 
 
-def modified_entropy(phi: Floats, log_p: Floats, labels: NDArray[np.int64]) -> Floats:
-    """Return the entropy that knows which class is right, (N,); low says "member".
-
-    `-(1 - p_y) log p_y - sum over other classes of p_c log(1 - p_c)`.
-
-    Args:
-        phi: (N,) logit-scaled confidence, which keeps the digits of `1 - p_y`.
-        log_p: (N, classes) logarithms of probabilities.
-        labels: (N,).
-
-    Source: Song and Mittal, "Systematic evaluation of privacy risks of machine learning
-    models", USENIX Security 2021, section 4.
-    """
-    own = expit(-phi) * np.logaddexp(0.0, -phi)
-    p = np.exp(log_p)
-    p[np.arange(len(p)), labels] = 0.0
-    # Another class that takes all but nothing would have log(1 - p) = -inf.
-    others = p * np.log1p(-np.minimum(p, 1 - 1e-15))
-    return np.asarray(own - others.sum(axis=1))
-
-
-def _log_probabilities(logits: Floats) -> Floats:
-    return np.asarray(logits - logsumexp(logits, axis=1, keepdims=True))
+def first_of(found: Mapping[str, Floats | str], order: Sequence[str]) -> str:
+    """Return the first attack of an order fixed beforehand that could be run."""
+    able = [name for name, score in found.items() if not isinstance(score, str)]
+    return next(name for name in (*order, *able) if name in able)
 
 
 def _rankings(

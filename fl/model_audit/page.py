@@ -45,6 +45,7 @@ class Audited:
         sha256: of the records.
         provenance: where they came from.
         given: what the audit was called with, for the manifest.
+        references: whether reference models were given.
         seed: of the intervals.
         started: when.
         seconds: how long it took.
@@ -88,7 +89,9 @@ def report(audited: Audited) -> Report:
         statements=(Statement(protection=MODEL, sentences=(epsilon,)),),
         gates=gates,
         not_covered=words.not_covered(
-            references=audited.references, dropped=audited.setting.dropped
+            references=audited.references,
+            records=bool(audited.validity),
+            dropped=audited.setting.dropped,
         ),
         manifest=_manifest(audited),
     )

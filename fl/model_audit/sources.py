@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl.config import Config
 from fl.errors import ConfigError
 from fl.model_audit.given_scores import read_scores
 from fl.model_audit.measure import Asked
 from fl.model_audit.records import Pool, load
+from fl.model_audit.references import References, from_folder, from_objects
 from fl.model_audit.subject import Subject, from_names, logits, places
+from fl.model_audit.update import Update, load_update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Request:
         arch: the class of the model, or a function that returns it ready.
         members, nonmembers: .csv or .npz files.
         scores: a .csv file of scores, in place of all of these.
+        models: a folder of reference models.
+        update: a saved update.
         claimed: of epsilon, in words.
         coins: whether fair coins decided who is a member.
         label: the .csv column to predict.
@@ -38,6 +43,8 @@ class Request:
     members: str | None = None
     nonmembers: str | None = None
     scores: Path | None = None
+    models: Path | None = None
+    update: Path | None = None
     claimed: str | None = None
     coins: bool = False
     label: str | None = None
@@ -55,6 +62,8 @@ class Found:
     pool: Pool | None
     parameters: int | None
     provenance: str
+    references: References | None = None
+    update: Update | None = None
 
 
 def of_named(request: Request, config: Config) -> Found:
@@ -75,7 +84,32 @@ def of_named(request: Request, config: Config) -> Found:
         pool.features.shape[1:],
         _classes(pool),
     )
-    return of_model(subject, pool)
+    found = of_model(subject, pool)
+    labels = found.asked.labels
+    if request.models is not None and labels is not None:
+        more = from_folder(request.models, pool, subject, labels)
+        found = replace(found, references=more)
+    return with_more(found, subject, update=request.update)
+
+
+def with_more(
+    found: Found,
+    subject: Subject,
+    *,
+    models: Sequence[tuple[object, NDArray[np.bool_]]] = (),
+    update: str | Path | None = None,
+) -> Found:
+    """Add what was given beside a model: others trained alike, and an update.
+
+    Raises:
+        UserError: a model cannot be asked, or the update is not of this model.
+    """
+    pool, labels = found.pool, found.asked.labels
+    if models and pool is not None and labels is not None:
+        found = replace(found, references=from_objects(models, pool, labels))
+    if update is not None:
+        found = replace(found, update=load_update(Path(update), subject))
+    return found
 
 
 def _classes(pool: Pool) -> int:

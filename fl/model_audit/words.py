@@ -32,9 +32,13 @@ SAME_SOURCE = (
     "Whether members and non-members come from one source, beyond the checks above; "
     "what sets them apart other than training counts as leakage here."
 )
+UNSEEN = (
+    "Whether members and non-members are alike without the model: only scores were "
+    "given, so nobody looked, and what sets them apart counts as leakage here."
+)
 NO_REFERENCES = (
     "Attacks that calibrate each record by reference models (--models); they are "
-    "stronger than the ones here, so that a finding of nothing weighs less."
+    "stronger than the ones here, so that finding nothing weighs less."
 )
 _DOES = {
     Verdict.RECOVERED: "recovers records",
@@ -77,9 +81,9 @@ def epsilon_sentence(
     )
 
 
-def not_covered(*, references: bool, dropped: int) -> tuple[str, ...]:
+def not_covered(*, references: bool, records: bool, dropped: int) -> tuple[str, ...]:
     """Return what the page does not speak of."""
-    said = [TRAINING, ONE_MODEL, SAME_SOURCE]
+    said = [TRAINING, ONE_MODEL, SAME_SOURCE if records else UNSEEN]
     if not references:
         said.append(NO_REFERENCES)
     if dropped:
@@ -116,9 +120,7 @@ def _what_leaks(leakage: Sequence[LeakageRow]) -> str:
     )
     if worst.verdict is Verdict.LEAKS and best.verdict is not Verdict.LEAKS:
         said += f", but beats chance in {metric_name(worst.metric)}"
-    views = dict.fromkeys(
-        row.adversary for row in leakage if row.verdict is Verdict.NOT_MEASURED
-    )
-    missing = [one for one in views if one != "outsider"]
+    seen = {row.adversary for row in leakage if row.value is not None}
+    missing = sorted({row.adversary for row in leakage} - seen)
     tail = f"; what a {' or a '.join(missing)} sees was not given" if missing else ""
     return f"{said}{tail}."

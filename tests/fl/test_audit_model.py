@@ -14,14 +14,31 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import blindsum
-from attacks import EpsilonInconsistent, ParameterError, assert_epsilon_consistent
+from attacks import (
+    Adversary,
+    EpsilonInconsistent,
+    LinearInversion,
+    Observation,
+    ParameterError,
+    assert_epsilon_consistent,
+    auc,
+    save_observation,
+)
 from fl.cli import run
-from fl.errors import ConfigError, DataError, ModelError, UserError
+from fl.data.settings import DataConfig
+from fl.errors import ConfigError, DataError, ModelError, UpdateError, UserError
+from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
+from fl.model_audit.carry_out import ORDER
 from fl.model_audit.lower import lower_bound
-from fl.model_audit.measure import Asked, modified_entropy, scores
-from fl.model_audit.subject import as_logits, from_names, logits, places
+from fl.model_audit.measure import Asked, scores
+from fl.model_audit.records import load
+from fl.model_audit.references import attack, from_folder, from_objects
+from fl.model_audit.subject import as_logits, from_names, logits, of_object, places
+from fl.model_audit.update import findings, load_update
+from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
+from fl.report import Gate
 from fl.settings import ModelConfig
 from fl.status import BAD_INPUT, GATE_FAILED
 
@@ -33,6 +50,13 @@ RECORDS, WIDTH, CLASSES = 240, 6, 3
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fl.judged.MOST_RESAMPLES", 1000)
+
+
+@pytest.fixture
+def alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the blind baseline where the records are alike by construction."""
+    gate = Gate(name="alike", passed=True, detail="by construction.")
+    monkeypatch.setattr("fl.model_audit.carry_out.validity", lambda *_, seed: gate)
 
 
 audit_model = blindsum.audit_model  # type: ignore[attr-defined]
@@ -99,6 +123,7 @@ def _row(report: dict[str, Any], attack: str, metric: str = "AUC") -> dict[str, 
     return dict(row)
 
 
+@pytest.mark.usefixtures("alike")
 def test_a_model_that_knows_its_members_leaks_and_refutes_a_small_epsilon() -> None:
     x, y, inside = _made()
     found = audit_model(
@@ -110,9 +135,9 @@ def test_a_model_that_knows_its_members_leaks_and_refutes_a_small_epsilon() -> N
     )
     assert [gate.passed for gate in found.report.gates][-1] is False
     report = _report("found")
-    for attack in ("loss threshold", "modified entropy", "entropy"):
-        row = _row(report, attack)
-        assert (row["verdict"], row["value"]) == ("leaks", 1.0), attack
+    for name in ("loss threshold", "modified entropy", "entropy"):
+        row = _row(report, name)
+        assert (row["verdict"], row["value"]) == ("leaks", 1.0), name
     (bound,) = report["privacy"]
     assert bound["epsilon_lower"] > bound["epsilon_upper"] == 0.5
     assert bound["claimed"] and "not verified" in bound["accountant"]
@@ -122,6 +147,7 @@ def test_a_model_that_knows_its_members_leaks_and_refutes_a_small_epsilon() -> N
     assert_epsilon_consistent("found", claimed=100.0)
 
 
+@pytest.mark.usefixtures("alike")
 def test_a_model_that_knows_nobody_is_not_accused() -> None:
     x, y, inside = _made(1)
     audit_model(
@@ -137,6 +163,7 @@ def test_a_model_that_knows_nobody_is_not_accused() -> None:
     assert_epsilon_consistent(report)
 
 
+@pytest.mark.usefixtures("alike")
 def test_without_coins_or_other_views_the_page_says_why_nothing_was_measured() -> None:
     x, y, inside = _made()
     audit_model(
@@ -158,6 +185,7 @@ def test_without_coins_or_other_views_the_page_says_why_nothing_was_measured() -
     assert all(one["verdict"] == "not measured" and one["why"] for one in rows)
 
 
+@pytest.mark.usefixtures("alike")
 def test_a_fitted_estimator_is_asked_by_its_own_class_names() -> None:
     x, y, inside = _made()
     names = np.array(["cat", "dog", "eel"])[y]
@@ -233,20 +261,100 @@ def test_the_command_fills_a_class_or_asks_a_function(files: list[str]) -> None:
         assert logits(subject, _made()[0]).shape == (RECORDS, CLASSES)
 
 
-def test_scores_of_somebody_else_are_judged_alike() -> None:
-    rng = np.random.default_rng(0)
-    inside = np.arange(200) < 100
-    score = rng.normal(size=200) + 3 * inside
-    lines = [f"{int(m)},{s:.4f}" for m, s in zip(inside, score, strict=True)]
-    Path("scores.csv").write_text("\n".join(["member,score", *lines]))
-    command = ["audit-model", "--scores=scores.csv", "--out=found", "--coins"]
-    assert run([*command, "--claimed=epsilon=0.1 delta=0"]) == GATE_FAILED
-    row = _row(_report("found"), "given score")
-    assert row["verdict"] == "leaks" and row["n"] == 200
-    private = Path("found/private/scores.npz")
-    assert private.stat().st_mode & 0o777 == 0o600
+def test_reference_models_sharpen_the_attack_without_the_bits_of_the_target() -> None:
+    x, y, inside = _made()
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0, 2, (16, RECORDS)) == 1
+    pool = load(*_sets(x, y, inside), DataConfig(), coins=True)
+    order = np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])
+    models = [(_knows(x, y, one), one[order]) for one in bits]
+    known = from_objects(models, pool, pool.labels.astype(np.int64))
+    said = logits(of_object(_knows(x, y, inside)), pool.features)
+    found = attack(known, said, pool.members, seed=0)
+    assert list(found) == ["LiRA", "RMIA", "calibrated loss"]
+    for name, score in found.items():
+        assert not isinstance(score, str), score
+        assert auc(score[pool.members], score[~pool.members]) > 0.99, name
+    swapped = attack(known, said, ~pool.members, seed=0)
+    for name in set(found) & set(ORDER):
+        assert np.array_equal(found[name], swapped[name]), name
+    outside = [(one, np.zeros(RECORDS, dtype=np.bool_)) for one, _ in models[:3]]
+    few = from_objects(outside, pool, pool.labels.astype(np.int64))
+    offline = attack(few, said, pool.members, seed=0)
+    assert "calibrated loss" in offline and "LiRA" not in offline
 
 
+def test_a_folder_of_references_is_read_by_its_table(files: list[str]) -> None:
+    net = _net()
+    Path("refs").mkdir()
+    for number in range(2):
+        torch.save(_net(number).state_dict(), f"refs/{number}.pt")
+    lines = ["0.pt,1.pt", *(f"{row % 2},{row // 2 % 2}" for row in range(RECORDS))]
+    Path("refs/membership.csv").write_text("\n".join(lines))
+    config = DataConfig(source="in.csv", label="label")
+    pool = load("in.csv", "out.csv", config, coins=False)
+    labels = pool.labels.astype(np.int64)
+    answers = from_folder(Path("refs"), pool, of_object(net), labels).answers
+    assert answers.members.sum(axis=1).tolist() == [RECORDS // 2, RECORDS // 2]
+    assert not np.allclose(answers.logits[0], answers.logits[1])
+    Path("refs/membership.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(DataError, match="one line for each"):
+        from_folder(Path("refs"), pool, of_object(net), labels)
+
+
+def test_an_update_tells_the_server_who_was_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fl.model_audit.update.battery", lambda _: [LinearInversion()])
+    x, y, inside = _made()
+    torch.manual_seed(0)
+    model = nn.Linear(WIDTH, CLASSES)
+    pool = load(*_sets(x, y, inside), DataConfig(), coins=False)
+    first = torch.from_numpy(pool.features[:1]).float()
+    label = torch.from_numpy(pool.labels[:1].astype(np.int64))
+    loss = nn.functional.cross_entropy(model(first), label)
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    seen = Observation(
+        adversary=Adversary.SERVER,
+        view="an update",
+        model=model,
+        gradient=dict(zip(["weight", "bias"], slopes, strict=True)),
+        batch_size=1,
+        steps=1,
+        labels=None,
+        input_shape=(WIDTH,),
+        classes=CLASSES,
+        value_range=(-5.0, 5.0),
+    )
+    save_observation(seen, "update.npz")
+    update = load_update(Path("update.npz"), of_object(model))
+    rows = findings(
+        update, pool, pool.labels.astype(np.int64), protection="this model", seed=0
+    )
+    by_name = {row.attack: row.measures[0] for row in rows}
+    cosine = by_name["gradient cosine"]
+    assert isinstance(cosine, Ranking)
+    assert cosine.groups[0].scores.argmax() == 0
+    assert cosine.groups[0].scores[0] == pytest.approx(1.0)
+    linear = by_name["linear"]
+    assert isinstance(linear, Exact)
+    assert (linear.hits.tolist(), linear.nulls.tolist()) == ([True], [False])
+    assert linear.certified == 1
+    with pytest.raises(UpdateError):
+        load_update(Path("update.npz"), of_object(nn.Linear(WIDTH, 2)))
+
+
+def test_members_that_show_by_their_records_alone_make_the_audit_invalid() -> None:
+    x, y, inside = (one[:80] for one in _made())
+    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert gate.passed, gate.detail
+    x[inside] += 2.0
+    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert not gate.passed
+    assert "INVALID" in gate.detail
+
+
+@pytest.mark.usefixtures("alike")
 def test_twins_are_dropped_from_both_sets_and_counted() -> None:
     x, y, inside = _made()
     members, others = _sets(x, y, inside)
@@ -364,19 +472,6 @@ def test_probabilities_and_logits_score_alike_and_members_score_higher() -> None
     two = scores(Asked(members=inside, logits=as_logits(chances, "it"), labels=labels))
     for name in one:
         assert np.allclose(one[name], two[name]), name
-
-
-def test_modified_entropy_is_that_of_the_paper() -> None:
-    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    labels = np.array([0, 1])
-    literal = [
-        -(1 - row[y]) * np.log(row[y])
-        - sum(row[c] * np.log(1 - row[c]) for c in range(3) if c != y)
-        for row, y in zip(p, labels, strict=True)
-    ]
-    own = p[np.arange(2), labels]
-    found = modified_entropy(np.log(own) - np.log1p(-own), np.log(p), labels)
-    assert np.allclose(found, literal)
 
 
 def test_labels_find_their_columns_or_are_refused() -> None:
