@@ -16,7 +16,15 @@ from pathlib import Path
 from types import ModuleType
 
 __version__ = "0.1.0"
-__all__ = ["attacks", "audit", "dp", "fl", "main", "secagg"]  # noqa: F822 (lazy)
+__all__ = [  # noqa: F822 (lazy)
+    "attacks",
+    "audit",
+    "audit_model",
+    "dp",
+    "fl",
+    "main",
+    "secagg",
+]
 
 PACKAGES = ("secagg", "dp", "attacks", "fl")
 _HOME = Path(__file__).resolve().parent
@@ -30,6 +38,9 @@ def __getattr__(name: str) -> object:
     if name == "audit":
         _check_all()
         return importlib.import_module("fl.audit").audit
+    if name == "audit_model":
+        _check_all()
+        return importlib.import_module("fl.model_audit").audit_model
     raise AttributeError(f"module 'blindsum' has no attribute {name!r}.")
 
 

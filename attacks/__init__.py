@@ -26,6 +26,7 @@ from attacks.canary import (
     one_run_audit,
     own_coordinates,
 )
+from attacks.consistency import EpsilonInconsistent, assert_epsilon_consistent
 from attacks.convert import from_breaching, from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
@@ -113,6 +114,7 @@ __all__ = [
     "CocktailParty",
     "CosineTV",
     "EpsilonBound",
+    "EpsilonInconsistent",
     "Estimate",
     "Field",
     "Finding",
@@ -147,6 +149,7 @@ __all__ = [
     "Unit",
     "Unresolvable",
     "VictimScore",
+    "assert_epsilon_consistent",
     "auc",
     "balanced_memberships",
     "bootstrap_auc",

@@ -23,6 +23,7 @@ import secagg
 from fl import audit as audits
 from fl import doctor as doctors
 from fl.cli_attack import ATTACK_EXAMPLES, attack
+from fl.cli_audit_model import AUDIT_MODEL_EXAMPLES, audit_model
 from fl.cli_dp import dp_app
 from fl.cli_ending import complain, finish, stoppable
 from fl.cli_options import (
@@ -180,6 +181,7 @@ def train(
 
 
 app.command("attack", epilog=ATTACK_EXAMPLES)(attack)
+app.command("audit-model", epilog=AUDIT_MODEL_EXAMPLES)(audit_model)
 
 
 @app.command()

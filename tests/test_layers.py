@@ -128,6 +128,9 @@ def test_nothing_evaluates_text_or_loads_foreign_tensors() -> None:
                 if not isinstance(node, ast.Call):
                     continue
                 name = ast.unparse(node.func)
+                words = {ast.unparse(one) for one in node.keywords}
+                if name == "torch.load" and "weights_only=True" in words:
+                    continue  # tensors and nothing else
                 if name in {"eval", "exec", "torch.load"}:
                     bad.append(f"{path.relative_to(ROOT)}:{node.lineno} calls {name}")
     assert not bad, bad

@@ -86,7 +86,7 @@ def from_arrays(arrays: Arrays, data: DataConfig) -> Dataset | RawTable:
             builtin=False,
         )
     return Dataset(
-        features=_images(x, arrays.source),
+        features=images(x, arrays.source),
         labels=labels,
         classes=len(class_names),
         class_names=class_names,
@@ -233,8 +233,12 @@ def _refuse_unknown_columns(data: DataConfig, columns: int, where: str) -> None:
         )
 
 
-def _images(x: NDArray[np.generic], where: str) -> NDArray[np.float32]:
-    """Return (N, channels, H, W) float32 in [0, 1]."""
+def images(x: NDArray[np.generic], where: str) -> NDArray[np.float32]:
+    """Return pictures as (N, channels, H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: neither 1 nor 3 channels, or numbers of another range or type.
+    """
     if x.ndim == 3:
         x = x[:, None]
     elif x.shape[1] not in CHANNELS and x.shape[3] in CHANNELS:

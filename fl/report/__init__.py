@@ -8,6 +8,7 @@ It does NOT run attacks, decide verdicts or choose where a run is kept.
 
 from __future__ import annotations
 
+from fl.report.audited import AuditedModel
 from fl.report.baselines import Baselines, LocalBaseline, PooledBaseline
 from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
 from fl.report.manifest import DataSource, Machine, Manifest
@@ -32,6 +33,7 @@ from fl.report.schema import (
 )
 
 __all__ = [
+    "AuditedModel",
     "Baselines",
     "Claim",
     "ClaimError",

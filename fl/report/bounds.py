@@ -72,9 +72,18 @@ def bound_views(report: Report) -> tuple[Scale | None, tuple[BoundView, ...]]:
     )
 
 
+def upper_word(report: Report) -> str:
+    """Say what the upper bounds are: proven here, or claimed by somebody else."""
+    return "claimed" if any(r.claimed for r in report.privacy) else "proven"
+
+
 def unbounded(report: Report) -> tuple[str, ...]:
     """Name the protections for which no epsilon is proven."""
-    bounded = {r.protection for r in report.privacy if r.epsilon_upper is not None}
+    bounded = {
+        r.protection
+        for r in report.privacy
+        if r.epsilon_upper is not None and not r.claimed
+    }
     return tuple(p for p in report.protections if p not in bounded)
 
 
@@ -137,8 +146,9 @@ def _label(row: PrivacyRow) -> str:
     lower = "not measured" if not _audited(row) else number(row.epsilon_lower)
     ceiling = f", ceiling {number(row.ceiling)}" if _audited(row) else ""
     loud = "VIOLATION, " if row.violated else ""
+    kind = "claimed, not verified" if row.claimed else "proven"
     return (
-        f"{row.protection}: {loud}epsilon at most {upper} (proven), at least {lower} "
+        f"{row.protection}: {loud}epsilon at most {upper} ({kind}), at least {lower} "
         f"(measured){ceiling}"
     )
 

@@ -20,7 +20,8 @@ class PrivacyRow(Record):
     """The proven upper and the measured lower bound on epsilon.
 
     `ceiling` is the epsilon that a perfect attack would have shown with the same
-    canaries and confidence: without it a small lower bound says nothing.
+    canaries and confidence: without it a small lower bound says nothing. `claimed`
+    marks an upper bound that somebody else states and nothing here accounts for.
     """
 
     protection: Name
@@ -33,6 +34,7 @@ class PrivacyRow(Record):
     ceiling: Amount | None
     confidence: Confidence | None
     n_canaries: Count
+    claimed: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

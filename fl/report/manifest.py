@@ -30,7 +30,11 @@ class DataSource(Record):
 
 
 class Manifest(Record):
-    """All that is needed to run it again."""
+    """All that is needed to run it again.
+
+    `simulation` says that what was audited ran here, with randomness from a seed; it
+    is null for a model that was trained elsewhere.
+    """
 
     run: Name
     version: Name
@@ -41,6 +45,6 @@ class Manifest(Record):
     started_utc: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     seconds: Amount
     machine: Machine
-    simulation: Literal[True]
+    simulation: Literal[True] | None
     data: DataSource
     packages: dict[str, str]

@@ -13,10 +13,11 @@ from fl.report.accuracy import accuracy_rows
 from fl.report.cells import facts
 from fl.report.crowd import MEASURED_HEAD, CrowdCell, crowd_grid
 from fl.report.judgement import judgements, reasons
+from fl.report.markdown_audited import audited
 from fl.report.markdown_epsilon import epsilon, judged, refused, violated
 from fl.report.markdown_table import table, text
 from fl.report.matrix import Band, Cell, bands
-from fl.report.page import FEW_CLIENTS, config_text, manifest_facts
+from fl.report.page import config_text, few_clients, manifest_facts
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
 from fl.report.schema import Report
@@ -42,7 +43,7 @@ def markdown(
         ClaimError: a claim names a protection that the report does not have.
     """
     crowd = _crowd(report)
-    first = report.federation.clients < FEW_CLIENTS
+    first = few_clients(report)
     parts = [
         [f"# blindsum audit: {text(report.manifest.run)}"],
         violated(report),
@@ -56,7 +57,7 @@ def markdown(
         epsilon(report),
         _curves(curves, "utility"),
         _curves(curves, "leakage"),
-        _cost(report),
+        _cost(report) if report.federation else [],
         _proven(report, tuple(claims)),
         _not_covered(report),
         _gates(report),
@@ -67,6 +68,8 @@ def markdown(
 
 def _setting(report: Report) -> list[str]:
     fed = report.federation
+    if fed is None:
+        return audited(report)
     rows = [
         ("clients", str(fed.clients)),
         ("clients expected in a round", wording.number(fed.cohort)),

@@ -57,7 +57,8 @@ def epsilon(report: Report) -> list[str]:
         )
         for r in report.privacy
     ]
-    blocks = ["## Epsilon: proven and measured", table(head, rows)]
+    upper = bounds.upper_word(report)
+    blocks = [f"## Epsilon: {upper} and measured", table(head, rows)]
     for who, sentences in bounds.statement_views(report):
         blocks.append(f"{text(who)}: {' '.join(text(s) for s in sentences)}")
     return [*blocks, *_ledger(report), *_drill(report)]

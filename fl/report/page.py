@@ -71,7 +71,8 @@ def page(
     context: dict[str, object] = {
         "report": report,
         "all_upload": any(u.protection == SHARES for u in report.utility),
-        "crowd_first": report.federation.clients < FEW_CLIENTS,
+        "upper_word": bounds.upper_word(report),
+        "crowd_first": few_clients(report),
         "css": _css(),
         "none_mark": wording.NONE,
         "failed": [g for g in report.gates if not g.passed],
@@ -114,6 +115,11 @@ def private_page(report: Report, galleries: Sequence[Gallery]) -> str:
     return template.render(
         report=report, css=_css(), galleries=[_gallery(g) for g in galleries]
     )
+
+
+def few_clients(report: Report) -> bool:
+    """Say whether the crowd bounds everything else, so that it comes first."""
+    return report.federation is not None and report.federation.clients < FEW_CLIENTS
 
 
 def manifest_facts(report: Report) -> tuple[tuple[str, str], ...]:
@@ -249,12 +255,12 @@ def _contents(report: Report, context: Mapping[str, object]) -> list[tuple[str, 
             context["galleries"] or context["galleries_withheld"],
         ),
         ("curves", "Curves", context["leakage_plots"]),
-        ("cost", "Costs", True),
+        ("cost", "Costs", report.federation is not None),
         ("proven", "Proven", True),
         ("words", "Words", True),
         ("not-covered", "Not covered", True),
         ("manifest", "Run it again", True),
     ]
-    if report.federation.clients < FEW_CLIENTS:
+    if few_clients(report):
         present[0], present[1] = present[1], present[0]  # as on the page
     return [(anchor, title) for anchor, title, there in present if there]

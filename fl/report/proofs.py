@@ -68,7 +68,9 @@ def proofs(report: Report, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
                 *(
                     _epsilon(r)
                     for r in report.privacy
-                    if r.protection == name and r.epsilon_upper is not None
+                    if r.protection == name
+                    and r.epsilon_upper is not None
+                    and not r.claimed
                 ),
                 *_rules(report, name),
             ),

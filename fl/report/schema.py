@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fl.report.audited import AuditedModel
 from fl.report.baselines import Baselines
 from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
 from fl.report.manifest import DataSource, Machine, Manifest
@@ -35,6 +36,7 @@ from fl.report.records import (
 # The record's types can be had from here too, wherever they are defined.
 __all__ = [
     "SCHEMA_ID",
+    "AuditedModel",
     "Baselines",
     "CostRow",
     "CrowdRow",
@@ -100,6 +102,9 @@ class Gate(Record):
 class Report(Record):
     """One audit, whole: the only input that `report.json` is written from.
 
+    `federation` is null for a model that was trained elsewhere, which `audited`
+    describes instead; one of the two is there.
+
     Guarantees on construction: every protection named anywhere has exactly one
     accuracy row, a refused one has no row at all, no measurement appears twice, each
     crowd cell is given once, and no sentence of ours says "safe", "private" or
@@ -109,7 +114,7 @@ class Report(Record):
 
     schema_id: Literal["blindsum.report/1"] = Field(default=SCHEMA_ID, alias="schema")
     answer: tuple[Name, Name, Name]
-    federation: Federation
+    federation: Federation | None
     utility: tuple[UtilityRow, ...]
     privacy: tuple[PrivacyRow, ...]
     leakage: tuple[LeakageRow, ...]
@@ -122,6 +127,7 @@ class Report(Record):
     statements: tuple[Statement, ...] = ()
     drill: tuple[DrillRow, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    audited: AuditedModel | None = None
     manifest: Manifest
 
     @property
@@ -129,8 +135,17 @@ class Report(Record):
         """Name the protections in the order of their accuracy rows."""
         return tuple(r.protection for r in self.utility if r.metric == "accuracy")
 
+    @property
+    def setting(self) -> Federation | AuditedModel:
+        """Return what was audited: a federation, or a model trained elsewhere."""
+        found = self.audited if self.federation is None else self.federation
+        assert found is not None
+        return found
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if (self.federation is None) == (self.audited is None):
+            raise ValueError("give the federation, or the model trained elsewhere.")
         self._check_protections()
         self._check_words()
         _refuse_repeats(
@@ -160,6 +175,7 @@ class Report(Record):
 
     def _check_words(self) -> None:
         """Refuse prose that claims more than a measurement can."""
+        said = self.setting
         sentences = [
             *self.answer,
             *self.not_covered,
@@ -167,11 +183,11 @@ class Report(Record):
             *(s for r in self.statements for s in r.sentences),
             *(r.detail for r in self.drill),
             *(r.why for r in self.refused),
-            self.federation.plan_sentence,
+            said.sentence if isinstance(said, AuditedModel) else said.plan_sentence,
         ]
         for sentence in sentences:
             ours = sentence
-            for given in (self.federation.data, self.federation.model):
+            for given in (said.data, said.model):
                 ours = ours.replace(given, "")
             word = refused_word(ours)
             if word:
