@@ -10,7 +10,7 @@ from fl.config import Config
 from fl.evidence import Evidence
 from fl.inversion import MATCHED_RECORDS
 from fl.report import wording
-from fl.stages.inversion import MATCHED_BATCHES
+from fl.stages.setting import MATCHED_BATCHES
 
 NOT_COVERED = (
     "A server that lies (malicious_server): keys, cohort and dropout list are taken "
@@ -95,6 +95,7 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
     learnt = next(iter(evidence.repeats[0].federations.values())).learnt
     if learnt is not None and learnt.sums:
         said.append(LEARNT.format(reveals=learnt.reveals))
+    said += [f"{why[0].upper()}{why[1:]}" for why in evidence.limits]
     if evidence.stopped:
         said.append(
             f"The rest of {evidence.stopped} and all that follows it: Ctrl-C stopped "

@@ -22,7 +22,7 @@ from attacks import (
     commonest_row,
     quality,
 )
-from fl import inversion
+from fl import scoring
 from fl.config import Config
 from fl.finding import Exact, Missing, Paired
 from fl.inversion import (
@@ -112,7 +112,7 @@ FIELDS = (
 def test_rows_of_a_table_are_scored_by_their_fields(shot: Shot) -> None:
     rows = replace(shot, fields=FIELDS)
     right = _one(rows, _Fixed(lambda _: shot.x)).metrics
-    other = inversion._truth_and_nulls(shot)[1][0]
+    other = scoring._truth_and_nulls(shot)[1][0]
     wrong = _one(rows, _Fixed(lambda _: other)).metrics
     assert right[NUMBERS_RIGHT][0] == 1.0 and wrong[NUMBERS_RIGHT][1] == 1.0
     assert right[CATEGORIES_RIGHT][0] == 1.0
@@ -141,7 +141,7 @@ def test_the_truth_itself_scores_as_exact_and_another_record_does_not(
     right = _one(shot, _Fixed(lambda _: shot.x))
     assert right.exact == (True, False)
     assert right.metrics["PSNR (dB)"][0] == quality.PSNR_CAP_DB
-    other = inversion._truth_and_nulls(shot)[1][0]
+    other = scoring._truth_and_nulls(shot)[1][0]
     wrong = _one(shot, _Fixed(lambda _: other))
     assert wrong.exact == (False, True)
     assert wrong.metrics["PSNR (dB)"][0] < wrong.metrics["PSNR (dB)"][1]
@@ -204,7 +204,7 @@ def test_truth_and_nulls_are_equally_many_and_share_no_value() -> None:
     settings = tiny.config()
     for batch in (1, 4):
         for shot in _shots("secagg", settings, batch=batch):
-            truth, sets = inversion._truth_and_nulls(shot)
+            truth, sets = scoring._truth_and_nulls(shot)
             rows = {tuple(row) for row in shot.x.flatten(1).tolist()}
             for one in sets:
                 assert one.shape == truth.shape
@@ -215,7 +215,7 @@ def test_a_view_larger_than_the_pool_is_scored_on_as_many_as_the_pool_has(
     shot: Shot,
 ) -> None:
     wide = replace(shot, x=torch.rand(90, 6), y=torch.zeros(90, dtype=torch.int64))
-    truth, sets = inversion._truth_and_nulls(wide)
+    truth, sets = scoring._truth_and_nulls(wide)
     assert len(truth) == len(sets[0]) == len(shot.pool) < 90
 
 
@@ -279,7 +279,7 @@ def test_shots_done_together_have_the_outcomes_of_each_alone() -> None:
     found = together(jobs)
     alone = [(job.shot, one) for job in jobs for one in assault(job)]
     for outcome, (shot, one) in zip(found, alone, strict=True):
-        assert (outcome.shot, outcome.attempt.attack) == (shot, one.attack)
+        assert (outcome.shot.view, outcome.attempt.attack) == (shot.view, one.attack)
         for metric, pair in one.metrics.items():
             assert outcome.attempt.metrics[metric] == pytest.approx(pair, abs=1e-3)
 
