@@ -19,7 +19,7 @@ from attacks.bounds import (
     paired_excess,
 )
 from attacks.canary import Guesses, coins, dirac, one_run_audit, own_coordinates
-from attacks.convert import from_breaching, from_state_dicts
+from attacks.convert import from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
     EpsilonBound,
@@ -86,6 +86,7 @@ from attacks.nulls import (
 from attacks.observation import Adversary, Observation, require
 from attacks.observed_file import load_observation, read_header, save_observation
 from attacks.one_run import f_dp_bound, one_run_bound
+from attacks.payload import from_breaching
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for

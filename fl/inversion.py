@@ -21,6 +21,7 @@ from attacks import (
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    LocalSteps,
     Modern,
     Observation,
     Spear,
@@ -48,7 +49,9 @@ SPEAR_RECORDS, SPEAR_DRAWS = 8, 2**11
 # looked for in part; all others may be told of fewer records.
 BY_ALGEBRA = (LinearInversion, Spear, CocktailParty, RGAP, APRIL, DAGER)
 # These search the shots of one model side by side.
-SIDE_BY_SIDE = (CosineTV, Modern)
+SIDE_BY_SIDE = (CosineTV, Modern, LocalSteps)
+# Repeating a client's steps guesses the records of each, no more than these in all.
+UNROLLED_RECORDS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ def battery(iterations: int) -> tuple[InversionAttack, ...]:
         Spear(draws=SPEAR_DRAWS, max_records=SPEAR_RECORDS),
         DLG(iterations=max(1, iterations // 4), restarts=1),
         CosineTV(iterations=iterations, restarts=1),
+        LocalSteps(iterations=iterations, restarts=1),
     )
 
 
@@ -106,12 +110,12 @@ def together(jobs: Sequence[Assault]) -> list[Outcome]:
     return [
         Outcome(shot=shot, attempt=attempt)
         for job, made in zip(jobs, tried, strict=True)
-        for shot in (_without_gradient(job.shot),)
+        for shot in (without_gradient(job.shot),)
         for attempt in (*made, count_labels(job.shot))
     ]
 
 
-def _without_gradient(shot: Shot) -> Shot:
+def without_gradient(shot: Shot) -> Shot:
     """Return the shot for the page, without what takes memory for every parameter."""
     seen = replace(
         shot.observation,
@@ -135,6 +139,8 @@ def applies(attack: InversionAttack, shot: Shot) -> bool:
         return False
     if isinstance(attack, Spear):
         return _separable(shot.observation)
+    if isinstance(attack, LocalSteps):
+        return _repeatable(shot)
     few = (shot.observation.records or 1) <= MATCHED_RECORDS
     alone = shot.observation.clients_summed == 1
     return few or (alone and shot.scenario == AS_CONFIGURED)
@@ -147,6 +153,15 @@ def _separable(observation: Observation) -> bool:
         return False
     site, _ = first_linear(observation.model, observation.input_shape)
     return site is not None and feeds_relu(observation, site)
+
+
+def _repeatable(shot: Shot) -> bool:
+    """Tell whether one client took several steps, few enough to be repeated."""
+    seen = shot.observation
+    known = seen.lr is not None and seen.epochs is not None
+    guessed = (seen.steps or 1) * shot.step_records
+    several = (seen.steps or 1) > 1 and seen.clients_summed == 1
+    return known and several and guessed <= UNROLLED_RECORDS
 
 
 def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
@@ -169,8 +184,13 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
 
 
 def _sized(shot: Shot, attack: InversionAttack) -> Observation:
-    """Return what the attack gets: matching looks for some of many records."""
+    """Return what the attack gets: a step's size, or for matching some of the records.
+
+    Whoever repeats the local steps reads a batch; others read all steps as one.
+    """
     observation = shot.observation
+    if isinstance(attack, LocalSteps):
+        return replace(observation, batch_size=shot.step_records)
     matching = not isinstance(attack, BY_ALGEBRA)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.

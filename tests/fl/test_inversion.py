@@ -16,6 +16,7 @@ from attacks import (
     Field,
     InversionAttack,
     LinearInversion,
+    LocalSteps,
     Observation,
     Reconstruction,
     Spear,
@@ -235,7 +236,12 @@ def test_matching_searches_for_a_part_of_a_large_view_and_no_more() -> None:
 def test_matching_leaves_out_large_sums_and_what_a_proof_covers() -> None:
     settings = tiny.config("training.rounds=1")
     exact = LinearInversion()
-    matching = [one for one in battery(4) if one not in quick(battery(4))]
+    # Repeating local steps is for lone uploads of several.
+    matching = [
+        one
+        for one in battery(4)
+        if one not in quick(battery(4)) and not isinstance(one, LocalSteps)
+    ]
     assert matching
     for shot in tiny.own_shots(settings, "secagg") + _shots("secagg", settings):
         assert applies(exact, shot)
@@ -356,3 +362,37 @@ def test_rounds_over_the_same_records_are_one_victim() -> None:
         "change of the released model": 1,
         "the honest clients' sum": 1,
     }
+
+
+def test_a_client_of_few_local_steps_has_them_repeated() -> None:
+    settings = tiny.config(
+        "training.local_epochs=2",
+        "training.batch_size=4",
+        "training.momentum=0.5",
+        "training.rounds=1",
+        "data.test_fraction=0.5",
+    )
+    raw = tiny.dataset(records=60)
+    run, fed = tiny.trained(settings, "none", raw=raw)
+    chosen = tiny.protection("none", settings)
+    shots = list(from_run(run, fed, chosen, settings))
+    attack = battery(4)[-1]
+    (alone,) = [shot for shot in shots if applies(attack, shot)]
+    seen = alone.observation
+    assert (seen.lr, seen.momentum, seen.epochs) == (0.2, 0.5, 2)
+    assert (seen.steps, seen.batch_size, alone.step_records) == (4, len(alone.x), 4)
+    found = {one.attack: one for one in assault(Assault(shot=alone, attacks=(attack,)))}
+    result = found[attack.name].reconstruction
+    assert result is not None and not found[attack.name].refused
+    assert len(result.inputs) == 8  # two steps of four records make an epoch
+    assert all(shot.observation.clients_summed > 1 for shot in shots if shot != alone)
+
+
+def test_steps_that_are_no_sgd_tell_no_rate() -> None:
+    settings = tiny.config("training.optimizer=adam", "training.learning_rate=0.01")
+    run, fed = tiny.trained(settings, "none")
+    chosen = tiny.protection("none", settings)
+    for shot in from_run(run, fed, chosen, settings):
+        seen = shot.observation
+        assert (seen.lr, seen.momentum, seen.epochs) == (None, None, None)
+        assert not applies(battery(4)[-1], shot)
