@@ -27,7 +27,7 @@ from attacks.canary import (
     own_coordinates,
 )
 from attacks.consistency import EpsilonInconsistent, assert_epsilon_consistent
-from attacks.convert import from_breaching, from_state_dicts
+from attacks.convert import from_state_dicts
 from attacks.diagnosis import diagnose
 from attacks.epsilon import (
     EpsilonBound,
@@ -94,6 +94,7 @@ from attacks.nulls import (
 from attacks.observation import Adversary, Observation, require
 from attacks.observed_file import load_observation, read_header, save_observation
 from attacks.one_run import f_dp_bound, one_run_bound
+from attacks.payload import from_breaching
 from attacks.quality import VictimScore, match, mse, psnr, score, ssim
 from attacks.ranking import ModelScores, auc, tpr_at_fpr
 from attacks.resampled import Resampled, resamples_for

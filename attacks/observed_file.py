@@ -7,7 +7,9 @@ The file holds the JSON header (`attacks.observed_header`) as bytes, and tensors
     buffer/NAME        of the released model, every one (BatchNorm statistics)
     gradient/NAME      as in `attacks.Observation`; none where only models are seen
     known/NAME         bool, which entries of the gradient were seen; all or none
-    labels             int64, if they are known
+    batch_mean/NAME    of each batch norm whose batch is known, by its module's name
+    batch_variance/NAME  of the same, with n - 1
+    labels             int64, if they are known: of a step, or of an epoch
 
 Parameters, buffers and the model's mode are in the file because an update and a model
 that do not belong together give nothing, and nobody can tell why. No code is in it: the
@@ -28,7 +30,7 @@ from attacks.observed_header import Header, from_bytes, to_bytes
 from attacks.plain_npz import Array, read, write
 
 _HEADER, _LABELS = "observation", "labels"
-_GROUPS = ("parameter", "buffer", "gradient", "known")
+_GROUPS = ("parameter", "buffer", "gradient", "known", "batch_mean", "batch_variance")
 _WIDE = {torch.bfloat16: torch.float32}  # NumPy has no bfloat16; float32 holds it all
 
 
@@ -63,11 +65,14 @@ def save_observation(observation: Observation, path: str | Path) -> None:
         tokens=observation.tokens,
     )
     arrays = {_HEADER: np.frombuffer(to_bytes(header), dtype=np.uint8)}
+    statistics = observation.batch_statistics or {}
     groups: tuple[Iterable[tuple[str, Tensor]], ...] = (
         model.named_parameters(),
         persistent_buffers(model).items(),
         (observation.gradient or {}).items(),
         (observation.known or {}).items(),
+        ((name, mean) for name, (mean, _) in statistics.items()),
+        ((name, variance) for name, (_, variance) in statistics.items()),
     )
     for group, tensors in zip(_GROUPS, groups, strict=True):
         arrays |= {f"{group}/{name}": _array(tensor) for name, tensor in tensors}
@@ -134,7 +139,20 @@ def load_observation(path: str | Path, model: nn.Module) -> Observation:
         epochs=header.epochs,
         tokens=header.tokens,
         known=groups["known"] or None,
+        batch_statistics=_statistics(groups, path),
     )
+
+
+def _statistics(
+    groups: Mapping[str, Mapping[str, Tensor]], path: Path
+) -> dict[str, tuple[Tensor, Tensor]] | None:
+    means, variances = groups["batch_mean"], groups["batch_variance"]
+    if means.keys() != variances.keys():
+        raise ObservationError(
+            f"{path}: batch_mean and batch_variance are of different batch norms; "
+            "write both of each."
+        )
+    return {name: (means[name], variances[name]) for name in means} or None
 
 
 def _header(path: Path, arrays: Mapping[str, Array]) -> Header:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -188,4 +188,4 @@ def _play(rounds: _Rounds) -> list[Outcome]:
     found += [
         Outcome(shot=shot, attempt=inversion.count_labels(shot)) for shot in shots
     ]
-    return found
+    return [replace(one, shot=inversion.without_gradient(one.shot)) for one in found]

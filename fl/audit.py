@@ -193,6 +193,8 @@ def describe(config: Config) -> Iterator[str]:
         f"worst-case view, batches {list(config.attacks.batches)}, "
         f"{config.attacks.canaries} canaries"
     )
+    for why in ready.workload.said(ready.protections):
+        yield f"left out: {why}"
 
 
 def read_report(folder: Path) -> Report:

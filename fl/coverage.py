@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from fl.config import Config
 from fl.evidence import Evidence
-from fl.inversion import MATCHED_RECORDS
+from fl.inversion import MATCHED_RECORDS, UNROLLED_RECORDS
 from fl.report import wording
-from fl.stages.inversion import MATCHED_BATCHES
+from fl.stages.setting import MATCHED_BATCHES
 
 NOT_COVERED = (
     "A server that lies (malicious_server): keys, cohort and dropout list are taken "
@@ -19,8 +19,8 @@ NOT_COVERED = (
     "Membership in the worst case, other than by the canaries beside epsilon; "
     "likelihood ratios against anything but the released model.",
     "Gradient matching on more than {matched} records at once, on batches above "
-    "{batch} in the worst case, with generative priors, or unrolled over local steps; "
-    "other attacks may find more.",
+    "{batch} in the worst case, with generative priors, or unrolled over local steps "
+    "of more than {unrolled} records in all; other attacks may find more.",
     "Messages of other rounds than {rounds}, and of more than one client in each; "
     "the worst case of other repetitions than the first.",
     "Intervals of accuracy and membership resample {repeats} repetitions only.",
@@ -75,6 +75,7 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
     said = [
         line.format(
             matched=MATCHED_RECORDS,
+            unrolled=UNROLLED_RECORDS,
             batch=sorted(config.attacks.batches)[:MATCHED_BATCHES][-1],
             rounds=", ".join(str(index + 1) for index in rounds),
             repeats=len(evidence.repeats),
@@ -95,6 +96,7 @@ def not_covered(evidence: Evidence, config: Config) -> tuple[str, ...]:
     learnt = next(iter(evidence.repeats[0].federations.values())).learnt
     if learnt is not None and learnt.sums:
         said.append(LEARNT.format(reveals=learnt.reveals))
+    said += [f"{why[0].upper()}{why[1:]}" for why in evidence.limits]
     if evidence.stopped:
         said.append(
             f"The rest of {evidence.stopped} and all that follows it: Ctrl-C stopped "

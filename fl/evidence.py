@@ -37,6 +37,8 @@ class Evidence:
         repeats: the complete repetitions.
         outcomes: scored inversion attacks.
         rankings: findings of the membership attacks.
+        left_out: rows of attacks that were not run, and why.
+        limits: what was made smaller for a large model, in sentences.
         bounds: lower bounds on epsilon by protection, together at 95 %.
         drill: the sound and the faulty run of the drill, if it was held.
         stopped: the stage that Ctrl-C ended, or "".
@@ -45,13 +47,15 @@ class Evidence:
     repeats: list[Repeat] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     rankings: list[Finding] = field(default_factory=list)
+    left_out: list[Finding] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
     bounds: dict[str, EpsilonBound] = field(default_factory=dict)
     drill: tuple[Drilled, ...] = ()
     stopped: str = ""
 
     def findings(self, protections: Sequence[Protection]) -> list[Finding]:
         """Return all findings, and for every empty cell of the page why it is empty."""
-        found = collect(self.outcomes) + self.rankings
+        found = collect(self.outcomes) + self.rankings + self.left_out
         seeds = tuple(repeat.seed for repeat in self.repeats)
         return found + [
             missing

@@ -1,8 +1,6 @@
 """Run the inversion attacks on shots and score what they recovered.
 
-An attack gets the observation alone; scoring comes afterwards, the same for the truth
-and for other real records (`attacks.nulls`). A refusal counts as a failure with the
-score of having handed in nothing.
+An attack gets the observation alone; scoring comes afterwards (`fl.scoring`).
 """
 
 from __future__ import annotations
@@ -18,42 +16,31 @@ from attacks import (
     DAGER,
     DLG,
     RGAP,
-    Certificate,
     CocktailParty,
     CosineTV,
     InversionAttack,
     LabelsUnavailable,
     LinearInversion,
+    LocalSteps,
     Modern,
     Observation,
-    Reconstruction,
     Spear,
-    commonest_row,
     estimate_labels,
     guess_counts,
     label_accuracy,
-    nulls,
-    quality,
-    score_rows,
 )
 from attacks.inversion.layers import first_linear
 from attacks.inversion.spear_replay import feeds_relu
 from fl.outcomes import (
-    CATEGORIES_RIGHT,
     LABELS_RIGHT,
-    NUMBERS_RIGHT,
-    PSNR,
-    SSIM,
     Attempt,
     Outcome,
 )
+from fl.scoring import scored
 from fl.seeds import seed_for
 from fl.shots import AS_CONFIGURED, Shot
 
 LABELS = "label counts"
-# One set: the mean of several has less spread than the truth, and the difference then
-# a tail that Student's t does not know.
-NULL_SETS = 1
 # Gradient matching searches for this many records at once and no more.
 MATCHED_RECORDS = 16
 # Enough for most batches of so many records, in a tenth of a second each.
@@ -62,7 +49,9 @@ SPEAR_RECORDS, SPEAR_DRAWS = 8, 2**11
 # looked for in part; all others may be told of fewer records.
 BY_ALGEBRA = (LinearInversion, Spear, CocktailParty, RGAP, APRIL, DAGER)
 # These search the shots of one model side by side.
-SIDE_BY_SIDE = (CosineTV, Modern)
+SIDE_BY_SIDE = (CosineTV, Modern, LocalSteps)
+# Repeating a client's steps guesses the records of each, no more than these in all.
+UNROLLED_RECORDS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +69,7 @@ def battery(iterations: int) -> tuple[InversionAttack, ...]:
         Spear(draws=SPEAR_DRAWS, max_records=SPEAR_RECORDS),
         DLG(iterations=max(1, iterations // 4), restarts=1),
         CosineTV(iterations=iterations, restarts=1),
+        LocalSteps(iterations=iterations, restarts=1),
     )
 
 
@@ -102,7 +92,7 @@ def together(jobs: Sequence[Assault]) -> list[Outcome]:
     """Do several pieces at once, attack by attack; the outcomes in the order of jobs.
 
     Matching searches shots of one model side by side, which changes no more than the
-    rounding of its answers.
+    rounding of its answers.  Of what was seen, models and gradients are not kept.
     """
     tried: list[list[Attempt]] = [[] for _ in jobs]
     distinct: list[InversionAttack] = []
@@ -118,10 +108,23 @@ def together(jobs: Sequence[Assault]) -> list[Outcome]:
         for place, attempt in zip(places, attempts, strict=True):
             tried[place].append(attempt)
     return [
-        Outcome(shot=job.shot, attempt=attempt)
+        Outcome(shot=shot, attempt=attempt)
         for job, made in zip(jobs, tried, strict=True)
+        for shot in (without_gradient(job.shot),)
         for attempt in (*made, count_labels(job.shot))
     ]
+
+
+def without_gradient(shot: Shot) -> Shot:
+    """Return the shot for the page, without what takes memory for every parameter."""
+    seen = replace(
+        shot.observation,
+        model=torch.nn.Identity(),
+        gradient=None,
+        known=None,
+        batch_statistics=None,
+    )
+    return replace(shot, observation=seen)
 
 
 def applies(attack: InversionAttack, shot: Shot) -> bool:
@@ -136,6 +139,8 @@ def applies(attack: InversionAttack, shot: Shot) -> bool:
         return False
     if isinstance(attack, Spear):
         return _separable(shot.observation)
+    if isinstance(attack, LocalSteps):
+        return _repeatable(shot)
     few = (shot.observation.records or 1) <= MATCHED_RECORDS
     alone = shot.observation.clients_summed == 1
     return few or (alone and shot.scenario == AS_CONFIGURED)
@@ -148,6 +153,15 @@ def _separable(observation: Observation) -> bool:
         return False
     site, _ = first_linear(observation.model, observation.input_shape)
     return site is not None and feeds_relu(observation, site)
+
+
+def _repeatable(shot: Shot) -> bool:
+    """Tell whether one client took several steps, few enough to be repeated."""
+    seen = shot.observation
+    known = seen.lr is not None and seen.epochs is not None
+    guessed = (seen.steps or 1) * shot.step_records
+    several = (seen.steps or 1) > 1 and seen.clients_summed == 1
+    return known and several and guessed <= UNROLLED_RECORDS
 
 
 def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
@@ -164,122 +178,25 @@ def invert(shots: Sequence[Shot], attack: InversionAttack) -> list[Attempt]:
             attack.run(one, seed=seed) for one, seed in zip(seen, seeds, strict=True)
         ]
     return [
-        _scored(shot, attack, one, result)
+        scored(shot, attack, one, result)
         for shot, one, result in zip(shots, seen, results, strict=True)
     ]
 
 
 def _sized(shot: Shot, attack: InversionAttack) -> Observation:
-    """Return what the attack gets: matching looks for some of many records."""
+    """Return what the attack gets: a step's size, or for matching some of the records.
+
+    Whoever repeats the local steps reads a batch; others read all steps as one.
+    """
     observation = shot.observation
+    if isinstance(attack, LocalSteps):
+        return replace(observation, batch_size=shot.step_records)
     matching = not isinstance(attack, BY_ALGEBRA)
     if matching and (observation.records or 1) > MATCHED_RECORDS:
         # Several local steps went over all records; matching looks for some of them.
         each = max(1, MATCHED_RECORDS // observation.clients_summed)
         observation = replace(observation, batch_size=each)
     return observation
-
-
-def _scored(
-    shot: Shot,
-    attack: InversionAttack,
-    observation: Observation,
-    result: Reconstruction,
-) -> Attempt:
-    truth, others = _truth_and_nulls(shot)
-    score = quality.score(
-        result.inputs,
-        _best_fit(result.inputs, truth),
-        [_best_fit(result.inputs, other) for other in others],
-        value_range=observation.value_range or (0.0, 1.0),
-    )
-    metrics = {PSNR: (score.psnr, score.psnr_null)}
-    if score.ssim is not None and score.ssim_null is not None:
-        metrics[SSIM] = (score.ssim, score.ssim_null)
-    metrics |= _row_metrics(shot, result.inputs, truth, others[0])
-    exact = (
-        _came_back(result.inputs, shot.x, shot),
-        # All strangers, more than the truth has records: chance gets every chance.
-        _came_back(result.inputs, shot.pool, shot),
-    )
-    certified = result.certificate is Certificate.CERTIFIED
-    return Attempt(
-        attack=attack.name,
-        metrics=metrics,
-        exact=exact,
-        certified=certified,
-        refused=result.reason if result.certificate is Certificate.REFUSED else "",
-        reconstruction=result,
-        seconds=result.seconds,
-    )
-
-
-def _row_metrics(
-    shot: Shot, inputs: torch.Tensor, truth: torch.Tensor, others: torch.Tensor
-) -> dict[str, tuple[float, float]]:
-    """Score the fields of a table's rows; nothing where records have none.
-
-    The null is the better of two: the candidates beside other rows, and the commonest
-    row beside the true ones. Whether whole rows came back, exact recoveries say.
-    """
-    if not shot.fields:
-        return {}
-    spread = shot.pool.amax(dim=0) - shot.pool.amin(dim=0)
-    common = commonest_row(shot.pool, shot.fields).expand(len(truth), -1)
-    own, strange, blind = (
-        score_rows(guess, records, shot.fields, spread=spread)
-        for guess, records in (
-            (inputs, _best_fit(inputs, truth)),
-            (inputs, _best_fit(inputs, others)),
-            (common, truth),
-        )
-    )
-    found: dict[str, tuple[float, float]] = {}
-    for name, values in (
-        (NUMBERS_RIGHT, (own.numeric, strange.numeric, blind.numeric)),
-        (CATEGORIES_RIGHT, (own.categorical, strange.categorical, blind.categorical)),
-    ):
-        known = [value for value in values if value is not None]
-        if known:
-            found[name] = (known[0], max(known[1:]))
-    return found
-
-
-def _truth_and_nulls(
-    shot: Shot,
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Return the records to score against and equally many other real ones.
-
-    Where a view covers more records than an attack hands in, it is scored on the
-    records that fit its candidates best, and so is the null, out of equally many.
-    """
-    size = min(len(shot.x), len(shot.pool))
-    truth = shot.x
-    if size < len(truth):
-        order = torch.Generator().manual_seed(seed_for(shot.seed, "score", shot.number))
-        truth = truth[torch.randperm(len(truth), generator=order)[:size]]
-    seed = seed_for(shot.seed, "null", shot.number)
-    return truth, nulls.other_records(shot.pool, truth, sets=NULL_SETS, seed=seed)
-
-
-def _best_fit(inputs: torch.Tensor, records: torch.Tensor) -> torch.Tensor:
-    if len(inputs) >= len(records):
-        return records
-    if len(inputs) == 0:
-        return records[:1]
-    _, chosen = quality.match(inputs, records)
-    return records[torch.from_numpy(chosen)]
-
-
-def _came_back(inputs: torch.Tensor, records: torch.Tensor, shot: Shot) -> bool:
-    """Tell whether any candidate equals any of ``records``, up to rounding."""
-    if len(inputs) == 0:
-        return False
-    low, high = shot.observation.value_range or (0.0, 1.0)
-    gaps = torch.cdist(
-        inputs.double().flatten(1), records.double().flatten(1), p=torch.inf
-    )
-    return bool(gaps.min() <= quality.EXACT_TOLERANCE * (high - low))
 
 
 def count_labels(shot: Shot) -> Attempt:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fl import models, privacy
+from fl import privacy
 from fl.config import Config
 from fl.data import Dataset, RawTable, declared, load
 from fl.errors import ConfigError, DataError
@@ -27,6 +27,7 @@ from fl.report import Refusal
 from fl.round_log import Listener
 from fl.shelf import Shelf
 from fl.stages import Setting
+from fl.workload import Workload, workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,14 @@ class Ready:
         protections: that will be audited.
         refused: default ones that this federation cannot have.
         config: the resolved configuration.
+        workload: the sizes by which attacks are made smaller or left out.
     """
 
     raw: Dataset | RawTable
     protections: tuple[Protection, ...]
     refused: tuple[Refusal, ...]
     config: Config
+    workload: Workload
 
     @property
     def builtin(self) -> bool:
@@ -86,9 +89,12 @@ def prepare(config: Config) -> Ready:
             "no protection is left: " + " ".join(one.why for one in refused)
         )
     check_shared(config, sum(one.unit is not None for one in protections))
-    _try_out(raw, protections, config)
     return Ready(
-        raw=raw, protections=protections, refused=tuple(refused), config=config
+        raw=raw,
+        protections=protections,
+        refused=tuple(refused),
+        config=config,
+        workload=_try_out(raw, protections, config),
     )
 
 
@@ -124,12 +130,12 @@ def _choose(
 
 def _try_out(
     raw: Dataset | RawTable, protections: Sequence[Protection], config: Config
-) -> None:
+) -> Workload:
     """Deal the records out once, which shows most of what cannot be run."""
     clients, training = config.federation.clients, config.training
     counter = counter_for(protections[0], protections)
     trial = federate(raw, config, counter, seed=config.seed)
-    models.build(config.model, trial.input_shape, trial.classes, config.seed)
+    sizes = workload(trial, config)  # builds the model
     largest = max(client.records for client in trial.clients)
     if largest > training.weight_max:
         raise ConfigError(
@@ -145,6 +151,7 @@ def _try_out(
             f"{trial.persons} {what} are fewer than two for each of {clients} clients; "
             "use more records or lower federation.clients."
         )
+    return sizes
 
 
 def check_delta(trial: Federation, protection: Protection, config: Config) -> None:

@@ -245,6 +245,12 @@ class AttacksConfig(Section):
         default=(1, 4, 16, 64),
         description="batch sizes of the worst-case scenario",
     )
+    core_seconds: float = Field(
+        default=600.0,
+        gt=0.0,
+        description="what gradient matching, shadow models or the worst case's rounds "
+        "may each cost under a protection, by estimate; more is left out, and said",
+    )
     canaries: int = Field(
         default=200,
         ge=20,

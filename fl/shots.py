@@ -38,6 +38,7 @@ class Shot:
         scenario: where the messages come from.
         view: what is looked at, in words; shots of one view form one sample.
         observation: all that an attack gets.
+        step_records: of a client in one of its local steps, which is public.
         x: (records, *input_shape), the truth.
         y: (records,) int64, the true labels.
         pool: other real records, none equal to a training record, for the nulls.
@@ -56,6 +57,7 @@ class Shot:
     scenario: str
     view: str
     observation: Observation
+    step_records: int
     x: torch.Tensor
     y: torch.Tensor
     pool: torch.Tensor
@@ -203,6 +205,7 @@ def _shot(
         scenario=scenario,
         view=view or look.observation.view + label,
         observation=look.observation,
+        step_records=min(scene.training.batch_size, look.observation.batch_size or 1),
         x=torch.cat([truth[name].x for name in look.names]),
         y=torch.cat([truth[name].y for name in look.names]),
         pool=scene.federation.strangers_like(counts),

@@ -82,6 +82,22 @@ class Scene:
         carried = [(1 - kept**j) / (1 - kept) for j in range(1, steps + 1)]
         return full * sum(carried) / steps
 
+    def sgd(self, index: int) -> tuple[float | None, float | None, int | None]:
+        """Return learning rate, momentum and epochs of round ``index``, all public.
+
+        None of what is not: Adam steps are no gradients, noisy ones draw their records
+        anew each time, so that there are no epochs.
+        """
+        if self.protection.example is not None:
+            own = self.protection.example.settings
+            plain = own.optimizer == "sgd"
+            return (own.learning_rate, own.momentum, None) if plain else (None,) * 3
+        training = self.training
+        if training.optimizer != "sgd":
+            return (None,) * 3
+        rate = learning_rate_at(training, index)
+        return rate, training.momentum, training.local_epochs
+
 
 def of_one_upload(
     scene: Scene, snapshot: Snapshot, client: str, *, view: str
@@ -204,6 +220,7 @@ def _observation(
     known: NDArray[np.bool_] | None = None,
 ) -> Observation:
     steps = scene.steps(records)
+    lr, momentum, epochs = scene.sgd(snapshot.index)
     model = scene.model(snapshot.before)
     gradient = {
         name: -value / (scene.rate(snapshot.index, steps) * steps)
@@ -214,7 +231,8 @@ def _observation(
         view=view,
         model=model,
         gradient=gradient,
-        # Several steps over all records are read as one step on all of them.
+        # Several steps over all records are read as one step on all of them; who takes
+        # them one by one (`fl.inversion`) reads the size of a step's batch instead.
         batch_size=max(1, round(records)),
         steps=steps,
         labels=None,
@@ -222,6 +240,9 @@ def _observation(
         classes=scene.federation.classes,
         value_range=scene.federation.value_range,
         clients_summed=clients,
+        lr=lr,
+        momentum=momentum,
+        epochs=epochs,
         known=None if known is None else _named(model, known),
     )
 

@@ -2,145 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import product
 
-import numpy as np
-from numpy.typing import NDArray
-
-from attacks import InversionAttack
+from attacks import Adversary, InversionAttack, LocalSteps
 from fl import crowd, inversion
-from fl.config import Config
 from fl.evidence import Evidence
-from fl.federation import Federation
+from fl.finding import Finding, Missing
 from fl.inversion import Assault
 from fl.models import build, to_vector
-from fl.outcomes import Outcome
+from fl.outcomes import PSNR
 from fl.parallel import each
 from fl.protection import Protection
 from fl.seeds import seed_for
-from fl.shots import Shot, from_crowd, from_run, from_worst_case
-from fl.stages.setting import Setting, effort
+from fl.shots import (
+    AS_CONFIGURED,
+    WORST_CASE,
+    from_run,
+)
+from fl.stages.rounds import Rounds, play, shared_out
+from fl.stages.setting import MATCHED_BATCHES, Setting, effort
+from fl.workload import Workload, workload
 
-# Gradient matching is slow: of the worst case it looks at this many of the smallest
-# batch sizes, at one victim in so many, and at the trained model.
-MATCHED_BATCHES = 1
-MATCHED_EVERY = 2
-MATCHED_MODEL = ", trained model"
 CHECKPOINTS = ("untrained", "trained")
 # A crowd of one size is attacked in as many rounds as any other view of the worst case,
 # or, where crowds are large and rounds dear, in one of so many of them.
 LARGE_CROWD, CROWD_EVERY = 10, 2
-# Rounds in one piece of work: enough to be worth sending the records to a worker.
-TOGETHER = 8
 
 
 def run(setting: Setting, evidence: Evidence) -> None:
     """Attack what was sent, as configured and in the worst case, and small crowds."""
-    trials, iterations = effort(setting.config)
+    _, iterations = effort(setting.config)
     attacks = inversion.battery(iterations)
-    own = [
-        Assault(shot=shot, attacks=attacks)
-        for repeat in evidence.repeats
-        for protection in setting.protections
-        for shot in from_run(
-            repeat.runs[protection.name],
-            repeat.federations[protection.name],
-            protection,
-            setting.config,
-        )
-    ]
-    task = setting.progress.task("attack the run's messages", len(own))
-    for found in each(inversion.outcomes, own, count=len(own)):
-        evidence.outcomes += found
-        task.advance()
-    worst = list(_worst_case(setting, evidence, attacks, trials))
+    first = evidence.repeats[0].federations[setting.protections[0].name]
+    sizes = workload(first, setting.config)
+    _run(setting, evidence, attacks, sizes)
+    worst = list(_worst_case(setting, evidence, attacks, sizes))
     _attack(worst, "attack the worst case", setting, evidence)
-    crowds = list(_crowds(setting, evidence, inversion.quick(attacks), trials))
+    crowds = list(_crowds(setting, evidence, inversion.quick(attacks), sizes))
     if crowds:
         _attack(crowds, "attack small crowds", setting, evidence)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rounds:
-    """Some worst-case rounds of one protection: one independent piece of work.
+def _run(
+    setting: Setting,
+    evidence: Evidence,
+    attacks: tuple[InversionAttack, ...],
+    sizes: Workload,
+) -> None:
+    """Attack the messages that the run kept."""
+    why = sizes.matching_in_run()
+    if why:
+        for protection in setting.protections:
+            _leave_out(evidence, protection, AS_CONFIGURED, attacks, why)
+        attacks = inversion.quick(attacks)
 
-    Attributes:
-        federation: whose clients take part.
-        protection: under which they are played.
-        config: the resolved configuration.
-        checkpoints: named models to start from.
-        batch: records per client.
-        trials: numbers of the rounds.
-        seed: of the repetition.
-        attacks: on every shot; the quick ones alone on those that matching skips.
-        crowd: (dropouts, numbers of colluders) for the crowd table, or None.
-    """
+    def jobs() -> Iterator[Assault]:
+        # Made as they are needed: each holds a model and a gradient.
+        for repeat, protection in product(evidence.repeats, setting.protections):
+            for shot in from_run(
+                repeat.runs[protection.name],
+                repeat.federations[protection.name],
+                protection,
+                setting.config,
+            ):
+                yield Assault(shot=shot, attacks=attacks)
 
-    federation: Federation
-    protection: Protection
-    config: Config
-    checkpoints: tuple[tuple[str, NDArray[np.float32]], ...]
-    batch: int
-    trials: range
-    seed: int
-    attacks: tuple[InversionAttack, ...]
-    crowd: tuple[int, tuple[int, ...]] | None = None
+    count = sum(1 for _ in jobs())
+    task = setting.progress.task("attack the run's messages", count)
+    for found in each(inversion.outcomes, jobs(), count=count):
+        evidence.outcomes += found
+        task.advance()
 
-    def shots(self, trial: int) -> Iterator[Shot]:
-        """Play one round from every checkpoint and yield what is seen of it."""
-        if self.crowd is None:
-            return from_worst_case(
-                self.checkpoints,
-                self.federation,
-                self.protection,
-                self.config,
-                batch=self.batch,
-                trial=trial,
-                seed=self.seed,
-            )
-        vanished, colluders = self.crowd
-        return from_crowd(
-            self.checkpoints[-1][1],
-            self.federation,
-            self.protection,
-            self.config,
-            colluders=colluders,
-            dropouts=vanished,
-            trial=trial,
-            seed=self.seed,
+
+def _leave_out(
+    evidence: Evidence,
+    protection: Protection,
+    scenario: str,
+    attacks: Sequence[InversionAttack],
+    why: str,
+) -> None:
+    """Give every search that is not run a row that says so."""
+    quick = inversion.quick(attacks)
+    if scenario == WORST_CASE:  # whose single step is no local steps
+        attacks = [one for one in attacks if not isinstance(one, LocalSteps)]
+    evidence.left_out += [
+        Finding(
+            protection=protection.name,
+            adversary=Adversary.SERVER,
+            view="-",
+            scenario=scenario,
+            attack=attack.name,
+            measures=(Missing(metric=PSNR, why=why),),
+            seeds=tuple(repeat.seed for repeat in evidence.repeats),
         )
+        for attack in attacks
+        if attack not in quick
+    ]
 
 
 def _attack(
-    jobs: Sequence[_Rounds], name: str, setting: Setting, evidence: Evidence
+    jobs: Sequence[Rounds], name: str, setting: Setting, evidence: Evidence
 ) -> None:
     task = setting.progress.task(name, sum(len(job.trials) for job in jobs))
-    for job, found in zip(jobs, each(_play, jobs, count=len(jobs)), strict=True):
+    for job, found in zip(jobs, each(play, jobs, count=len(jobs)), strict=True):
         evidence.outcomes += found
         for _ in job.trials:
             task.advance(job.protection.name)
-
-
-def _play(rounds: _Rounds) -> list[Outcome]:
-    """Play the rounds through the protection's messages and attack each."""
-    jobs = []
-    quick = inversion.quick(rounds.attacks)
-    for trial in rounds.trials:
-        for shot in rounds.shots(trial):
-            slow = trial % MATCHED_EVERY == 0 and shot.view.endswith(MATCHED_MODEL)
-            jobs.append(Assault(shot=shot, attacks=rounds.attacks if slow else quick))
-    return inversion.together(jobs)
 
 
 def _worst_case(
     setting: Setting,
     evidence: Evidence,
     attacks: tuple[InversionAttack, ...],
-    trials: int,
-) -> Iterator[_Rounds]:
-    """Yield worst-case rounds, the same batches for every protection."""
+    sizes: Workload,
+) -> Iterator[Rounds]:
+    """Yield worst-case rounds, the same batches for every protection.
+
+    Where rounds are dear, a protection has the first of them alone.
+    """
     first, config = evidence.repeats[0], setting.config
     start = setting.protections[0].name
     federation = first.federations[start]
@@ -151,19 +131,35 @@ def _worst_case(
         seed_for(first.seed, "model"),
     )
     vectors = (to_vector(fresh), first.runs[start].final)
+    quick = inversion.quick(attacks)
     matched = sorted(config.attacks.batches)[:MATCHED_BATCHES]
+    plans = {one.name: sizes.worst_case(one) for one in setting.protections}
+    searched = set()
+    for one in setting.protections:
+        evidence.limits += [why for why in (plans[one.name].why,) if why]
+        why = sizes.matching_in_worst_case(one)
+        if why:
+            _leave_out(evidence, one, WORST_CASE, attacks, why)
+        else:
+            searched.add(one.name)
+    pieces = list(shared_out(effort(config)[0], sizes.parameters))
     for batch, some, protection in product(
-        config.attacks.batches, _shared_out(trials), setting.protections
+        config.attacks.batches, pieces, setting.protections
     ):
-        yield _Rounds(
+        plan = plans[protection.name]
+        trials = range(some.start, min(some.stop, plan.victims))
+        if batch not in plan.batches or not trials:
+            continue
+        slow = batch in matched and protection.name in searched
+        yield Rounds(
             federation=first.federations[protection.name],
             protection=protection,
             config=config,
             checkpoints=tuple(zip(CHECKPOINTS, vectors, strict=True)),
             batch=batch,
-            trials=some,
+            trials=trials,
             seed=first.seed,
-            attacks=attacks if batch in matched else inversion.quick(attacks),
+            attacks=attacks if slow else quick,
         )
 
 
@@ -171,17 +167,18 @@ def _crowds(
     setting: Setting,
     evidence: Evidence,
     attacks: tuple[InversionAttack, ...],
-    trials: int,
-) -> Iterator[_Rounds]:
+    sizes: Workload,
+) -> Iterator[Rounds]:
     """Yield sums of every size of crowd in the table, through secure aggregation."""
     first, config = evidence.repeats[0], setting.config
     protection = crowd.crowd_protection(setting.protections)
     if protection is None:
         return
+    trials = sizes.worst_case(protection).victims
     large = config.federation.cohort >= LARGE_CROWD
     rounds = max(2, trials // CROWD_EVERY) if large else trials
     for size in crowd.sizes(config.federation):
-        yield _Rounds(
+        yield Rounds(
             federation=first.federations[protection.name],
             protection=protection,
             config=config,
@@ -192,7 +189,3 @@ def _crowds(
             attacks=attacks,
             crowd=size,
         )
-
-
-def _shared_out(trials: int) -> Iterable[range]:
-    return [range(at, min(at + TOGETHER, trials)) for at in range(0, trials, TOGETHER)]

@@ -11,6 +11,7 @@ from fl.seeds import seed_for
 from fl.shadows import FederatedTrainer
 from fl.shelf import Piece
 from fl.stages.setting import Setting
+from fl.workload import workload
 
 
 def run(setting: Setting, evidence: Evidence) -> None:
@@ -38,6 +39,9 @@ def _shadows(
     """Train shadows like the model that ``protection`` releases, or take kept ones."""
     config, shelf = setting.config, setting.shelf
     federation = evidence.repeats[0].federations[protection.name]
+    why = workload(federation, config).shadows(protection)
+    if why:
+        return Missing(metric="AUC", why=why)
     name = f"shadow-logits-{_kind(protection) or 'without-noise'}"
     kept = None if shelf is None else shelf.get(name)
     if kept is not None:

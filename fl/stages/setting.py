@@ -15,6 +15,12 @@ from fl.shelf import Shelf
 
 # Effort of the attacks by profile: victims, matching iterations.
 EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
+# Rounds kept whole per run, spread from the first to the last.
+KEPT_ROUNDS = 4
+# Gradient matching is slow: of the worst case it looks at this many of the smallest
+# batch sizes, and at one victim in so many.
+MATCHED_BATCHES = 1
+MATCHED_EVERY = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,8 @@ from fl.protection import Protection, counter_for
 from fl.round_log import ROUND_LOG, Following, Line, Listener, put_in_order
 from fl.run import RunRecord, train
 from fl.shelf import Piece, Shelf
-from fl.stages.setting import Setting
+from fl.stages.setting import KEPT_ROUNDS, Setting
 from fl.utility import Baseline, baselines
-
-# Rounds kept whole per run, spread from the first to the last.
-KEPT_ROUNDS = 4
 
 
 def run(setting: Setting, evidence: Evidence) -> None:

@@ -74,6 +74,29 @@ def test_two_state_dicts_give_the_clients_gradient_and_the_record() -> None:
     assert _recovers(observation)
 
 
+def test_buffers_before_and_after_one_step_tell_its_batch() -> None:
+    model, records = _model(norm=True).train(), torch.rand(4, 6).double()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model(records)
+    after, inner = model.state_dict(), model.get_submodule("0")(records)
+    say: dict[str, Any] = {"lr": LR, "input_shape": SHAPE, "classes": CLASSES}
+    say |= {"batch_size": 4, "labels": torch.tensor([0, 1, 2, 2])}
+    seen = from_state_dicts(before, after, model, steps=1, **say)
+    assert seen.batch_statistics is not None
+    mean, variance = seen.batch_statistics["1"]
+    assert torch.allclose(mean, inner.mean(dim=0))
+    assert torch.allclose(variance, inner.var(dim=0))
+    assert seen.labels is not None and len(seen.labels) == 4
+    # Several steps leave a weighted mean of theirs; in evaluation nothing moved.
+    for more in ({"steps": 2}, {"steps": 1, "training": False}):
+        untold = from_state_dicts(before, after, model, **say, **more)
+        assert untold.batch_statistics is None
+    alone = {name: value for name, value in after.items() if "running" not in name}
+    assert (
+        from_state_dicts(before, alone, model, steps=1, **say).batch_statistics is None
+    )
+
+
 def test_state_dicts_must_be_whole() -> None:
     model = _model(norm=True)
     before, after = model.state_dict(), model.state_dict()
@@ -135,6 +158,31 @@ def test_a_payload_of_local_steps_is_a_change_and_becomes_a_gradient() -> None:
     del local["lr"]
     with pytest.raises(ObservationError, match="lr"):
         from_breaching(server, shared, model, input_shape=SHAPE, classes=CLASSES)
+
+
+def test_a_payload_of_local_steps_says_epochs_and_their_labels() -> None:
+    model = _model()
+    server, shared = _payload(model)
+    labels = [torch.tensor([0, 1]), torch.tensor([2, 1])]
+    shared[0]["metadata"] |= {
+        "num_data_points": 4,
+        "labels": None,
+        "local_hyperparams": {
+            "lr": LR,
+            "steps": 4,
+            "data_per_step": 2,
+            "labels": [*labels, *labels],
+        },
+    }
+    say: dict[str, Any] = {"input_shape": SHAPE, "classes": CLASSES}
+    (seen,) = from_breaching(server, shared, model, with_labels=True, **say)
+    assert (seen.epochs, seen.momentum, seen.of_an_epoch) == (2, 0.0, 4)
+    assert seen.labels is not None and seen.labels.tolist() == [0, 1, 2, 1]
+    (blind,) = from_breaching(server, shared, model, **say)
+    assert blind.labels is None
+    shared[0]["metadata"]["num_data_points"] = 3  # a part of a pass
+    (partly,) = from_breaching(server, shared, model, **say)
+    assert partly.epochs is None
 
 
 def test_the_mode_follows_the_buffers_and_their_absence_is_an_error() -> None:

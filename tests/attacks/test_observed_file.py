@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,35 @@ def test_an_observation_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert modes == {n: one.training for n, one in observation.model.named_modules()}
     assert modes["2"] and not modes[""]
     assert (tmp_path / "one.npz").stat().st_mode & 0o777 == 0o600
+
+
+def test_statistics_of_a_batch_and_labels_of_an_epoch_come_back(tmp_path: Path) -> None:
+    observation, _ = _observation()
+    observation = replace(
+        observation,
+        steps=4,
+        epochs=2,
+        labels=torch.tensor([1, 2]),
+        batch_statistics={"2": (torch.rand(5).double(), torch.rand(5).double())},
+    )
+    save_observation(observation, tmp_path / "one.npz")
+    back = load_observation(tmp_path / "one.npz", _model())
+    assert back.labels is not None and back.labels.tolist() == [1, 2]
+    assert back.of_an_epoch == 2
+    seen, kept = observation.batch_statistics, back.batch_statistics
+    assert seen is not None and kept is not None and seen.keys() == kept.keys()
+    for one, other in zip(seen["2"], kept["2"], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_half_of_the_statistics_are_refused(tmp_path: Path) -> None:
+    observation, _ = _observation()
+    save_observation(observation, tmp_path / "whole.npz")
+    with np.load(tmp_path / "whole.npz") as whole:
+        arrays = {**whole, "batch_mean/2": np.zeros(5)}
+    np.savez(tmp_path / "half.npz", **arrays)
+    with pytest.raises(ObservationError, match="write both"):
+        load_observation(tmp_path / "half.npz", _model())
 
 
 def test_a_saved_observation_is_attacked_as_the_live_one(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
 from fl.report import Gate
 from fl.settings import ModelConfig
-from fl.status import BAD_INPUT, GATE_FAILED
+from fl.status import BAD_INPUT
 
 Floats = NDArray[np.float64]
 RECORDS, WIDTH, CLASSES = 240, 6, 3

@@ -23,6 +23,7 @@ from fl.stages import Setting
 from fl.stages import inversion as stage
 from fl.utility import baselines
 from fl.verdict import decide
+from fl.workload import workload
 from tests.fl import tiny
 
 PLANS = [
@@ -202,4 +203,11 @@ def test_without_masks_no_crowd_is_attacked(tmp_path: Path) -> None:
         federations={"none": fed},
         baseline=baselines(fed, settings, seed=0),
     )
-    assert list(stage._crowds(setting, Evidence(repeats=[repeat]), (), 4)) == []
+    assert (
+        list(
+            stage._crowds(
+                setting, Evidence(repeats=[repeat]), (), workload(fed, settings)
+            )
+        )
+        == []
+    )

@@ -26,8 +26,7 @@ from fl.protection import Protection
 from fl.report import Gate, Verdict
 from fl.shots import WORST_CASE, crowd_view
 from fl.stages import Setting
-from fl.stages.inversion import MATCHED_BATCHES
-from fl.stages.setting import effort
+from fl.stages.setting import MATCHED_BATCHES, effort
 from fl.stages.training import ROUND_LOG
 from fl.verdict import decide
 from tests.fl import tiny

@@ -16,13 +16,14 @@ from attacks import (
     Field,
     InversionAttack,
     LinearInversion,
+    LocalSteps,
     Observation,
     Reconstruction,
     Spear,
     commonest_row,
     quality,
 )
-from fl import inversion
+from fl import scoring
 from fl.config import Config
 from fl.finding import Exact, Missing, Paired
 from fl.inversion import (
@@ -112,7 +113,7 @@ FIELDS = (
 def test_rows_of_a_table_are_scored_by_their_fields(shot: Shot) -> None:
     rows = replace(shot, fields=FIELDS)
     right = _one(rows, _Fixed(lambda _: shot.x)).metrics
-    other = inversion._truth_and_nulls(shot)[1][0]
+    other = scoring._truth_and_nulls(shot)[1][0]
     wrong = _one(rows, _Fixed(lambda _: other)).metrics
     assert right[NUMBERS_RIGHT][0] == 1.0 and wrong[NUMBERS_RIGHT][1] == 1.0
     assert right[CATEGORIES_RIGHT][0] == 1.0
@@ -141,7 +142,7 @@ def test_the_truth_itself_scores_as_exact_and_another_record_does_not(
     right = _one(shot, _Fixed(lambda _: shot.x))
     assert right.exact == (True, False)
     assert right.metrics["PSNR (dB)"][0] == quality.PSNR_CAP_DB
-    other = inversion._truth_and_nulls(shot)[1][0]
+    other = scoring._truth_and_nulls(shot)[1][0]
     wrong = _one(shot, _Fixed(lambda _: other))
     assert wrong.exact == (False, True)
     assert wrong.metrics["PSNR (dB)"][0] < wrong.metrics["PSNR (dB)"][1]
@@ -204,7 +205,7 @@ def test_truth_and_nulls_are_equally_many_and_share_no_value() -> None:
     settings = tiny.config()
     for batch in (1, 4):
         for shot in _shots("secagg", settings, batch=batch):
-            truth, sets = inversion._truth_and_nulls(shot)
+            truth, sets = scoring._truth_and_nulls(shot)
             rows = {tuple(row) for row in shot.x.flatten(1).tolist()}
             for one in sets:
                 assert one.shape == truth.shape
@@ -215,7 +216,7 @@ def test_a_view_larger_than_the_pool_is_scored_on_as_many_as_the_pool_has(
     shot: Shot,
 ) -> None:
     wide = replace(shot, x=torch.rand(90, 6), y=torch.zeros(90, dtype=torch.int64))
-    truth, sets = inversion._truth_and_nulls(wide)
+    truth, sets = scoring._truth_and_nulls(wide)
     assert len(truth) == len(sets[0]) == len(shot.pool) < 90
 
 
@@ -235,7 +236,12 @@ def test_matching_searches_for_a_part_of_a_large_view_and_no_more() -> None:
 def test_matching_leaves_out_large_sums_and_what_a_proof_covers() -> None:
     settings = tiny.config("training.rounds=1")
     exact = LinearInversion()
-    matching = [one for one in battery(4) if one not in quick(battery(4))]
+    # Repeating local steps is for lone uploads of several.
+    matching = [
+        one
+        for one in battery(4)
+        if one not in quick(battery(4)) and not isinstance(one, LocalSteps)
+    ]
     assert matching
     for shot in tiny.own_shots(settings, "secagg") + _shots("secagg", settings):
         assert applies(exact, shot)
@@ -279,7 +285,7 @@ def test_shots_done_together_have_the_outcomes_of_each_alone() -> None:
     found = together(jobs)
     alone = [(job.shot, one) for job in jobs for one in assault(job)]
     for outcome, (shot, one) in zip(found, alone, strict=True):
-        assert (outcome.shot, outcome.attempt.attack) == (shot, one.attack)
+        assert (outcome.shot.view, outcome.attempt.attack) == (shot.view, one.attack)
         for metric, pair in one.metrics.items():
             assert outcome.attempt.metrics[metric] == pytest.approx(pair, abs=1e-3)
 
@@ -356,3 +362,37 @@ def test_rounds_over_the_same_records_are_one_victim() -> None:
         "change of the released model": 1,
         "the honest clients' sum": 1,
     }
+
+
+def test_a_client_of_few_local_steps_has_them_repeated() -> None:
+    settings = tiny.config(
+        "training.local_epochs=2",
+        "training.batch_size=4",
+        "training.momentum=0.5",
+        "training.rounds=1",
+        "data.test_fraction=0.5",
+    )
+    raw = tiny.dataset(records=60)
+    run, fed = tiny.trained(settings, "none", raw=raw)
+    chosen = tiny.protection("none", settings)
+    shots = list(from_run(run, fed, chosen, settings))
+    attack = battery(4)[-1]
+    (alone,) = [shot for shot in shots if applies(attack, shot)]
+    seen = alone.observation
+    assert (seen.lr, seen.momentum, seen.epochs) == (0.2, 0.5, 2)
+    assert (seen.steps, seen.batch_size, alone.step_records) == (4, len(alone.x), 4)
+    found = {one.attack: one for one in assault(Assault(shot=alone, attacks=(attack,)))}
+    result = found[attack.name].reconstruction
+    assert result is not None and not found[attack.name].refused
+    assert len(result.inputs) == 8  # two steps of four records make an epoch
+    assert all(shot.observation.clients_summed > 1 for shot in shots if shot != alone)
+
+
+def test_steps_that_are_no_sgd_tell_no_rate() -> None:
+    settings = tiny.config("training.optimizer=adam", "training.learning_rate=0.01")
+    run, fed = tiny.trained(settings, "none")
+    chosen = tiny.protection("none", settings)
+    for shot in from_run(run, fed, chosen, settings):
+        seen = shot.observation
+        assert (seen.lr, seen.momentum, seen.epochs) == (None, None, None)
+        assert not applies(battery(4)[-1], shot)

@@ -14,7 +14,8 @@ from fl.errors import UserError
 from fl.models import build, load_vector
 from fl.round import STEPS, context_of, draw_vanishing, local_updates
 from fl.run import train
-from fl.stages.training import KEPT_ROUNDS, kept_rounds
+from fl.stages.setting import KEPT_ROUNDS
+from fl.stages.training import kept_rounds
 from tests.fl import tiny
 
 BOTH = ("none", "secagg")
