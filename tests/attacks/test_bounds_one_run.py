@@ -1,6 +1,8 @@
 """One run against a trade-off curve: golden figures, an exact oracle, coverage."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +259,11 @@ def test_a_p_value_refutes_what_the_bound_refutes():
 def test_what_cannot_be_bounded_is_refused(call):
     with pytest.raises(ParameterError):
         call()
+
+
+def test_the_example_of_the_page_runs(capsys):
+    """In this process: a page of its own would import everything anew."""
+    page = Path(__file__).parents[2] / "docs" / "bounds.md"
+    (code,) = re.findall(r"^```py\n(.*?)^```", page.read_text(), re.DOTALL | re.M)
+    exec(code, {"__name__": "example"})
+    assert capsys.readouterr().out.count("best of 3 shares of guesses") == 3
