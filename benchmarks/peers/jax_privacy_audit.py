@@ -1,6 +1,6 @@
 """What jax-privacy's auditor says about fixed scores: golden figures for our tests.
 
-    python -m benchmarks.peers.jax_privacy_audit > tests/vectors/jax_privacy_audit.json
+    python -m benchmarks.peers.jax_privacy_audit
 
 The scores are quantiles of two normal distributions, so no generator of random numbers
 has to agree. Both sides count a score at or above a threshold; ours says "above", so
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from statistics import NormalDist
 from typing import Any
 
 REQUIREMENTS = ("jax-privacy==2.0.0",)
@@ -24,21 +25,25 @@ FPRS = (0.01, 0.05, 0.1, 0.5)
 
 
 def main() -> int:
-    """Print the figures, in the peer's environment; set it up when called outside."""
+    """Write the figures of the peer, asked in an environment of its own."""
     if "--inside" in sys.argv:
         print(dumped(figures()))
         return 0
+    # Its environment has nothing of ours but NumPy and SciPy, and need not.
+    from benchmarks.peers.asking import ROOT
     from benchmarks.peers.environment import python_of
 
     python = python_of("jax_privacy", REQUIREMENTS)
     command = [python, "-m", "benchmarks.peers.jax_privacy_audit", "--inside"]
-    return subprocess.run(command, check=False).returncode
+    found = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    path = ROOT / "tests" / "vectors" / "jax_privacy_audit.json"
+    path.write_bytes(found.stdout)
+    print(f"written: {path.relative_to(ROOT)}")
+    return 0
 
 
 def scores(count: int, shift: float) -> tuple[list[float], list[float]]:
     """Return scores of canaries inside and outside, distinct, at fixed quantiles."""
-    from statistics import NormalDist
-
     inside = [NormalDist(shift).inv_cdf((i + 0.3) / count) for i in range(count)]
     outside = [NormalDist().inv_cdf((i + 0.7) / count) for i in range(count)]
     return [round(x, 6) for x in inside], [round(x, 6) for x in outside]
