@@ -115,6 +115,34 @@ def test_perfect_scores_reach_the_ceiling_of_their_choice():
     assert half.value == pytest.approx(wanted.value, rel=1e-7)
 
 
+def test_every_choice_pays_its_price():
+    """Ranks share the error, two thresholds each; splits are each asked for half."""
+    perfect = np.arange(100.0, 150.0), np.arange(50.0)
+    paid = clopper_pearson_bound(
+        hits=50,
+        members=50,
+        alarms=0,
+        nonmembers=50,
+        delta=0,
+        confidence=1 - 0.05 / 6,
+    )
+    found = value(perfect, Bonferroni((0, 3, 7)), family=ANY_MECHANISM, delta=0)
+    assert found == pytest.approx(paid.value, rel=1e-7)
+    scores = drawn(2, 60, seed=8)
+    seeds = np.random.SeedSequence(4).generate_state(4)
+    single = [value(scores, Split(seed=int(s)), confidence=0.975) for s in seeds]
+    assert value(scores, MultiSplit(splits=4, seed=4)) == sorted(single)[1]
+
+
+def test_a_split_is_tested_on_the_part_that_did_not_choose():
+    scores = drawn(2, 100, seed=1)
+    for share, tested in ((0.2, 160), (0.7, 60)):
+        found = bound_from_scores(
+            *scores, thresholds=Split(share=share), delta=DELTA, family=GAUSSIAN
+        )
+        assert (found.guesses, found.canaries) == (tested, 200)
+
+
 def test_ties_never_count_for_the_attack():
     same = np.ones(50)
     for choice in (Explicit(1.0), Split(), MultiSplit(splits=3), Bonferroni()):
