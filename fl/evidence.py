@@ -40,6 +40,7 @@ class Evidence:
         left_out: rows of attacks that were not run, and why.
         limits: what was made smaller for a large model, in sentences.
         bounds: lower bounds on epsilon by protection, together at 95 %.
+        gaussian: the same by what is claimed of the noise, where that is Gaussian.
         drill: the sound and the faulty run of the drill, if it was held.
         stopped: the stage that Ctrl-C ended, or "".
     """
@@ -50,6 +51,7 @@ class Evidence:
     left_out: list[Finding] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     bounds: dict[str, EpsilonBound] = field(default_factory=dict)
+    gaussian: dict[str, EpsilonBound] = field(default_factory=dict)
     drill: tuple[Drilled, ...] = ()
     stopped: str = ""
 

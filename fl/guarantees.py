@@ -51,6 +51,7 @@ def bounds(
 def _bound(protection: Protection, evidence: Evidence, config: Config) -> PrivacyRow:
     accounts = _accounts(protection, evidence)
     lower = evidence.bounds.get(protection.name)
+    gaussian = evidence.gaussian.get(protection.name)
     return PrivacyRow(
         protection=protection.name,
         unit=protection.unit or privacy.EXAMPLE,
@@ -62,6 +63,7 @@ def _bound(protection: Protection, evidence: Evidence, config: Config) -> Privac
         ceiling=None if lower is None else lower.ceiling,
         confidence=None if lower is None else lower.confidence,
         n_canaries=0 if lower is None else lower.canaries,
+        epsilon_lower_gaussian=None if gaussian is None else gaussian.value,
     )
 
 

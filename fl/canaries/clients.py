@@ -11,6 +11,7 @@ import numpy as np
 
 import dp
 from attacks import coins
+from fl.canaries.colluders import noise_of
 from fl.canaries.kinds import KindName, make, name_of
 from fl.canaries.release import paid_rounds, release_of
 from fl.canaries.trial import Guessed, Scores, Trial, parameters, seed_of
@@ -56,11 +57,13 @@ def by_everybody(trial: Trial, shares: Shares, kind: KindName) -> Guessed:
 
     The server sees who vanished before its upload: such a round says nothing of that
     canary, in or out, and adds nothing to its score; the others add how far they are
-    above half of what an update would leave.
+    above half of what an update would leave. Who colludes with it is no canary, and
+    its noise is taken off (`fl.canaries.colluders`).
     """
     protection, config, seed = trial.protection, trial.config, seed_of(trial)
     length, count = parameters(trial), config.attacks.canaries
-    canaries = make(kind, shares.clients, length, seed)
+    canaries = make(kind, shares.clients - shares.corrupt, length, seed)
+    colluders = {name_of(shares.clients - 1 - one) for one in range(shares.corrupt)}
     included = coins(count, seed=seed_for(seed, "canary coins"))
     scores, groups = np.zeros(count), range(0, count, canaries.count)
     half = protection.clip_norm_l2 / shares.denominator / 2
@@ -69,6 +72,7 @@ def by_everybody(trial: Trial, shares: Shares, kind: KindName) -> Guessed:
         sending = included & (joined < config.federation.participation)
         for number, start in enumerate(groups):
             sends = sending[start : start + canaries.count]
+            turn = index * len(groups) + number
             silent = np.setdiff1d(np.arange(shares.clients), np.flatnonzero(sends))
             out = release_of(
                 canaries.updates(np.flatnonzero(sends), protection.clip_norm_l2),
@@ -76,14 +80,18 @@ def by_everybody(trial: Trial, shares: Shares, kind: KindName) -> Guessed:
                 protection,
                 config,
                 seed=seed,
-                index=index * len(groups) + number,
+                index=turn,
                 absent=[name_of(one) for one in silent.tolist()],
             )
             if out.sent is None:
                 continue
             inside = out.sent.survivors
             there = np.array([name_of(one) in inside for one in range(len(sends))])
-            found = canaries.read(out.change)[: len(sends)]
+            known = noise_of(
+                colluders & inside, shares, length, config, seed=seed, index=turn
+            )
+            change = out.change - known / shares.denominator
+            found = canaries.read(change)[: len(sends)]
             scores[start : start + len(sends)] += np.where(there, found - half, 0.0)
     return Guessed(scores=scores, included=included)
 

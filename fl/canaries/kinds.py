@@ -38,7 +38,7 @@ class Kind(Protocol):
     def updates(self, which: Which, bound: float) -> Vectors:
         """Return the updates of these canaries by name, `LOUD` times the bound long."""
 
-    def read(self, change: NDArray[np.float32]) -> NDArray[np.float64]:
+    def read(self, change: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return how much of each canary is in a change of the model, (count,)."""
 
 
@@ -66,7 +66,7 @@ class Dirac:
             for one in which.tolist()
         }
 
-    def read(self, change: NDArray[np.float32]) -> NDArray[np.float64]:
+    def read(self, change: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return each canary's own coordinate."""
         return change[self.places].astype(np.float64)
 
@@ -91,7 +91,7 @@ class Isotropic:
         long = np.float32(LOUD * bound)
         return {name_of(one): long * self.directions[one] for one in which.tolist()}
 
-    def read(self, change: NDArray[np.float32]) -> NDArray[np.float64]:
+    def read(self, change: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return each canary's inner product with the change."""
         return np.asarray((self.directions @ change).astype(np.float64))
 

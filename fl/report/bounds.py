@@ -144,6 +144,9 @@ def _audited(row: PrivacyRow) -> bool:
 def _label(row: PrivacyRow) -> str:
     upper = "unbounded" if row.epsilon_upper is None else number(row.epsilon_upper)
     lower = "not measured" if not _audited(row) else number(row.epsilon_lower)
+    if row.epsilon_lower_gaussian:
+        shaped = number(row.epsilon_lower_gaussian)
+        lower = f"{lower}, or {shaped} if its noise is Gaussian"
     ceiling = f", ceiling {number(row.ceiling)}" if _audited(row) else ""
     loud = "VIOLATION, " if row.violated else ""
     kind = "claimed, not verified" if row.claimed else "proven"

@@ -22,6 +22,11 @@ class PrivacyRow(Record):
     `ceiling` is the epsilon that a perfect attack would have shown with the same
     canaries and confidence: without it a small lower bound says nothing. `claimed`
     marks an upper bound that somebody else states and nothing here accounts for.
+
+    `epsilon_lower` holds whatever the mechanism is, and it alone decides on a
+    violation. `epsilon_lower_gaussian` assumes more, that the trade-off of the
+    mechanism is a Gaussian's, as it is claimed to be, and is higher as a rule; null
+    where no such thing is claimed.
     """
 
     protection: Name
@@ -35,9 +40,14 @@ class PrivacyRow(Record):
     confidence: Confidence | None
     n_canaries: Count
     claimed: bool = False
+    epsilon_lower_gaussian: Amount | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.epsilon_lower is None and self.epsilon_lower_gaussian is not None:
+            raise ValueError(
+                "epsilon_lower_gaussian stands beside epsilon_lower, never alone."
+            )
         if self.epsilon_lower is not None and (
             self.ceiling is None or self.confidence is None or self.n_canaries == 0
         ):

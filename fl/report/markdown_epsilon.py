@@ -39,7 +39,8 @@ def epsilon(report: Report) -> list[str]:
         return _drill(report)
     head = (
         *("protection", "unit", "neighbours", "delta", "epsilon at most"),
-        *("accountant", "epsilon at least", "ceiling", "confidence", "canaries", "so"),
+        *("accountant", "epsilon at least", "if Gaussian", "ceiling", "confidence"),
+        *("canaries", "so"),
     )
     rows = [
         (
@@ -50,6 +51,7 @@ def epsilon(report: Report) -> list[str]:
             "unbounded" if r.epsilon_upper is None else number(r.epsilon_upper),
             r.accountant or wording.NONE,
             number(r.epsilon_lower),
+            number(r.epsilon_lower_gaussian),
             number(r.ceiling),
             level(r.confidence),
             number(r.n_canaries),

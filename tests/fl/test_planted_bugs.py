@@ -13,7 +13,17 @@ from attacks.one_shot import one_shot_estimate
 from benchmarks import planted_bugs as bugs
 from benchmarks.planted import gaussian, response
 from benchmarks.planted_cases import CASES, SIX, Case, judge, settings_of, trial_of
-from fl.canaries import Trial, by_cohort_size, by_two_uploads, noise_left, play
+from fl.canaries import (
+    Trial,
+    by_cohort_size,
+    by_two_uploads,
+    noise_left,
+    parameters,
+    play,
+)
+from fl.canaries.colluders import noise_of
+from fl.canaries.kinds import name_of
+from fl.canaries.release import release_of
 
 # Half a second and more each.
 LONG = {"noise divided twice by n", "private normaliser"}
@@ -96,6 +106,23 @@ def test_all_the_noise_that_is_claimed_is_left_of_known_inputs(name: str) -> Non
     assert left.low < 1 < left.high
     assert 0.001 < left.p_value < 0.999
     assert left.values == 64 * 16 + 16 + 16 * 10 + 10
+
+
+def test_the_noise_that_colluders_take_off_is_what_they_added() -> None:
+    sets = ("federation.clients=6", "federation.corrupt=1", "federation.drop=1")
+    settings = settings_of(*sets, "attacks.canaries=20")
+    trial = trial_of("distributed-dp", settings, 0)
+    shares, names = trial.protection.shares, [name_of(one) for one in range(6)]
+    assert shares is not None
+    length = parameters(trial)
+    out = release_of(
+        {}, length, trial.protection, settings, seed=5, index=3, absent=names
+    )
+    assert out.sent is not None and len(out.sent.survivors) == 6
+    known = noise_of(names, shares, length, settings, seed=5, index=3)
+    assert known.std() > 1
+    # Zeros went in, so nothing is left but float32.
+    np.testing.assert_allclose(out.change * shares.denominator, known, atol=1e-3)
 
 
 def _noisy(kind: str, canaries: int) -> Trial:
