@@ -19,7 +19,7 @@ from attacks.membership.moments import SIDE_NEEDED, Side, check_shapes, side
 from attacks.ranking import ModelScores
 
 Floats = NDArray[np.float64]
-Variance = Literal["shrunk", "pooled", "per_example"]
+Variance = Literal["shrunk", "by_side", "pooled", "per_example"]
 
 SHADOWS_NEEDED = 16
 PRIOR_A0 = 3.0
@@ -51,7 +51,8 @@ def lira(
         shadow_members: which records trained which shadow, (S, N); each record in at
             least 2 shadows and out of at least 2.
         variance: "shrunk" (one variance per record, shrunk towards the mean one:
-            `(SS + 2 a0 b) / (S - 2 + 2 a0)`), "pooled" (one for members and one for
+            `(SS + 2 a0 b) / (S - 2 + 2 a0)`), "by_side" (two per record, each shrunk
+            towards the mean one of its side), "pooled" (one for members and one for
             non-members over all records) or "per_example" (two per record, as in the
             paper with many shadows).
 
@@ -193,14 +194,15 @@ def rotate(
 def _variance(one: Side, variance: Variance) -> Floats:
     """Return the variance of one side, per record (N,)."""
     free = one.count - 1
-    if variance == "shrunk":
+    if variance in ("shrunk", "by_side"):
         return _shrunk(one.squares, free)
     if variance == "pooled":
         return np.full(len(free), one.squares.sum() / free.sum())
     if variance == "per_example":
         return one.squares / free
     raise ParameterError(
-        f"variance={variance!r} is unknown; use 'shrunk', 'pooled' or 'per_example'."
+        f"variance={variance!r} is unknown; use 'shrunk', 'by_side', 'pooled' or "
+        "'per_example'."
     )
 
 
