@@ -108,7 +108,7 @@ def lira_offline(
         TooFewShadows: some record is out of fewer than 2 shadows.
         ParameterError: arrays do not fit or are not finite; unknown variance.
 
-    Source: Carlini et al. 2022, section VI-C ("one-sided hypothesis test").
+    Source: Carlini et al. 2022, the offline attack.
     """
     check_shapes(target_phi, shadow_phi, shadow_members)
     outside = side(shadow_phi, ~shadow_members, "without each")
@@ -138,7 +138,7 @@ def lira_queries(
     Raises:
         As `lira`.
 
-    Source: Carlini et al. 2022, section VI-B ("querying with augmentations").
+    Source: Carlini et al. 2022, queries with augmentations.
     """
     if target_phi.ndim != 2 or shadow_phi.shape[1:] != target_phi.shape:
         raise ParameterError(

@@ -1,7 +1,7 @@
 """RMIA: a record's likelihood ratio ranked among those of the population.
 
 Zarifzadeh, Liu and Shokri (ICML 2024, "Low-cost high-power membership inference
-attacks", sections 3 and 3.1). With `r(x) = p_target(x) / p(x)`, p(x) the mean
+attacks"). With `r(x) = p_target(x) / p(x)`, p(x) the mean
 confidence over reference models with and without x, the score is the share of
 population records z with `r(x) / r(z) >= gamma`. It depends on r(x) alone, so one
 sorting of the r(z) serves all records: O((N + Z) log Z), not N by Z.
