@@ -55,7 +55,7 @@ class TooFewShadows(AttackError):
 
     def __init__(self, need: int, have: int, what: str) -> None:
         super().__init__(
-            f"LiRA needs at least {need} {what} but got {have}; train more shadows."
+            f"The attack needs at least {need} {what} but got {have}; train more."
         )
         self.need = need
         self.have = have

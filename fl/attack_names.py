@@ -6,7 +6,7 @@ Each constructor gets the iterations of gradient matching and uses them if it se
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from attacks import (
     APRIL,
@@ -51,8 +51,13 @@ def attack_named(name: str, iterations: int) -> InversionAttack:
     Raises:
         ConfigError: there is none; the nearest is named.
     """
-    if name not in ATTACKS:
-        near = difflib.get_close_matches(name.lower(), ATTACKS, n=1)
-        cure = f"did you mean {near[0]}?" if near else f"use {', '.join(ATTACKS)}."
-        raise ConfigError(f"--attack {name}: there is no such attack; {cure}")
+    check_named(name, ATTACKS)
     return ATTACKS[name](iterations)
+
+
+def check_named(name: str, known: Collection[str]) -> None:
+    """Raise ConfigError unless there is an attack of this name; name the nearest."""
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}."
+        raise ConfigError(f"--attack {name}: there is no such attack; {cure}")

@@ -13,9 +13,16 @@ import typer
 from rich.console import Console
 
 from attacks import InversionAttack
+from attacks.membership import ATTACKS as MEMBERSHIP
 from fl import audit as audits
 from fl.attack_benchmark import Ask, benchmark
-from fl.attack_names import ATTACKS, USUAL, USUAL_TOKENS, attack_named
+from fl.attack_names import (
+    ATTACKS,
+    USUAL,
+    USUAL_TOKENS,
+    attack_named,
+    check_named,
+)
 from fl.attack_tables import answers, sentences, summary
 from fl.attack_update import attack_update, load
 from fl.cli_ending import finish, stoppable
@@ -47,6 +54,8 @@ Examples:
 
   blindsum attack membership --set attacks.shadows=32
 
+  blindsum attack membership --attack lira-offline --attack rmia-offline
+
   blindsum attack inversion --attack linear --attack cosine --victims 50 --batch 4
 
   blindsum attack inversion --attack linear --protection none --protection secagg
@@ -67,7 +76,8 @@ Names = Annotated[
     typer.Option(
         "--attack",
         metavar="NAME",
-        help=f"Benchmark this attack alone: {', '.join(ATTACKS)}.",
+        help=f"This attack alone. Of inversion: {', '.join(ATTACKS)}. Of membership: "
+        f"{', '.join(MEMBERSHIP)}.",
     ),
 ]
 Victims = Annotated[
@@ -119,9 +129,13 @@ def attack(
 ) -> None:
     """Attack a real run with one family of attacks, beside null baselines.
 
-    With --attack, chosen inversion attacks run on as many victims as you say; with
-    --observation, on an update that some other system sent.
+    With --attack, chosen inversion attacks run on as many victims as you say, and
+    chosen membership attacks instead of the usual ones; with --observation, inversion
+    attacks on an update that some other system sent.
     """
+    of_members: list[str] | None = None
+    if family is AttackFamily.membership:
+        of_members, names = names, None
     only, chosen = family.value, bool(names) or observation is not None
     start = batch != 1 or checkpoint is not Checkpoint.trained
     log = tensorboard or mlflow is not None
@@ -135,13 +149,13 @@ def attack(
         )
     if resume is not None:
         refuse_others(config, out, sets, seed, profile, mlflow, names, observation)
-        refuse_others(victims, data, model, protection, force or None)
+        refuse_others(victims, data, model, protection, of_members, force or None)
         refuse_others(tensorboard or None)
         with stoppable(), reporter(quiet=quiet) as progress:
             result = audits.resume(resume, progress=progress, only=only)
         _show(result)
         return
-    shortcuts = _sets(data, model, protection, victims, chosen=bool(names))
+    shortcuts = _sets(data, model, protection, victims, of_members, chosen=bool(names))
     trackers = with_trackers([*shortcuts, *(sets or ())], tensorboard, mlflow)
     settings = load_config(config, trackers, seed=seed, profile=profile)
     if observation is not None:
@@ -172,8 +186,8 @@ def _check_choice(
     """
     if chosen and family is not AttackFamily.inversion:
         raise ConfigError(
-            "--attack and --observation are of `blindsum attack inversion`; leave them "
-            f"out of {family.value}."
+            "--observation is of `blindsum attack inversion` and --attack of inversion "
+            f"and membership; leave them out of {family.value}."
         )
     if chosen and log:
         raise ConfigError("--tensorboard and --mlflow log whole runs; leave them out.")
@@ -238,15 +252,23 @@ def _sets(
     model: str | None,
     protection: list[str] | None,
     victims: int | None,
+    of_members: list[str] | None,
     *,
     chosen: bool,
 ) -> list[str]:
-    """Return the options that stand for keys of the configuration."""
+    """Return the options that stand for keys of the configuration.
+
+    Raises:
+        ConfigError: there is no membership attack of this name.
+    """
+    for name in of_members or ():
+        check_named(name, MEMBERSHIP)
     given: dict[str, object] = {
         "data.source": data,
         "model.kind": model,
         "protections.names": protection or (["none"] if chosen else None),
         "attacks.victims": victims,
+        "attacks.membership": list(dict.fromkeys(of_members)) if of_members else None,
     }
     return [
         f"{key}={json.dumps(value)}"

@@ -60,6 +60,7 @@ MembershipName = Literal[
     "calibrated",
     "shadow-classifier",
     "lira",
+    "lira-by-side",
     "lira-fixed",
     "lira-own",
     "lira-offline",

@@ -1,7 +1,7 @@
 """Difficulty calibration: a signal less what models without the record say of it.
 
 Watson et al. (ICLR 2022, "On the importance of difficulty calibration in membership
-inference attacks", section 3): an easy record has a low loss under every model, so the
+inference attacks"): an easy record has a low loss under every model, so the
 attack looks at the difference. Only shadows without the record are looked at.
 """
 

@@ -1,7 +1,7 @@
 """Which attack is best at this many shadows: all of them on the same models, in turn.
 
 Of S trained models each plays the target once, with the S - 1 others as its shadows
-(Carlini et al., S&P 2022, section V-A, "leave one out"). Attacks are compared target by
+(Carlini et al., S&P 2022). Attacks are compared target by
 target. Targets of one rotation are each other's shadows, so they are not independent:
 an interval over them says how sure the difference is on these S models, and a claim
 about training in general needs rotations of several seeds and data sets.

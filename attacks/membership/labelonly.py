@@ -1,8 +1,8 @@
 """Membership from predicted classes alone: how many altered copies keep their class.
 
 Choquette-Choo et al. (ICML 2021, "Label-only membership inference attacks"): training
-moves the decision boundary away from a record, so copies with noise or shifts are
-classified right more often. `attacks.membership.queries` makes the copies.
+moves the decision boundary away from a record, so copies with noise are classified
+right more often. `attacks.membership.queries` makes the copies.
 """
 
 import numpy as np

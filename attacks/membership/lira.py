@@ -19,7 +19,7 @@ from attacks.membership.moments import SIDE_NEEDED, Side, check_shapes, side
 from attacks.ranking import ModelScores
 
 Floats = NDArray[np.float64]
-Variance = Literal["shrunk", "pooled", "per_example"]
+Variance = Literal["shrunk", "by_side", "pooled", "per_example"]
 
 SHADOWS_NEEDED = 16
 PRIOR_A0 = 3.0
@@ -51,7 +51,8 @@ def lira(
         shadow_members: which records trained which shadow, (S, N); each record in at
             least 2 shadows and out of at least 2.
         variance: "shrunk" (one variance per record, shrunk towards the mean one:
-            `(SS + 2 a0 b) / (S - 2 + 2 a0)`), "pooled" (one for members and one for
+            `(SS + 2 a0 b) / (S - 2 + 2 a0)`), "by_side" (two per record, each shrunk
+            towards the mean one of its side), "pooled" (one for members and one for
             non-members over all records) or "per_example" (two per record, as in the
             paper with many shadows).
 
@@ -107,7 +108,7 @@ def lira_offline(
         TooFewShadows: some record is out of fewer than 2 shadows.
         ParameterError: arrays do not fit or are not finite; unknown variance.
 
-    Source: Carlini et al. 2022, section VI-C ("one-sided hypothesis test").
+    Source: Carlini et al. 2022, the offline attack.
     """
     check_shapes(target_phi, shadow_phi, shadow_members)
     outside = side(shadow_phi, ~shadow_members, "without each")
@@ -137,7 +138,7 @@ def lira_queries(
     Raises:
         As `lira`.
 
-    Source: Carlini et al. 2022, section VI-B ("querying with augmentations").
+    Source: Carlini et al. 2022, queries with augmentations.
     """
     if target_phi.ndim != 2 or shadow_phi.shape[1:] != target_phi.shape:
         raise ParameterError(
@@ -193,14 +194,15 @@ def rotate(
 def _variance(one: Side, variance: Variance) -> Floats:
     """Return the variance of one side, per record (N,)."""
     free = one.count - 1
-    if variance == "shrunk":
+    if variance in ("shrunk", "by_side"):
         return _shrunk(one.squares, free)
     if variance == "pooled":
         return np.full(len(free), one.squares.sum() / free.sum())
     if variance == "per_example":
         return one.squares / free
     raise ParameterError(
-        f"variance={variance!r} is unknown; use 'shrunk', 'pooled' or 'per_example'."
+        f"variance={variance!r} is unknown; use 'shrunk', 'by_side', 'pooled' or "
+        "'per_example'."
     )
 
 

@@ -184,6 +184,11 @@ ATTACKS: Mapping[str, MembershipAttack] = {
     "lira": MembershipAttack(
         title="LiRA", needs=_BOTH, rule=partial(_lira, variance="shrunk")
     ),
+    "lira-by-side": MembershipAttack(
+        title="LiRA, variance by side",
+        needs=_BOTH,
+        rule=partial(_lira, variance="by_side"),
+    ),
     "lira-fixed": MembershipAttack(
         title="LiRA, fixed variance",
         needs=_BOTH,

@@ -1,7 +1,7 @@
 """RMIA: a record's likelihood ratio ranked among those of the population.
 
 Zarifzadeh, Liu and Shokri (ICML 2024, "Low-cost high-power membership inference
-attacks", sections 3 and 3.1). With `r(x) = p_target(x) / p(x)`, p(x) the mean
+attacks"). With `r(x) = p_target(x) / p(x)`, p(x) the mean
 confidence over reference models with and without x, the score is the share of
 population records z with `r(x) / r(z) >= gamma`. It depends on r(x) alone, so one
 sorting of the r(z) serves all records: O((N + Z) log Z), not N by Z.
@@ -83,9 +83,7 @@ def offline_log_ratio(
     if not 0 <= a <= 1:
         raise ParameterError(f"a={a} must lie in [0, 1].")
     outside = _log_mean(target_log_p, shadow_log_p, ~shadow_members, "without each")
-    certain = -np.inf if a == 1 else np.log((1 - a) / 2)
-    mean = np.logaddexp(np.log((1 + a) / 2) + outside, certain)
-    return np.asarray(target_log_p.astype(np.float64) - mean)
+    return np.asarray(target_log_p.astype(np.float64) - _half_certain(outside, a))
 
 
 def ranked(
@@ -146,12 +144,19 @@ def tune_a(
         inside = shadow_members[played][known]
         if inside.all() or not inside.any():
             continue
-        target = shadow_log_p[played][known]
-        others, bits = shadow_log_p[rest][:, known], shadow_members[rest][:, known]
+        target = shadow_log_p[played][known].astype(np.float64)
+        others, without = shadow_log_p[rest][:, known], ~shadow_members[rest][:, known]
+        outside = _log_mean(target, others, without, "without each")
         for at, a in enumerate(grid):
-            scores = offline_log_ratio(target, others, bits, a=a)
+            scores = target - _half_certain(outside, a)
             total[at] += auc(scores[inside], scores[~inside])
     return float(grid[len(grid) - 1 - int(total[::-1].argmax())])
+
+
+def _half_certain(log_out: Floats, a: float) -> Floats:
+    """Return `log(((1 + a) p_out + (1 - a)) / 2)`."""
+    certain = -np.inf if a == 1 else np.log((1 - a) / 2)
+    return np.asarray(np.logaddexp(np.log((1 + a) / 2) + log_out, certain))
 
 
 def _log_mean(

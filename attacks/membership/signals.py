@@ -2,7 +2,7 @@
 
 The loss threshold of Yeom et al. (CSF 2018), the logit-scaled confidence of Carlini et
 al. (S&P 2022, section V-C), and the confidence, entropy and modified entropy of Song
-and Mittal (USENIX Security 2021, section 3.2). Gradients and internals are not used;
+and Mittal (USENIX Security 2021). Gradients and internals are not used;
 every signal is computed from logits in float64, without `log(1 - p)`, which would lose
 every digit exactly where members are most visible.
 """

@@ -1,6 +1,6 @@
 """One threshold per class, learnt from shadow models: Song and Mittal's attacks.
 
-Song and Mittal (USENIX Security 2021, section 3.2) compare a signal with a threshold of
+Song and Mittal (USENIX Security 2021) compare a signal with a threshold of
 the record's class, chosen on models of which the attacker knows the members. What is
 returned here is how far the signal lies above it, so that a whole ROC can be drawn.
 """

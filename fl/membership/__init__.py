@@ -12,12 +12,12 @@ from collections.abc import Callable
 from fl.config import Config
 from fl.finding import Finding, Missing
 from fl.membership import released
-from fl.membership.released import LIRA, LOSS
+from fl.membership.released import LIRA, LOSS, learns
 from fl.membership.shadows import Shadows, train_shadows
 from fl.membership.targets import Runs, Target
 from fl.protection import Protection
 
-__all__ = ["LIRA", "LOSS", "Shadows", "Target", "findings", "train_shadows"]
+__all__ = ["LIRA", "LOSS", "Shadows", "Target", "findings", "learns", "train_shadows"]
 
 Maker = Callable[[Runs, Protection, Shadows | Missing, Config], list[Finding]]
 

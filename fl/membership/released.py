@@ -68,6 +68,11 @@ def findings(
     return rows
 
 
+def learns(config: Config) -> bool:
+    """Say whether any of the chosen attacks learns from shadow models."""
+    return any(_learns(ATTACKS[name].needs) for name in config.attacks.membership)
+
+
 @dataclass(frozen=True, slots=True)
 class _Attacker:
     protection: str

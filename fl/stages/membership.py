@@ -38,6 +38,9 @@ def _shadows(
 ) -> Shadows | Missing:
     """Train shadows like the model that ``protection`` releases, or take kept ones."""
     config, shelf = setting.config, setting.shelf
+    if not membership.learns(config):
+        why = "no attack of attacks.membership learns from shadow models."
+        return Missing(metric="AUC", why=why)
     federation = evidence.repeats[0].federations[protection.name]
     why = workload(federation, config).shadows(protection)
     if why:

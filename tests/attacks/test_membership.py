@@ -74,9 +74,15 @@ def slow_lira(target, phi, members, variance):
     ]
     free = len(phi) - 2
     typical = np.mean([s / free for s in sums])
+    spreads = [np.mean([x.var(ddof=1) for x in side]) for side in (inside, outside)]
     scores = []
     for i, (a, b) in enumerate(zip(inside, outside, strict=True)):
-        if variance == "shrunk":
+        if variance == "by_side":
+            va, vb = (
+                (((x - x.mean()) ** 2).sum() + 6 * spread) / (len(x) - 1 + 6)
+                for x, spread in ((a, spreads[0]), (b, spreads[1]))
+            )
+        elif variance == "shrunk":
             va = vb = (sums[i] + 6 * typical) / (free + 6)
         elif variance == "per_example":
             va, vb = a.var(ddof=1), b.var(ddof=1)
@@ -92,7 +98,7 @@ def slow_lira(target, phi, members, variance):
     return np.array(scores)
 
 
-@pytest.mark.parametrize("variance", ["shrunk", "pooled", "per_example"])
+@pytest.mark.parametrize("variance", ["shrunk", "by_side", "pooled", "per_example"])
 def test_lira_equals_the_formulas_record_by_record(variance):
     phi, members = toy(17, 50, 4)
     found = lira(phi[0], phi[1:], members[1:], variance=variance)

@@ -148,7 +148,11 @@ def test_a_hopeless_update_is_told_why(capsys: pytest.CaptureFixture[str]) -> No
 INVERSION = ["attack", "inversion"]
 BAD = {
     "misspelt": ([*INVERSION, "--attack=linar"], "did you mean linear"),
-    "other family": (["attack", "membership", "--attack=linear"], "leave them out"),
+    "other family": (["attack", "property", "--attack=linear"], "leave them out"),
+    "not of members": (
+        ["attack", "membership", "--attack=lira-ofline"],
+        "did you mean lira-offline",
+    ),
     "batch alone": ([*INVERSION, "--batch=2"], "--batch"),
     "no model": ([*INVERSION, "--observation=update.npz"], "needs --model"),
     "no file": (

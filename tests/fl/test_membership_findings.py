@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -382,6 +384,10 @@ def test_shadow_models_repeat_and_differ_and_are_trained_on_their_rows_only(
 
 def test_the_configuration_names_the_attacks_that_there_are_and_each_once() -> None:
     assert get_args(MembershipName) == tuple(ATTACKS)
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+    _, _, table = page.partition("## Membership attacks on a released model")
+    table, _, _ = table.partition("*Shadows*")
+    assert re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE) == list(ATTACKS)
     for wrong in ('["lyra"]', "[]", '["lira", "lira"]'):
         with pytest.raises(ConfigError):
             tiny.config(f"attacks.membership={wrong}")
