@@ -346,6 +346,20 @@ def test_an_update_tells_the_server_who_was_in_it(
         load_update(Path("update.npz"), of_object(nn.Linear(WIDTH, 2)))
 
 
+def test_scores_of_somebody_else_are_judged_alike() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.arange(200) < 100
+    score = rng.normal(size=200) + 3 * inside
+    lines = [f"{int(m)},{s:.4f}" for m, s in zip(inside, score, strict=True)]
+    Path("scores.csv").write_text("\n".join(["member,score", *lines]))
+    command = ["audit-model", "--scores=scores.csv", "--out=found", "--coins"]
+    assert run([*command, "--claimed=epsilon=0.1 delta=0"]) == GATE_FAILED
+    row = _row(_report("found"), "given score")
+    assert row["verdict"] == "leaks" and row["n"] == 200
+    private = Path("found/private/scores.npz")
+    assert private.stat().st_mode & 0o777 == 0o600
+
+
 def test_members_that_show_by_their_records_alone_make_the_audit_invalid() -> None:
     x, y, inside = (one[:80] for one in _made())
     gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
