@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +45,11 @@ from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
 from fl.report import Gate
 from fl.settings import ModelConfig
-from fl.status import BAD_INPUT
+from fl.status import BAD_INPUT, GATE_FAILED
 
 Floats = NDArray[np.float64]
 RECORDS, WIDTH, CLASSES = 240, 6, 3
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -508,3 +514,27 @@ def test_one_line_for_a_test_suite_refutes_and_never_passes_on_nothing() -> None
     for nonsense in ({"privacy": None}, (float("nan"), 1.0), "no/such/run"):
         with pytest.raises(ParameterError):
             assert_epsilon_consistent(nonsense)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["audit_torch", "audit_sklearn", "audit_flower"])
+def test_the_examples_train_and_are_audited(name: str, tmp_path: Path) -> None:
+    source = ROOT / "examples" / f"{name}.py"
+    shutil.copy(source, tmp_path)
+    done = subprocess.run(
+        [sys.executable, source.name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if name == "audit_sklearn":  # it ends by refuting its own claim
+        assert done.returncode == 1
+        assert "1 is claimed" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    command = done.stdout.strip().splitlines()[-1]
+    sys.path_importer_cache.clear()
+    assert run([*shlex.split(command)[1:], "--out=found"]) == 0
+    assert _row(_report("found"), "loss threshold")["value"] is not None
