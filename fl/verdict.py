@@ -30,7 +30,9 @@ from fl.report.schema import LeakageRow, Scenario, Verdict
 FAMILY_ERROR = 0.05
 
 
-def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
+def decide(
+    findings: Sequence[Finding], *, seed: int, alone: bool = False
+) -> tuple[LeakageRow, ...]:
     """Return one row per measure; the verdicts hold together at 95 %.
 
     A row's interval has the level of the step at which it was decided: found, or left
@@ -40,10 +42,12 @@ def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
         findings: everything that the page will show, and nothing else: the more rows,
             the wider each interval.
         seed: of the bootstrap.
+        alone: resample in this process, where starting others takes longer; the rows
+            are the same.
     """
     # Adversaries who see the same thing share its measure: one test, however shown.
     measures = {id(one): one for finding in findings for one in finding.measures}
-    judged = _judged(measures, seed)
+    judged = _judged(measures, seed, alone=alone)
     return tuple(
         _row(finding, measure, judged[id(measure)])
         for finding in findings
@@ -54,7 +58,9 @@ def decide(findings: Sequence[Finding], *, seed: int) -> tuple[LeakageRow, ...]:
 Test = Callable[[float], Judged]
 
 
-def _judged(measures: dict[int, Measure], seed: int) -> dict[int, Judged | str]:
+def _judged(
+    measures: dict[int, Measure], seed: int, *, alone: bool
+) -> dict[int, Judged | str]:
     """Settle every measure once; a text says why it was not measured."""
     settled: dict[int, Judged | str] = {}
     others: dict[int, Test] = {}
@@ -75,7 +81,8 @@ def _judged(measures: dict[int, Measure], seed: int) -> dict[int, Judged | str]:
     # Each is drawn once, enough for the first step: the later ones ask for less.
     highest = 1 - share / max(len(asked), 1)
     jobs = [Resampling(one, highest, seed) for one in asked.values()]
-    drawn = dict(zip(asked, each(resample, jobs, count=len(jobs)), strict=True))
+    pieces = 1 if alone else len(jobs)
+    drawn = dict(zip(asked, each(resample, jobs, count=pieces), strict=True))
     rankings: dict[int, Test] = {}
     for key, ranking in asked.items():
         resampled = drawn[key]

@@ -26,7 +26,7 @@ from fl.models import build
 from fl.pdf import PdfError, find_browser
 from fl.settings import ModelConfig
 from secagg.store import Store
-from tests.fl.synthetic import write_hospitals, write_mnist
+from tests.fl.synthetic import write_hospitals, write_mnist, write_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -174,10 +174,12 @@ def test_commands_in_the_pages_run(
         str(ROOT / word) if word.startswith("examples/") else word for word in arguments
     ]
     resumes = "--resume" in arguments
+    if arguments[0] == "audit-model":
+        write_model(tmp_path)
     for word in arguments:
         if word.startswith("runs/") and resumes:
             request.getfixturevalue("stopped")(arguments[0], tmp_path / word)
-        elif word == "update.npz":
+        elif word == "update.npz" and arguments[0] == "attack":
             _observe(tmp_path / word)
         elif word.endswith(".db") and "://" not in word:
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)

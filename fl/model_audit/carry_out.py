@@ -33,6 +33,9 @@ from fl.writing import writing
 # scored. RMIA is not among them, since it looks at who is known not to be a member.
 ORDER = (GIVEN, *references.BLIND_TITLES, LOSS)
 
+# Scores to resample, all told, before other processes are worth their start.
+WORTH_SPREADING = 200_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Began:
@@ -90,11 +93,16 @@ def carry_out(
             found.update, pool, asked.labels, protection=MODEL, seed=seed
         )
     rows += measure.not_given(update=found.update is not None)
+    leakage = decide(
+        rows,
+        seed=seed_for(seed, "model audit"),
+        alone=len(rows) * len(asked.members) < WORTH_SPREADING,
+    )
     page = report(
         Audited(
             setting=_setting(task),
             asked=asked,
-            leakage=decide(rows, seed=seed_for(seed, "model audit")),
+            leakage=leakage,
             claimed=task.claimed,
             bound=bound,
             bound_by=first,

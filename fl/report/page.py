@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -149,7 +150,9 @@ def config_text(report: Report) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
+    # Compiling the templates takes longer than writing a page.
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
+
+from attacks import Adversary, Observation, save_observation
 
 SITES = ("cleveland", "hungarian", "switzerland", "va")
 HEADER = (
@@ -64,3 +68,56 @@ def write_mnist(folder: Path, *, train: int = 400, test: int = 150) -> Path:
         y_test=y_test,
     )
     return folder
+
+
+NETS = """from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(6, 3))
+
+
+def fitted():
+    return Net()
+"""
+
+
+def write_model(folder: Path, *, records: int = 80) -> None:
+    """Write a model, its records in both kinds, references, scores and an update."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(records, 6)), rng.integers(0, 3, records)
+    (folder / "nets.py").write_text(NETS)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 3))
+    torch.save(model.state_dict(), folder / "net.pt")
+    head = ",".join([*(f"f{i}" for i in range(6)), "label"])
+    inside = np.arange(records) < records // 2
+    for name, side in (("members", inside), ("nonmembers", ~inside)):
+        np.savez(folder / f"{name}.npz", x=x[side], y=y[side])
+        lines = [
+            ",".join([*(f"{value:.6f}" for value in row), str(label)])
+            for row, label in zip(x[side], y[side], strict=True)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join([head, *lines]))
+    scores = [f"{int(one)},{rng.normal():.4f}" for one in inside]
+    (folder / "scores.csv").write_text("\n".join(["member,score", *scores]))
+    references = folder / "references"
+    references.mkdir()
+    torch.save(model.state_dict(), references / "0.pt")
+    (references / "membership.csv").write_text("\n".join(["0.pt", *["0"] * records]))
+    save_observation(
+        Observation(
+            adversary=Adversary.SERVER,
+            view="an update",
+            model=model,
+            gradient={name: p.detach() for name, p in model.named_parameters()},
+            batch_size=None,
+            steps=1,
+            labels=None,
+            input_shape=(6,),
+            classes=3,
+            value_range=(-5.0, 5.0),
+        ),
+        folder / "update.npz",
+    )

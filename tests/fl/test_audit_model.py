@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +45,11 @@ from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
 from fl.report import Gate
 from fl.settings import ModelConfig
-from fl.status import BAD_INPUT
+from fl.status import BAD_INPUT, GATE_FAILED
 
 Floats = NDArray[np.float64]
 RECORDS, WIDTH, CLASSES = 240, 6, 3
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -346,6 +352,20 @@ def test_an_update_tells_the_server_who_was_in_it(
         load_update(Path("update.npz"), of_object(nn.Linear(WIDTH, 2)))
 
 
+def test_scores_of_somebody_else_are_judged_alike() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.arange(200) < 100
+    score = rng.normal(size=200) + 3 * inside
+    lines = [f"{int(m)},{s:.4f}" for m, s in zip(inside, score, strict=True)]
+    Path("scores.csv").write_text("\n".join(["member,score", *lines]))
+    command = ["audit-model", "--scores=scores.csv", "--out=found", "--coins"]
+    assert run([*command, "--claimed=epsilon=0.1 delta=0"]) == GATE_FAILED
+    row = _row(_report("found"), "given score")
+    assert row["verdict"] == "leaks" and row["n"] == 200
+    private = Path("found/private/scores.npz")
+    assert private.stat().st_mode & 0o777 == 0o600
+
+
 def test_members_that_show_by_their_records_alone_make_the_audit_invalid() -> None:
     x, y, inside = (one[:80] for one in _made())
     gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
@@ -494,3 +514,27 @@ def test_one_line_for_a_test_suite_refutes_and_never_passes_on_nothing() -> None
     for nonsense in ({"privacy": None}, (float("nan"), 1.0), "no/such/run"):
         with pytest.raises(ParameterError):
             assert_epsilon_consistent(nonsense)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["audit_torch", "audit_sklearn", "audit_flower"])
+def test_the_examples_train_and_are_audited(name: str, tmp_path: Path) -> None:
+    source = ROOT / "examples" / f"{name}.py"
+    shutil.copy(source, tmp_path)
+    done = subprocess.run(
+        [sys.executable, source.name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if name == "audit_sklearn":  # it ends by refuting its own claim
+        assert done.returncode == 1
+        assert "1 is claimed" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    command = done.stdout.strip().splitlines()[-1]
+    sys.path_importer_cache.clear()
+    assert run([*shlex.split(command)[1:], "--out=found"]) == 0
+    assert _row(_report("found"), "loss threshold")["value"] is not None
