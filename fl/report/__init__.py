@@ -30,6 +30,7 @@ from fl.report.schema import (
     from_json,
     to_json,
 )
+from fl.report.validity import ValidityRow
 
 __all__ = [
     "Baselines",
@@ -59,6 +60,7 @@ __all__ = [
     "Series",
     "Statement",
     "UtilityRow",
+    "ValidityRow",
     "Verdict",
     "Written",
     "from_json",

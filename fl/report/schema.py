@@ -31,6 +31,7 @@ from fl.report.records import (
     Verdict,
     refused_word,
 )
+from fl.report.validity import ValidityRow
 
 # The record's types can be had from here too, wherever they are defined.
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Scenario",
     "Statement",
     "UtilityRow",
+    "ValidityRow",
     "Verdict",
     "from_json",
     "schema_text",
@@ -122,6 +124,7 @@ class Report(Record):
     statements: tuple[Statement, ...] = ()
     drill: tuple[DrillRow, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    validity: tuple[ValidityRow, ...] = ()
     manifest: Manifest
 
     @property
@@ -155,6 +158,7 @@ class Report(Record):
         )
         for table, rows in (("statements", self.statements), ("refused", self.refused)):
             _refuse_repeats(table, (r.protection for r in rows))
+        _refuse_repeats("validity", (r.view for r in self.validity))
         _refuse_repeats("drill", ((r.name, r.noise) for r in self.drill))
         return self
 
