@@ -12,6 +12,7 @@ from attacks import Adversary, EpsilonBound
 from fl.drill import Drilled
 from fl.federation import Federation
 from fl.finding import Finding, Missing
+from fl.membership.shadows import Shadows
 from fl.outcomes import Outcome, collect
 from fl.protection import Protection
 from fl.run import RunRecord
@@ -37,6 +38,7 @@ class Evidence:
         repeats: the complete repetitions.
         outcomes: scored inversion attacks.
         rankings: findings of the membership attacks.
+        shadows: by protection, for the first one of each kind of noise.
         bounds: lower bounds on epsilon by protection, together at 95 %.
         drill: the sound and the faulty run of the drill, if it was held.
         stopped: the stage that Ctrl-C ended, or "".
@@ -45,6 +47,7 @@ class Evidence:
     repeats: list[Repeat] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     rankings: list[Finding] = field(default_factory=list)
+    shadows: dict[str, Shadows] = field(default_factory=dict)
     bounds: dict[str, EpsilonBound] = field(default_factory=dict)
     drill: tuple[Drilled, ...] = ()
     stopped: str = ""

@@ -14,6 +14,7 @@ from fl.report.cells import facts
 from fl.report.crowd import MEASURED_HEAD, CrowdCell, crowd_grid
 from fl.report.judgement import judgements, reasons
 from fl.report.markdown_epsilon import epsilon, judged, refused, violated
+from fl.report.markdown_exposed import exposed
 from fl.report.markdown_table import table, text
 from fl.report.matrix import Band, Cell, bands
 from fl.report.page import FEW_CLIENTS, config_text, manifest_facts
@@ -56,6 +57,8 @@ def markdown(
         epsilon(report),
         _curves(curves, "utility"),
         _curves(curves, "leakage"),
+        exposed(report),
+        _curves(curves, "exposed"),
         _cost(report),
         _proven(report, tuple(claims)),
         _not_covered(report),
