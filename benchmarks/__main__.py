@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from benchmarks import (
     he,
     inversion,
     mask,
+    membership,
     memory,
     private,
     scale,
@@ -22,6 +24,7 @@ from benchmarks import (
     utility,
 )
 from benchmarks import round as round_
+from benchmarks.four_sets import FOLDER
 from fl.manifest import commit, machine
 
 Figures = dict[str, float]
@@ -33,6 +36,7 @@ TABLE: dict[str, Callable[[bool, Sequence[str]], Figures]] = {
     "he": he.measure,
     "inversion": inversion.measure,
     "mask": mask.measure,
+    "membership": lambda quick, _: membership.measure(quick),
     "memory": lambda quick, _: memory.measure(quick),
     "private": lambda quick, _: private.measure(quick),
     "round": round_.measure,
@@ -54,6 +58,7 @@ def main() -> int:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(TABLE), help="which one")
+    parser.add_argument("--data", help="folder of data sets (else BLINDSUM_DATA)")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and sizes")
     parser.add_argument(
         "--peer", action="append", help="this peer alone; again for another"
@@ -62,6 +67,8 @@ def main() -> int:
     if options.name is None:
         print("benchmarks:", ", ".join(sorted(TABLE)))
         return 0
+    if options.data is not None:
+        os.environ[FOLDER] = options.data
     known = PEERS.get(options.name, ())
     for peer in options.peer or ():
         if peer not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from fl.errors import ConfigError
+from fl.parallel import WORKERS, WORKERS_MAX
 
 
 class Profile(StrEnum):
@@ -46,6 +48,27 @@ Seed = Annotated[int | None, typer.Option(help="The seed of the first repetition
 Effort = Annotated[Profile | None, typer.Option(help="How hard the attacks try.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing --out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def _share(jobs: int | None) -> int | None:
+    """Set how many processes share the work; see `fl.parallel`."""
+    if jobs is not None:
+        os.environ[WORKERS] = str(jobs)
+    return jobs
+
+
+# Changes no result and stands in no record: a run may be gone on with by any number.
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=WORKERS_MAX,
+        callback=_share,
+        help="Share the work among so many processes; one a core if not given.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
 ]

@@ -119,6 +119,7 @@ def _descend(
             batch.weights.to(device),
         )
         optimiser.step(parameters, found)
+        del found  # its memory is still in the cache, and the next batch takes it
 
 
 def engine_of(model: nn.Module, members: Sequence[Member], batch_size: int) -> Engine:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fl.cli import BAD_INPUT, run
+from fl.parallel import WORKERS, workers
 from tests.fl.synthetic import write_hospitals
 
 SMALL = (
@@ -51,6 +52,7 @@ BAD = {
         ["audit", "--set=data.positive=> 0"],
         "positive is a key of .csv data",
     ),
+    "no process": (["audit", "--jobs=0"], "--jobs"),
     "zero clients": (["audit", "--set=federation.clients=0"], "clients"),
     "one client": (["audit", "--set=federation.clients=1"], "clients"),
     "cohort too small": (["audit", "--set=federation.clients=4"], "clients"),
@@ -146,6 +148,14 @@ def test_an_undeclared_hole_is_named_by_file_line_and_column(
     assert "heart_va.csv" in said
     assert "line 10" in said
     assert "age" in said
+
+
+def test_jobs_is_how_many_processes_share_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(WORKERS, "9")  # put back at the end
+    assert run(["audit", "--dry-run", "--jobs", "3"]) == 0
+    assert workers() == 3
 
 
 def test_dry_run_says_the_plan_and_writes_nothing(

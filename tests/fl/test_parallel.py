@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 
@@ -55,6 +59,22 @@ def test_workers_start_no_threads_beside_each_other(
     count = 2 * WORTH_STARTING
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert set(each(_chunks_allowed, range(count), count=count)) == {1}
+
+
+def _where(seed: int) -> tuple[int, tuple[float, int]]:
+    return os.getpid(), _sum_of_squares(seed)
+
+
+def test_the_callers_joblib_backend_does_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(WORKERS, raising=False)
+    wanted = [_sum_of_squares(seed) for seed in range(WORTH_STARTING)]
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        assert workers() == 2
+        found = list(each(_where, range(WORTH_STARTING), count=WORTH_STARTING))
+    assert os.getpid() not in {pid for pid, _ in found}
+    assert [value for _, (value, _) in found] == [value for value, _ in wanted]
 
 
 def test_the_callers_threads_are_left_as_they_were(
@@ -169,3 +189,58 @@ def test_the_environment_says_how_many_workers_there_are(
         monkeypatch.setenv(WORKERS, bad)
         with pytest.raises(ConfigError, match=f"{WORKERS}={bad} must be a whole"):
             workers()
+
+
+def _thread(_: int) -> str:
+    return threading.current_thread().name
+
+
+def test_threads_do_no_work_that_shares_torchs_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(WORKERS, raising=False)
+    here = threading.current_thread().name
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        assert set(each(_thread, range(9), count=9)) == {here}
+        assert here not in set(each(_thread, range(9), count=9, threads=True))
+
+
+def test_what_the_environment_says_goes_before_the_callers_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(WORKERS, "1")
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        assert workers() == 1
+
+
+RAY = """
+import os, warnings
+warnings.simplefilter("ignore")
+import joblib, ray
+from ray.util.joblib import register_ray
+from fl.parallel import each
+from tests.fl.test_parallel import _sum_of_squares, _where
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+register_ray()
+with joblib.parallel_config(backend="ray"):
+    found = list(each(_where, range(4), count=4))
+assert os.getpid() not in {pid for pid, _ in found}
+assert [value for _, (value, _) in found] == [
+    next(each(_sum_of_squares, [seed], count=1))[0] for seed in range(4)
+]
+print("ray did it")
+"""
+
+
+@pytest.mark.slow
+def test_ray_does_the_work_where_the_caller_says_so() -> None:
+    pytest.importorskip("ray")
+    own = {name: value for name, value in os.environ.items() if name != WORKERS}
+    done = subprocess.run(
+        [sys.executable, "-c", RAY],
+        env=own | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.endswith("ray did it\n"), done.stderr
