@@ -55,7 +55,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
         name: _bound(results, config.privacy.delta, confidence)
         for name, results in guessed.items()
     }
-    evidence.gaussian = {
+    gaussian = {
         one.name: _bound(
             guessed[one.name], config.privacy.delta, confidence, family=GAUSSIAN
         )
@@ -63,7 +63,7 @@ def run(setting: Setting, evidence: Evidence) -> None:
         if is_gaussian(one)
     }
     evidence.drill = drill(config, canaries.parameters(trials[0]))
-    evidence.bounds = bounds
+    evidence.bounds, evidence.gaussian = bounds, gaussian
     task.advance("drill")
 
 
