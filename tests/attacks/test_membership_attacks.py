@@ -189,8 +189,11 @@ def test_offline_lira_is_one_sided_and_never_minus_infinity():
 
 def test_bavaria_equals_a_student_t_ratio_record_by_record():
     rng = np.random.default_rng(6)
-    members = balanced_memberships(16, 25, 0.375, 0)
+    members = np.hstack(
+        [balanced_memberships(16, 12, 0.375, 0), balanced_memberships(16, 13, 0.5, 0)]
+    )
     shadow, target = rng.normal(0, 2, (16, 25)), rng.normal(0, 2, 25)
+    counts = members.sum(axis=0).mean(), (~members).sum(axis=0).mean()
     sides = [(shadow[members[:, i], i], shadow[~members[:, i], i]) for i in range(25)]
     sums = [sum(((x - x.mean()) ** 2).sum() for x in pair) for pair in sides]
     prior = np.mean(sums) / 14
@@ -199,10 +202,10 @@ def test_bavaria_equals_a_student_t_ratio_record_by_record():
         variance = (total + 6 * prior) / (14 + 6)
         densities = [
             stats.t.logpdf(
-                (x - one.mean()) / (variance * (1 + 1 / len(one))) ** 0.5, df=20
+                (x - one.mean()) / (variance * (1 + 1 / count)) ** 0.5, df=20
             )
-            - np.log(1 + 1 / len(one)) / 2
-            for one in pair
+            - np.log(1 + 1 / count) / 2
+            for one, count in zip(pair, counts, strict=True)
         ]
         oracle.append(densities[0] - densities[1])
     np.testing.assert_allclose(bavaria(target, shadow, members), oracle, rtol=1e-9)
@@ -358,6 +361,23 @@ def test_members_score_higher(name):
     scores = scored(ATTACKS[name], known, outsiders, seed=0)
     assert np.isfinite(scores).all() and scores.shape == (RECORDS,)
     assert auc(scores[~outsiders], scores[outsiders]) > 0.55
+
+
+def test_attacks_by_class_part_classes_where_shadows_do():
+    known, _ = everything()
+    shadows = known.shadows
+    signals = {
+        "confidence": (known.log_p, shadows.log_p),
+        "entropy": (negative_entropy(known.logits), shadows.entropy),
+        "modified-entropy": (
+            negative_modified_entropy(known.logits, known.labels),
+            shadows.modified_entropy,
+        ),
+    }
+    for name, (own, theirs) in signals.items():
+        cuts = class_thresholds(theirs, shadows.members, known.labels, CLASSES)
+        expected = above_threshold(own, known.labels, cuts)
+        np.testing.assert_array_equal(ATTACKS[name].scores(known), expected)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

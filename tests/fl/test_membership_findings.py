@@ -21,6 +21,7 @@ from fl.errors import ConfigError
 from fl.federation import Federation
 from fl.finding import Finding, Group, Missing, Ranking
 from fl.membership import LIRA, LOSS, Shadows, train_shadows
+from fl.membership.targets import over_rounds
 from fl.progress import Silent
 from fl.run import RunRecord
 from fl.settings import MembershipName
@@ -440,6 +441,20 @@ def test_every_attack_looks_at_what_it_can_use_and_at_nothing_else(
         for name, attack in ATTACKS.items()
         if attack.needs.shadows is not Shadowing.NONE
     }
+
+
+def test_over_the_rounds_stand_the_models_that_were_released_and_none_untrained() -> (
+    None
+):
+    settings = tiny.config("training.rounds=4")
+    run, fed = tiny.trained(settings, "none")
+    view = over_rounds([(run, fed)], tiny.protection("none", settings))
+    (target,) = view.targets
+    expected = [one.before for one in run.snapshots[1:]]
+    np.testing.assert_array_equal(target.earlier, expected)
+    said = target.rounds(settings)
+    assert said.shape == (4, len(fed.dataset.labels), 3)
+    np.testing.assert_array_equal(said[-1], target.logits(settings))
 
 
 def test_an_attack_without_what_it_needs_says_so_beside_those_that_run() -> None:
