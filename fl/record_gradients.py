@@ -77,13 +77,16 @@ class Gradients:
     def made(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the gradients of some records, (rows, parameters)."""
         chosen = torch.from_numpy(rows)
-        own, wanted = list(self.model.parameters()), []
-        with one_thread(), torch.enable_grad():
-            for x, y in zip(self.x[chosen], self.y[chosen], strict=True):
-                loss = nn.functional.cross_entropy(self.model(x[None]), y[None])
-                found = torch.autograd.grad(loss, own, materialize_grads=True)
-                wanted.append(torch.cat([one.flatten() for one in found]))
-        return np.asarray(torch.stack(wanted).numpy())
+        out = torch.empty((len(rows), parameter_count(self.model)))
+        with one_thread(), lent(self.model):
+            layout, parts = _prepared(self.model, self.x[chosen], self.y[chosen])
+            at = 0
+            for slopes in parts:
+                each = [_made(one) for one in slopes]
+                into = out[at : at + len(each[0])]
+                layout.put(each, into)
+                at += len(into)
+        return np.asarray(out.numpy())
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
@@ -143,6 +146,20 @@ def _apart(slope: Slope) -> ExampleSlope:
         return slope
     if isinstance(slope, Product | Total):
         return slope.of_records()
+    raise AssertionError("a slope of an unknown kind")
+
+
+def _made(slope: Slope) -> Tensor:
+    """Return a parameter's gradient for each record, (records, *shape)."""
+    match slope:
+        case Product(back=back, given=given, width=width):
+            sides = (apart(one[0], 0, (width, -1)) for one in (back, given))
+            left, right = sides
+            return torch.bmm(left.transpose(1, 2), right)
+        case Total(back=back, width=width):
+            return apart(back[0], 0, (width, -1)).sum(dim=1)
+        case Each(gradients=gradients):
+            return gradients[0]
     raise AssertionError("a slope of an unknown kind")
 
 

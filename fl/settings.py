@@ -8,7 +8,7 @@ This module reads no file and touches no data: see `fl.config` and `fl.data`.
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -48,6 +48,18 @@ USUAL: tuple[ProtectionName, ...] = (
     "secagg+central-dp",
 )
 
+# The attacks of `attacks.membership.federated.registry`; a test keeps the two alike.
+FederatedName = Literal[
+    "gradient-cosine",
+    "gradient-difference",
+    "loss-series",
+    "matched-filter",
+    "fedmia",
+    "fedmia-cosine",
+    "fedmia-difference",
+    "fedmia-published",
+    "fedmia-cosine-published",
+]
 # What a protection was called once, and is called now.
 RENAMED = {"he": "he-bfv", "he+dp-sgd": "he-bfv+dp-sgd"}
 
@@ -250,6 +262,11 @@ class AttacksConfig(Section):
         gt=0.0,
         description="what gradient matching, shadow models or the worst case's rounds "
         "may each cost under a protection, by estimate; more is left out, and said",
+    )
+    federated: Annotated[tuple[FederatedName, ...], Field(strict=False)] = Field(
+        default=("fedmia-cosine", "matched-filter"),
+        description="membership attacks on every client's update, on sums and on "
+        "the released model: " + ", ".join(get_args(FederatedName)),
     )
     canaries: int = Field(
         default=200,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fl.config import Config
 from fl.finding import Finding, Missing
-from fl.membership import released
+from fl.membership import federated, released
 from fl.membership.released import LIRA, LOSS
 from fl.membership.shadows import Shadows, train_shadows
 from fl.membership.targets import Runs, Target
@@ -22,7 +22,7 @@ __all__ = ["LIRA", "LOSS", "Shadows", "Target", "findings", "train_shadows"]
 Maker = Callable[[Runs, Protection, Shadows | Missing, Config], list[Finding]]
 
 # In the order of the page.
-MAKERS: tuple[Maker, ...] = (released.findings,)
+MAKERS: tuple[Maker, ...] = (released.findings, federated.findings)
 
 
 def findings(

@@ -13,12 +13,12 @@ from attacks import auc
 from attacks.errors import MissingKnowledge, ParameterError
 from attacks.membership.federated import (
     Alignment,
-    Crowd,
     RicherThanNeeded,
     Series,
     SideBySide,
     against_population,
     as_measured,
+    background,
     fedmia,
     fedmia_as_published,
     gradient_cosine,
@@ -282,15 +282,21 @@ def _sum_of(members: int, others: int) -> tuple[Floats, Floats, Floats]:
     return asked, population, asked[:members].mean(axis=0)
 
 
+def _filtered(asked: Floats, population: Floats, mean: Floats) -> Floats:
+    gradients = _Explicit(asked)
+    known = background(gradients, population)
+    return matched_filter(known, gradients, mean[None])[0]
+
+
 def test_the_matched_filter_is_that_of_the_explicit_normal() -> None:
     asked, population, mean = _sum_of(10, 5)
-    crowd = Crowd.of(_Explicit(asked), population, mean)
+    found = _filtered(asked, population, mean)
     centre = population.mean(axis=0)
     spread = (population - centre).T @ (population - centre) / len(population)
     ridge = 1e-3 * ((population - centre) ** 2).sum() / len(population)
     inverse = np.linalg.inv(spread + ridge * np.eye(40))
     y, amplitudes = mean - centre, np.linspace(-40, 40, 80001)
-    for row, score in zip(asked, matched_filter(crowd), strict=True):
+    for row, score in zip(asked, found, strict=True):
         g = row - centre
         # log N(y; a g / n, S / n) - log N(y; 0, S / n) for many a; the best of them.
         ratios = amplitudes * (y @ inverse @ g) - amplitudes**2 * (g @ inverse @ g) / (
@@ -303,12 +309,12 @@ def test_the_matched_filter_is_that_of_the_explicit_normal() -> None:
 def test_the_matched_filter_finds_members_of_a_sum_that_the_cosine_misses() -> None:
     asked, population, mean = _sum_of(30, 300)
     gradients = _Explicit(asked)
-    found = matched_filter(Crowd.of(gradients, population, mean))
+    found = _filtered(asked, population, mean)
     cosine = Alignment.of(gradients, mean[None]).cosines()[0]
     assert auc(found[:30], found[30:]) > 0.7
     assert auc(found[:30], found[30:]) > auc(cosine[:30], cosine[30:]) + 0.1
     with pytest.raises(ParameterError, match="10 or more"):
-        matched_filter(Crowd.of(gradients, population[:9], mean))
+        background(gradients, population[:9])
 
 
 def test_the_source_is_the_client_that_stands_out_over_its_rounds() -> None:

@@ -28,6 +28,7 @@ TINY = (
     "attacks.iterations=4",
     "attacks.batches=[1, 4]",
     "attacks.canaries=20",
+    "attacks.federated=[]",
     "privacy.allow_useless=true",
     "privacy.example.sampling_rate=1.0",
     'protections.names=["none", "secagg"]',

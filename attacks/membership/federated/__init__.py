@@ -21,18 +21,24 @@ from attacks.membership.federated.nasr import nasr_active, nasr_passive
 from attacks.membership.federated.seen import RicherThanNeeded, Series, SideBySide
 from attacks.membership.federated.series import as_measured, loss_series
 from attacks.membership.federated.source import source_accuracy, sources
-from attacks.membership.federated.sums import Crowd, against_population, matched_filter
+from attacks.membership.federated.sums import (
+    Background,
+    against_population,
+    background,
+    matched_filter,
+)
 
 __all__ = [
     "FEDMIA",
     "Alignment",
-    "Crowd",
+    "Background",
     "RecordGradients",
     "RicherThanNeeded",
     "Series",
     "SideBySide",
     "against_population",
     "as_measured",
+    "background",
     "fedmia",
     "fedmia_as_published",
     "gradient_cosine",

@@ -85,50 +85,71 @@ def against_population(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Crowd:
-    """One round's sum beside gradients of the population, all at the model before it.
+class Background:
+    """What a round's gradients are like in general, at the model that it began from.
 
     Attributes:
-        gram: (population, population) inner products of the population's gradients.
-        change: (population,) theirs with the mean descent.
-        records: (population, records) theirs with the records' gradients.
-        own: (records,) the records' gradients with the mean descent.
-        norms: (records,) L2 norms of the records' gradients.
+        population: (population, parameters) gradients, less their mean.
+        centre: (parameters,) that mean, m.
+        weights: (population, records) of the population's gradients in S^-1 (g - m).
+        lengths: (records,) the roots of (g - m)' S^-1 (g - m).
+        ridge: the variance of S in every direction.
     """
 
-    gram: Floats = field(repr=False)
-    change: Floats = field(repr=False)
-    records: Floats = field(repr=False)
-    own: Floats = field(repr=False)
-    norms: Floats = field(repr=False)
+    population: Floats = field(repr=False)
+    centre: Floats = field(repr=False)
+    weights: Floats = field(repr=False)
+    lengths: Floats = field(repr=False)
+    ridge: float
 
-    @staticmethod
-    def of(
-        gradients: RecordGradients,
-        population: NDArray[np.floating],
-        descent: NDArray[np.floating],
-    ) -> Crowd:
-        """Measure a round.
 
-        Args:
-            gradients: of the records.
-            population: (population, parameters) gradients of known non-members.
-            descent: (parameters,) model before less model after, over how far a
-                gradient moves the model in the round: the mean gradient of the sum.
-        """
-        made = population.astype(np.float64)
-        inner = gradients.along(np.vstack([population, descent]))
-        return Crowd(
-            gram=made @ made.T,
-            change=made @ descent.astype(np.float64),
-            records=inner[:-1],
-            own=inner[-1],
-            norms=gradients.norms(),
+def background(
+    gradients: RecordGradients, population: NDArray[np.floating]
+) -> Background:
+    """Fit a normal distribution to the population's gradients, for `matched_filter`.
+
+    S has their covariance and a ridge beside; its inverse is applied through inner
+    products with them alone (Woodbury), so it is never made.
+
+    Args:
+        gradients: of the records.
+        population: (population, parameters) gradients of known non-members, ten or
+            more.
+
+    Raises:
+        ParameterError: fewer than ten, or all of them alike.
+    """
+    count = len(population)
+    if count < POPULATION_NEEDED:
+        raise ParameterError(
+            f"The population has {count} records; give {POPULATION_NEEDED} or more."
         )
+    centre = population.mean(axis=0, dtype=np.float64)
+    around = population - centre
+    inner = gradients.along(np.vstack([around, centre]))
+    gram, of_centre = around @ around.T, around @ centre
+    records = inner[:-1] - of_centre[:, None]
+    squared = gradients.norms() ** 2 - 2 * inner[-1] + float(centre @ centre)
+    ridge = _RIDGE * float(np.trace(gram)) / count
+    if ridge <= 0:
+        raise ParameterError("The population's gradients are all equal.")
+    # S = Z'Z / count + ridge, so S^-1 = (1 - Z' (Z Z' + count ridge)^-1 Z) / ridge.
+    weights = np.linalg.solve(gram + count * ridge * np.eye(count), records)
+    lengths = (squared - (records * weights).sum(axis=0)) / ridge
+    # A record that is the mean in every direction says nothing.
+    return Background(
+        population=around,
+        centre=centre,
+        weights=weights,
+        lengths=np.sqrt(np.maximum(lengths, _least(squared / ridge))),
+        ridge=ridge,
+    )
 
 
-def matched_filter(crowd: Crowd) -> Floats:
-    """Measure how much of each record's gradient is in a sum.
+def matched_filter(
+    known: Background, gradients: RecordGradients, descents: NDArray[np.floating]
+) -> Floats:
+    """Measure how much of each record's gradient is in each sum.
 
     With m and S the mean and covariance of the population's gradients and y the mean
     gradient that the sum shows over n records, y is normal around m with covariance
@@ -138,39 +159,21 @@ def matched_filter(crowd: Crowd) -> Floats:
 
         (y - m)' S^-1 (g - m) / sqrt((g - m)' S^-1 (g - m))
 
-    which is what is returned. S has the rank of the population and a ridge beside; its
-    inverse is applied through inner products alone (Woodbury).
+    which is what is returned.
+
+    Args:
+        known: of the same round and records.
+        gradients: of the records.
+        descents: (changes, parameters) model before less model after, over how far a
+            gradient moves the model in the round: the mean gradient of a sum.
 
     Returns:
-        (records,), higher for members; to be held `against_population`.
-
-    Raises:
-        ParameterError: a population of fewer than ten, or all of one gradient.
+        (changes, records), higher for members; to be held `against_population`.
     """
-    count = len(crowd.gram)
-    if count < POPULATION_NEEDED:
-        raise ParameterError(
-            f"The population has {count} records; give {POPULATION_NEEDED} or more."
-        )
-    # Everything less the population's mean m, by inner products alone.
-    with_mean = crowd.gram.mean(axis=0)  # <z_i, m>
-    mean_mean = float(with_mean.mean())  # <m, m>
-    change_mean, records_mean = crowd.change.mean(), crowd.records.mean(axis=0)
-    gram = crowd.gram - with_mean[:, None] - with_mean[None] + mean_mean
-    records = crowd.records - records_mean - with_mean[:, None] + mean_mean
-    change = crowd.change - change_mean - with_mean + mean_mean
-    own = crowd.own - records_mean - change_mean + mean_mean
-    squared = crowd.norms**2 - 2 * records_mean + mean_mean
-    ridge = _RIDGE * float(np.trace(gram)) / count
-    if ridge <= 0:
-        raise ParameterError("The population's gradients are all equal.")
-    # S = Z'Z / count + ridge, so S^-1 = (1 - Z' (Z Z' + count ridge)^-1 Z) / ridge.
-    weights = np.linalg.solve(gram + count * ridge * np.eye(count), records)
-    along = (own - change @ weights) / ridge
-    size = (squared - (records * weights).sum(axis=0)) / ridge
-    # A record that is the population's mean in every direction says nothing.
-    length = np.sqrt(np.maximum(size, _least(squared)))
-    return np.asarray(along / length)
+    shown = descents - known.centre
+    own = gradients.along(shown) - (shown @ known.centre)[:, None]
+    along = (own - (shown @ known.population.T) @ known.weights) / known.ridge
+    return np.asarray(along / known.lengths)
 
 
 def _class_means(values: Floats, of: Labels, kinds: int) -> Floats:

@@ -1,0 +1,174 @@
+"""Who sees which changes of the model: the kept rounds, as they crossed the wire.
+
+Three kinds of view: every client's upload, a sum round by round, and the released model
+alone. An upload under a mask or a cipher is read as if it carried none, which is all
+that a server can do with one. The table is that of `fl.looks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks import Adversary
+from fl.federation import Federation
+from fl.looks import BOTH, FILLED, OPENED
+from fl.membership.targets import EVERYBODY, INSIDERS, RELEASED
+from fl.protection import Protection
+from fl.round import Snapshot
+from fl.run import RunRecord
+from fl.view import mean_without
+from secagg.transcript import Upload
+
+Vector = NDArray[np.floating]
+
+SUM = ""  # no client has this name
+COHORT, HONEST = "sums of the cohort", "sums of the honest clients"
+CHANGES = "changes of the released model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One kept round as somebody sees it.
+
+    Attributes:
+        snapshot: of the round.
+        changes: of the released model, (parameters,), by client; or of `SUM`.
+        clients: whose updates are in each of them, so how many share it.
+    """
+
+    snapshot: Snapshot
+    changes: Mapping[str, Vector]
+    clients: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What some adversaries see of every run.
+
+    Attributes:
+        name: in words, as on the page.
+        adversaries: who sees the same.
+        prevented: the rule that proves it worthless, or None.
+    """
+
+    name: str
+    adversaries: tuple[Adversary, ...]
+    prevented: str | None = None
+
+
+def sights(protection: Protection, corrupt: int) -> Iterator[tuple[Sight, str]]:
+    """Yield what is seen under a protection, each with the kind of view it is.
+
+    Args:
+        protection: that the runs were made under.
+        corrupt: how many clients collude with the server.
+
+    Yields:
+        A sight, and "uploads", "opened", "cohort", "honest", "changes" or "released".
+    """
+    chosen, hidden = protection.selective, protection.hides_one_upload
+    read = BOTH if protection.shared_key is None else BOTH[:1]
+    name = _called(protection)
+    yield Sight(name=name, adversaries=read, prevented=hidden), "uploads"
+    if protection.shared_key is not None and corrupt:
+        part = f", {FILLED}" if chosen is not None and not chosen.is_open else ""
+        opened = f"all uploads, {OPENED}{part}"
+        yield Sight(name=opened, adversaries=BOTH[1:]), "opened"
+    if (hidden or chosen is not None) and protection.clients_only is None:
+        yield Sight(name=COHORT, adversaries=BOTH), "cohort"
+    masked = protection.shared_key is None or chosen is not None
+    if hidden and masked and corrupt:
+        yield Sight(name=HONEST, adversaries=BOTH[1:]), "honest"
+    yield Sight(name=CHANGES, adversaries=(Adversary.CLIENT,)), "changes"
+    who = EVERYBODY if protection.clients_only is None else INSIDERS
+    yield Sight(name=RELEASED, adversaries=who), "released"
+
+
+def seen_in(
+    kind: str,
+    run: RunRecord,
+    federation: Federation,
+    protection: Protection,
+    corrupt: int,
+) -> list[Seen]:
+    """Return the kept rounds of a run as this kind of view shows them.
+
+    A round that holds nobody's update but the viewer's own is none.
+
+    Args:
+        kind: as `sights` says, but "released", which is of no round.
+        run: with its kept rounds.
+        federation: says who the colluders are, and who the curious client.
+        protection: that the run was made under.
+        corrupt: how many clients collude with the server.
+    """
+    known = {one.name for one in federation.colluders(corrupt)}
+    curious = federation.clients[-1].name
+    found = []
+    for snapshot in run.snapshots:
+        if kind in ("uploads", "opened"):
+            opened = kind == "opened"
+            uploads = (
+                snapshot.opened if opened else snapshot.aggregate.transcript.uploads()
+            )
+            changes = {
+                name: _read(upload, snapshot)
+                for name, upload in uploads.items()
+                if name not in snapshot.absent
+            }
+            found.append(Seen(snapshot=snapshot, changes=changes))
+        elif kind == "changes":
+            found += _summed(snapshot, {curious}, protection, released=True)
+        else:
+            without = known if kind == "honest" else set()
+            found += _summed(snapshot, without, protection, released=False)
+    return [one for one in found if one.changes]
+
+
+def _summed(
+    snapshot: Snapshot,
+    known: Collection[str],
+    protection: Protection,
+    *,
+    released: bool,
+) -> list[Seen]:
+    """Return the sum less what is known of it; as `fl.view.of_sum` and `of_release`."""
+    others = snapshot.inside.difference(known)
+    if not others:
+        return []
+    central = protection.central
+    change: Vector
+    if released and central is not None:
+        change = snapshot.released.astype(np.float64)
+        for own in snapshot.inside.intersection(known):
+            change = change - snapshot.updates[own].astype(np.float64) / (
+                central.denominator
+            )
+    else:
+        change, _, _ = mean_without(snapshot, known)
+    return [Seen(snapshot=snapshot, changes={SUM: change}, clients=len(others))]
+
+
+def _read(upload: Upload, snapshot: Snapshot) -> Vector:
+    """Return what is read of an upload, and the mean where nothing is."""
+    vector = upload.vector[: len(snapshot.before)]
+    if upload.known is None:
+        return vector
+    return np.where(upload.known, vector, snapshot.aggregate.mean)
+
+
+def _called(protection: Protection) -> str:
+    if protection.selective is not None:
+        if protection.selective.is_open:
+            return f"open parts of all uploads, {FILLED}"
+        return "all encrypted, masked uploads"
+    if protection.shared_key is not None:
+        return "all encrypted uploads"
+    if protection.hides_one_upload is not None:
+        return "all masked uploads"
+    noised = protection.example is not None or protection.local is not None
+    return "all noised uploads" if noised else "all uploads"
