@@ -33,6 +33,9 @@ GLOSSARY: dict[str, str] = {
     "about 30 dB an image is recognised.",
     "numbers, categories right": "How many fields of a table's rows came back: numbers "
     "within 1 % of their range. Chance is the commonest row, or other rows.",
+    "FedMIA, matched filter": "Attacks that say whether a record was in the training, "
+    "from updates or their sums: against the other clients' updates, and against "
+    "gradients of records that are in nobody's training.",
     "AUC": "How well members are told from others: 0.5 is guessing, 1 is always right.",
     "TPR at a FPR": "The share of members that are found while so few others are "
     "wrongly accused.",

@@ -1,0 +1,275 @@
+"""Membership attacks on updates and sums: one question in three views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from attacks import Adversary, auc
+from attacks.membership.federated.registry import ATTACKS
+from fl.config import Config
+from fl.data import Dataset
+from fl.federation import Federation
+from fl.finding import Finding, Missing, Ranking
+from fl.membership import federated
+from fl.membership.asked import asked_of
+from fl.membership.changes import CHANGES, COHORT, HONEST
+from fl.membership.targets import RELEASED
+from fl.models import build
+from fl.record_gradients import Gradients
+from fl.run import RunRecord
+from fl.settings import FederatedName, ModelConfig
+from tests.fl import tiny
+
+UPLOADS = "all uploads"
+# Ten clients with few records and random labels: only memory helps.
+OVERFIT = (
+    "federation.clients=10",
+    "training.rounds=4",
+    "training.local_epochs=10",
+    "training.learning_rate=0.3",
+    "model.hidden=[32]",
+)
+Runs = Sequence[tuple[RunRecord, Federation]]
+Overfit = tuple[Config, Runs, list[Finding]]
+
+
+def _random_labels(records: int) -> Dataset:
+    raw = tiny.dataset(records=records, features=40)
+    rng = np.random.default_rng(5)
+    return replace(
+        raw,
+        features=rng.random(raw.features.shape).astype(np.float32),
+        labels=rng.permutation(raw.labels),
+    )
+
+
+def _found(runs: Runs, settings: Config, name: str, *attacks: str) -> list[Finding]:
+    chosen = settings.attacks.model_copy(update={"federated": attacks})
+    asked = settings.model_copy(update={"attacks": chosen})
+    nothing = Missing(metric="AUC", why="not trained in this test.")
+    return federated.findings(runs, tiny.protection(name, asked), nothing, asked)
+
+
+def _ranking(found: Sequence[Finding], view: str, attack: str = "fedmia") -> Ranking:
+    title = ATTACKS[attack].title
+    measure = next(
+        one.measures[0] for one in found if one.view == view and one.attack == title
+    )
+    assert isinstance(measure, Ranking)
+    return measure
+
+
+def _auc(ranking: Ranking) -> float:
+    each = [
+        auc(group.scores[group.members], group.scores[~group.members])
+        for group in ranking.groups
+    ]
+    return float(np.mean(each))
+
+
+def _records(ranking: Ranking, *, members: bool) -> set[int]:
+    return {
+        int(record)
+        for group in ranking.groups
+        for record in group.records[group.members == members]
+    }
+
+
+@pytest.fixture(scope="module")
+def overfit() -> Overfit:
+    settings = tiny.config(*OVERFIT)
+    runs = [tiny.trained(settings, "none", raw=_random_labels(300))]
+    return settings, runs, _found(runs, settings, "none", *ATTACKS)
+
+
+def test_the_configuration_names_the_attacks_that_there_are() -> None:
+    assert set(get_args(FederatedName)) == set(ATTACKS)
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_what_is_found_in_uploads_stands_above_what_a_sum_shows(
+    overfit: Overfit, attack: str
+) -> None:
+    _, _, found = overfit
+    each, summed = (_auc(_ranking(found, view, attack)) for view in (UPLOADS, CHANGES))
+    assert each > 0.78
+    assert each > summed + 0.1
+
+
+def test_the_three_views_are_asked_about_the_same_records(overfit: Overfit) -> None:
+    _, runs, found = overfit
+    rankings = [_ranking(found, view) for view in (UPLOADS, CHANGES, RELEASED)]
+    ((_, fed),) = runs
+    for members, among in ((True, fed.train_ids), (False, fed.held_out.ids)):
+        asked = [_records(one, members=members) for one in rankings]
+        assert asked[0] == asked[1] == asked[2]
+        assert asked[0] <= set(among.tolist())
+    theirs = set(fed.clients[-1].ids.tolist())
+    assert _records(rankings[0], members=True) == set(fed.train_ids.tolist()) - theirs
+
+
+def test_the_population_is_asked_nothing_and_held_out_records_are_the_clients_own() -> (
+    None
+):
+    settings = tiny.config("federation.partition=dirichlet", "federation.alpha=0.5")
+    run, fed = tiny.trained(settings, "none", raw=tiny.dataset(records=600))
+    asked = asked_of(run, fed, 1)
+    labels, held_out = fed.dataset.labels, set(fed.held_out.ids.tolist())
+    known = set(asked.population.tolist())
+    assert known < held_out
+    for name, inside in asked.members.items():
+        outside = asked.nonmembers[name]
+        assert set(outside.tolist()) <= held_out - known
+        mixes = [
+            np.bincount(labels[rows], minlength=3) / len(rows)
+            for rows in (inside, outside)
+        ]
+        assert np.abs(mixes[0] - mixes[1]).max() < 0.15
+
+
+def test_no_score_depends_on_who_was_a_member(
+    overfit: Overfit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, runs, before = overfit
+    turned = {
+        id(run): replace(one, members=one.nonmembers, nonmembers=one.members)
+        for run, fed in runs
+        for one in [asked_of(run, fed, 1)]
+    }
+    monkeypatch.setattr(federated, "asked_of", lambda run, *_: turned[id(run)])
+    after = _found(runs, settings, "none", *ATTACKS)
+    for one, other in zip(before, after, strict=True):
+        (left,), (right,) = one.measures, other.measures
+        assert isinstance(left, Ranking) and isinstance(right, Ranking)
+        for a, b in zip(left.groups, right.groups, strict=True):
+            scores = dict(zip(a.records.tolist(), a.scores.tolist(), strict=True))
+            again = dict(zip(b.records.tolist(), b.scores.tolist(), strict=True))
+            assert scores == again
+
+
+def test_under_masks_uploads_say_nothing_and_sums_are_the_same_as_without(
+    overfit: Overfit,
+) -> None:
+    settings, _, without = overfit
+    masked = [tiny.trained(settings, "secagg", raw=_random_labels(300))]
+    attacks = ("fedmia-cosine", "matched-filter", "fedmia")
+    found = _found(masked, settings, "secagg", *attacks)
+    views = {(one.view, one.adversary) for one in found}
+    both = (Adversary.SERVER, Adversary.SERVER_PLUS)
+    assert views == {
+        *(("all masked uploads", one) for one in both),
+        *((COHORT, one) for one in both),
+        (HONEST, Adversary.SERVER_PLUS),
+        (CHANGES, Adversary.CLIENT),
+        *((RELEASED, one) for one in Adversary),
+    }
+    for attack in attacks:
+        assert 0.35 < _auc(_ranking(found, "all masked uploads", attack)) < 0.65
+        # The same sums are released, so they say the same of the same records.
+        (one,), (other,) = (
+            _ranking(each, CHANGES, attack).groups for each in (found, without)
+        )
+        np.testing.assert_array_equal(one.records, other.records)
+        assert np.corrcoef(one.scores, other.scores)[0, 1] > 0.99
+    for one in found:
+        assert (one.prevented is not None) == (one.view == "all masked uploads")
+
+
+def test_a_shared_key_opens_every_upload_to_a_server_with_a_colluder() -> None:
+    settings = tiny.config("training.rounds=1")
+    run, fed = tiny.trained(settings, "he-bfv")
+    found = _found([(run, fed)], settings, "he-bfv", "fedmia-cosine")
+    views = {(one.view, one.adversary): one for one in found}
+    opened = "all uploads, opened with the shared key"
+    assert views["all encrypted uploads", Adversary.SERVER].prevented is not None
+    assert ("all encrypted uploads", Adversary.SERVER_PLUS) not in views
+    assert views[opened, Adversary.SERVER_PLUS].prevented is None
+    plain, _ = tiny.trained(settings, "none")
+    wanted = _found([(plain, fed)], settings, "none", "fedmia-cosine")
+    for one, other in zip(
+        _ranking(found, opened, "fedmia-cosine").groups,
+        _ranking(wanted, UPLOADS, "fedmia-cosine").groups,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one.records, other.records)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0.02, atol=0.02)
+
+
+def test_too_few_clients_or_records_are_said_to_be_too_few() -> None:
+    settings = tiny.config("training.rounds=1")
+    run, fed = tiny.trained(settings, "none")
+    pair = {name: run.snapshots[0].updates[name] for name in ("client-0", "client-4")}
+    messages = tuple(
+        one
+        for one in run.snapshots[0].aggregate.transcript.messages
+        if one.sender in ("server", *pair)
+    )
+    transcript = replace(run.snapshots[0].aggregate.transcript, messages=messages)
+    small = replace(run.snapshots[0].aggregate, transcript=transcript)
+    short = replace(run, snapshots=(replace(run.snapshots[0], aggregate=small),))
+    found = _found([(short, fed)], settings, "none", "fedmia", "gradient-cosine")
+    measures = {one.attack: one.measures[0] for one in found if one.view == UPLOADS}
+    why = measures[ATTACKS["fedmia"].title]
+    assert isinstance(why, Missing) and "no kept round" in why.why
+    assert isinstance(measures[ATTACKS["gradient-cosine"].title], Ranking)
+    few = replace(fed, held_out=replace(fed.held_out, ids=fed.held_out.ids[:20]))
+    measure = _found([(run, few)], settings, "none", "matched-filter")[0].measures[0]
+    assert isinstance(measure, Missing) and "10 or more" in measure.why
+
+
+class _Odd(torch.nn.Module):
+    """No layer by hand, and dropout, so that no stack can be made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(6, 3)
+        self.drop = torch.nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.drop(torch.sin(self.inner(x)))
+        return out
+
+
+class _Smooth(torch.nn.Module):
+    """A pure function that vmap can run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(self.inner(x))
+
+
+@pytest.mark.parametrize("kind", ["logreg", "mlp", "cnn", "loop", "vmap"])
+def test_gradients_that_are_not_made_are_those_that_are(kind: str) -> None:
+    shape = (2, 8, 8) if kind == "cnn" else (6,)
+    torch.manual_seed(0)
+    if kind in ("loop", "vmap"):
+        model: torch.nn.Module = _Odd() if kind == "loop" else _Smooth()
+    else:
+        settings = ModelConfig.model_validate({"kind": kind, "hidden": (5,)})
+        model = build(settings, shape, 3, 0)
+    model.eval()
+    x, y = torch.rand((7, *shape)), torch.arange(7) % 3
+    rows = []
+    for one, label in zip(x, y, strict=True):
+        loss = torch.nn.functional.cross_entropy(model(one[None]), label[None])
+        parts = torch.autograd.grad(loss, list(model.parameters()))
+        rows.append(torch.cat([part.flatten() for part in parts]))
+    wanted: NDArray[np.float32] = torch.stack(rows).numpy()
+    directions = np.random.default_rng(0).normal(size=(3, wanted.shape[1]))
+    found = Gradients(model, x, y)
+    np.testing.assert_allclose(found.norms(), np.linalg.norm(wanted, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.along(directions), directions @ wanted.T, atol=1e-4
+    )
+    some = np.array([5, 2])
+    np.testing.assert_allclose(found.made(some), wanted[some], atol=1e-5)
