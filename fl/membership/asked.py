@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.federation import Client, Federation
-from fl.run import RunRecord
 from fl.seeds import rng_for
 
 Rows = NDArray[np.int64]
@@ -59,31 +58,31 @@ class Asked:
         return inside, outside
 
 
-def asked_of(run: RunRecord, federation: Federation, corrupt: int) -> Asked:
-    """Draw a run's question; it depends on the seed and the cohorts, on no protection.
+def asked_of(
+    took_part: Collection[str], federation: Federation, corrupt: int, *, seed: int
+) -> Asked:
+    """Draw the question; it depends on the seed and the cohorts, on no protection.
 
     Args:
-        run: with its kept rounds: only clients that were in one of them are asked for.
+        took_part: the clients in the rounds that are seen: only they are asked for.
         federation: the clients and the held-out records.
         corrupt: how many clients collude with the server. Their records are theirs to
             know; without any, the last client's still are, since it may be curious.
+        seed: of the repetition.
     """
     known = federation.colluders(max(1, corrupt))
     names = {client.name for client in known}
-    took_part = {name for one in run.snapshots for name in one.inside}
     clients = [
         one
         for one in federation.clients
         if one.name in took_part and one.name not in names
     ]
-    held_out = rng_for(run.seed, "population").permutation(federation.held_out.ids)
+    held_out = rng_for(seed, "population").permutation(federation.held_out.ids)
     population = held_out[: min(POPULATION, len(held_out) // 3)]
     most = max(10, MEMBERS // max(len(clients), 1))
     members, nonmembers = {}, {}
     for client in clients:
-        inside, outside = _of_client(
-            client, federation, population, most, seed=run.seed
-        )
+        inside, outside = _of_client(client, federation, population, most, seed=seed)
         if len(inside) and len(outside):
             members[client.name], nonmembers[client.name] = inside, outside
     return Asked(

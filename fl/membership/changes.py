@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,21 @@ Vector = NDArray[np.floating]
 SUM = ""  # no client has this name
 COHORT, HONEST = "sums of the cohort", "sums of the honest clients"
 CHANGES = "changes of the released model"
+
+
+class Kind(StrEnum):
+    """What sort of view it is."""
+
+    UPLOADS = "every client's upload"
+    OPENED = "every client's upload, opened with the shared key"
+    COHORT = "the sums that the server is due"
+    HONEST = "the same less what colluders put in"
+    CHANGES = "changes of the released model, less a client's own part"
+    RELEASED = "the released model alone"
+
+
+# Views in which clients stand side by side.
+BY_CLIENT = frozenset({Kind.UPLOADS, Kind.OPENED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,45 +67,44 @@ class Sight:
 
     Attributes:
         name: in words, as on the page.
+        kind: what sort of view it is.
         adversaries: who sees the same.
         prevented: the rule that proves it worthless, or None.
     """
 
     name: str
+    kind: Kind
     adversaries: tuple[Adversary, ...]
     prevented: str | None = None
 
 
-def sights(protection: Protection, corrupt: int) -> Iterator[tuple[Sight, str]]:
-    """Yield what is seen under a protection, each with the kind of view it is.
+def sights(protection: Protection, corrupt: int) -> Iterator[Sight]:
+    """Yield what is seen under a protection.
 
     Args:
         protection: that the runs were made under.
         corrupt: how many clients collude with the server.
-
-    Yields:
-        A sight, and "uploads", "opened", "cohort", "honest", "changes" or "released".
     """
     chosen, hidden = protection.selective, protection.hides_one_upload
     read = BOTH if protection.shared_key is None else BOTH[:1]
     name = _called(protection)
-    yield Sight(name=name, adversaries=read, prevented=hidden), "uploads"
+    yield Sight(name=name, kind=Kind.UPLOADS, adversaries=read, prevented=hidden)
     if protection.shared_key is not None and corrupt:
         part = f", {FILLED}" if chosen is not None and not chosen.is_open else ""
         opened = f"all uploads, {OPENED}{part}"
-        yield Sight(name=opened, adversaries=BOTH[1:]), "opened"
+        yield Sight(name=opened, kind=Kind.OPENED, adversaries=BOTH[1:])
     if (hidden or chosen is not None) and protection.clients_only is None:
-        yield Sight(name=COHORT, adversaries=BOTH), "cohort"
+        yield Sight(name=COHORT, kind=Kind.COHORT, adversaries=BOTH)
     masked = protection.shared_key is None or chosen is not None
     if hidden and masked and corrupt:
-        yield Sight(name=HONEST, adversaries=BOTH[1:]), "honest"
-    yield Sight(name=CHANGES, adversaries=(Adversary.CLIENT,)), "changes"
+        yield Sight(name=HONEST, kind=Kind.HONEST, adversaries=BOTH[1:])
+    yield Sight(name=CHANGES, kind=Kind.CHANGES, adversaries=(Adversary.CLIENT,))
     who = EVERYBODY if protection.clients_only is None else INSIDERS
-    yield Sight(name=RELEASED, adversaries=who), "released"
+    yield Sight(name=RELEASED, kind=Kind.RELEASED, adversaries=who)
 
 
 def seen_in(
-    kind: str,
+    kind: Kind,
     run: RunRecord,
     federation: Federation,
     protection: Protection,
@@ -100,7 +115,7 @@ def seen_in(
     A round that holds nobody's update but the viewer's own is none.
 
     Args:
-        kind: as `sights` says, but "released", which is of no round.
+        kind: any but the released model alone, which is of no round.
         run: with its kept rounds.
         federation: says who the colluders are, and who the curious client.
         protection: that the run was made under.
@@ -110,8 +125,8 @@ def seen_in(
     curious = federation.clients[-1].name
     found = []
     for snapshot in run.snapshots:
-        if kind in ("uploads", "opened"):
-            opened = kind == "opened"
+        if kind in BY_CLIENT:
+            opened = kind is Kind.OPENED
             uploads = (
                 snapshot.opened if opened else snapshot.aggregate.transcript.uploads()
             )
@@ -121,10 +136,10 @@ def seen_in(
                 if name not in snapshot.absent
             }
             found.append(Seen(snapshot=snapshot, changes=changes))
-        elif kind == "changes":
+        elif kind is Kind.CHANGES:
             found += _summed(snapshot, {curious}, protection, released=True)
         else:
-            without = known if kind == "honest" else set()
+            without = known if kind is Kind.HONEST else set()
             found += _summed(snapshot, without, protection, released=False)
     return [one for one in found if one.changes]
 

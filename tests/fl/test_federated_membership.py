@@ -17,7 +17,7 @@ from fl.config import Config
 from fl.data import Dataset
 from fl.federation import Federation
 from fl.finding import Finding, Missing, Ranking
-from fl.membership import federated
+from fl.membership import attacked, federated
 from fl.membership.asked import asked_of
 from fl.membership.changes import CHANGES, COHORT, HONEST
 from fl.membership.targets import RELEASED
@@ -120,7 +120,8 @@ def test_the_population_is_asked_nothing_and_held_out_records_are_the_clients_ow
 ):
     settings = tiny.config("federation.partition=dirichlet", "federation.alpha=0.5")
     run, fed = tiny.trained(settings, "none", raw=tiny.dataset(records=600))
-    asked = asked_of(run, fed, 1)
+    took_part = set(run.snapshots[0].inside)
+    asked = asked_of(took_part, fed, 1, seed=run.seed)
     labels, held_out = fed.dataset.labels, set(fed.held_out.ids.tolist())
     known = set(asked.population.tolist())
     assert known < held_out
@@ -138,15 +139,13 @@ def test_no_score_depends_on_who_was_a_member(
     overfit: Overfit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, runs, before = overfit
-    turned = {
-        id(run): replace(one, members=one.nonmembers, nonmembers=one.members)
-        for run, fed in runs
-        for one in [asked_of(run, fed, 1)]
-    }
-    monkeypatch.setattr(federated, "asked_of", lambda run, *_: turned[id(run)])
+    ((run, fed),) = runs
+    one = asked_of(run.snapshots[0].inside, fed, 1, seed=run.seed)
+    turned = replace(one, members=one.nonmembers, nonmembers=one.members)
+    monkeypatch.setattr(attacked, "asked_of", lambda *_, **__: turned)
     after = _found(runs, settings, "none", *ATTACKS)
-    for one, other in zip(before, after, strict=True):
-        (left,), (right,) = one.measures, other.measures
+    for first, second in zip(before, after, strict=True):
+        (left,), (right,) = first.measures, second.measures
         assert isinstance(left, Ranking) and isinstance(right, Ranking)
         for a, b in zip(left.groups, right.groups, strict=True):
             scores = dict(zip(a.records.tolist(), a.scores.tolist(), strict=True))
