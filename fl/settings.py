@@ -48,7 +48,8 @@ USUAL: tuple[ProtectionName, ...] = (
     "secagg+central-dp",
 )
 
-# The attacks of `attacks.membership.federated.registry`; a test keeps the two alike.
+# The attacks of `attacks.membership.federated.registry`, and those of
+# `fl.membership.federated` that stand apart; a test keeps the two alike.
 FederatedName = Literal[
     "gradient-cosine",
     "gradient-difference",
@@ -59,6 +60,9 @@ FederatedName = Literal[
     "fedmia-difference",
     "fedmia-published",
     "fedmia-cosine-published",
+    "nasr-passive",
+    "nasr-active",
+    "source-inference",
 ]
 # What a protection was called once, and is called now.
 RENAMED = {"he": "he-bfv", "he+dp-sgd": "he-bfv+dp-sgd"}

@@ -15,12 +15,16 @@ from attacks.errors import AttackError
 from attacks.membership.federated.registry import ATTACKS, OF_MODELS, FederatedAttack
 from fl.config import Config
 from fl.finding import Finding, Measure, Missing, Ranking
+from fl.membership import ascent, learnt, sources
 from fl.membership.attacked import Attacked
 from fl.membership.changes import Kind, Sight, sights
 from fl.membership.shadows import Shadows
 from fl.membership.targets import Runs
 from fl.protection import Protection
 from fl.shots import AS_CONFIGURED
+
+NASR_PASSIVE, NASR_ACTIVE, SOURCE = "nasr-passive", "nasr-active", "source-inference"
+APART = frozenset({NASR_PASSIVE, NASR_ACTIVE, SOURCE})
 
 
 def findings(
@@ -30,13 +34,15 @@ def findings(
     config: Config,
 ) -> list[Finding]:
     """Attack what each adversary sees of the rounds; ``shadows`` are of no use here."""
-    chosen = [ATTACKS[name] for name in config.attacks.federated]
-    if not chosen:
+    names = config.attacks.federated
+    if not names:
         return []
+    chosen = [ATTACKS[name] for name in names if name in ATTACKS]
+    corrupt = config.federation.corrupt
     asked = [Attacked(run, federation, protection, config) for run, federation in runs]
     seeds = tuple(run.seed for run, _ in runs)
     rows = []
-    for sight in sights(protection, config.federation.corrupt):
+    for sight in sights(protection, corrupt):
         for attack in chosen:
             if sight.kind is Kind.RELEASED and attack.signal not in OF_MODELS:
                 continue
@@ -50,6 +56,13 @@ def findings(
                 seeds=seeds,
                 seconds=time.perf_counter() - began,
             )
+    # These see something else than a record's series, or play a round of their own.
+    if NASR_PASSIVE in names:
+        rows += learnt.findings(asked, protection, corrupt)
+    if SOURCE in names:
+        rows += sources.findings(asked, protection, corrupt)
+    if NASR_ACTIVE in names:
+        rows += ascent.findings(asked, protection, config)
     return rows
 
 

@@ -16,7 +16,7 @@ from attacks.membership.federated.registry import ATTACKS
 from fl.config import Config
 from fl.data import Dataset
 from fl.federation import Federation
-from fl.finding import Finding, Missing, Ranking
+from fl.finding import Finding, Missing, Paired, Ranking
 from fl.membership import attacked, federated
 from fl.membership.asked import asked_of
 from fl.membership.changes import CHANGES, COHORT, HONEST
@@ -25,6 +25,7 @@ from fl.models import build
 from fl.record_gradients import Gradients
 from fl.run import RunRecord
 from fl.settings import FederatedName, ModelConfig
+from fl.shots import WORST_CASE
 from tests.fl import tiny
 
 UPLOADS = "all uploads"
@@ -89,8 +90,13 @@ def overfit() -> Overfit:
     return settings, runs, _found(runs, settings, "none", *ATTACKS)
 
 
+@pytest.fixture(scope="module")
+def masked(overfit: Overfit) -> Runs:
+    return [tiny.trained(overfit[0], "secagg", raw=_random_labels(300))]
+
+
 def test_the_configuration_names_the_attacks_that_there_are() -> None:
-    assert set(get_args(FederatedName)) == set(ATTACKS)
+    assert set(get_args(FederatedName)) == set(ATTACKS) | federated.APART
 
 
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
@@ -154,10 +160,9 @@ def test_no_score_depends_on_who_was_a_member(
 
 
 def test_under_masks_uploads_say_nothing_and_sums_are_the_same_as_without(
-    overfit: Overfit,
+    overfit: Overfit, masked: Runs
 ) -> None:
     settings, _, without = overfit
-    masked = [tiny.trained(settings, "secagg", raw=_random_labels(300))]
     attacks = ("fedmia-cosine", "matched-filter", "fedmia")
     found = _found(masked, settings, "secagg", *attacks)
     views = {(one.view, one.adversary) for one in found}
@@ -199,6 +204,50 @@ def test_a_shared_key_opens_every_upload_to_a_server_with_a_colluder() -> None:
     ):
         np.testing.assert_array_equal(one.records, other.records)
         np.testing.assert_allclose(one.scores, other.scores, rtol=0.02, atol=0.02)
+
+
+def test_a_colluders_records_teach_the_server_what_members_look_like(
+    overfit: Overfit,
+) -> None:
+    settings, runs, _ = overfit
+    (one,) = _found(runs, settings, "none", "nasr-passive")
+    assert one.adversary is Adversary.SERVER_PLUS
+    (measure,) = one.measures
+    assert isinstance(measure, Ranking)
+    assert _auc(measure) > 0.75
+    asked = _records(measure, members=True) | _records(measure, members=False)
+    assert not asked & set(runs[0][1].clients[-1].ids.tolist())
+    alone = settings.model_copy(
+        update={"federation": settings.federation.model_copy(update={"corrupt": 0})}
+    )
+    (refused,) = _found(runs, alone, "none", "nasr-passive")
+    assert isinstance(refused.measures[0], Missing)
+    assert "federation.corrupt" in refused.measures[0].why
+
+
+def test_a_loss_that_a_malicious_server_raised_is_pulled_back_by_an_owner(
+    overfit: Overfit, masked: Runs
+) -> None:
+    settings, runs, _ = overfit
+    found = _found(runs, settings, "none", "nasr-active")
+    assert {one.scenario for one in found} == {WORST_CASE}
+    measure = found[0].measures[0]
+    assert isinstance(measure, Ranking)
+    assert _auc(measure) > 0.6
+    hidden, *_, summed = _found(masked, settings, "secagg", "nasr-active")
+    assert hidden.prevented is not None
+    assert isinstance(hidden.measures[0], Ranking)
+    assert 0.35 < _auc(hidden.measures[0]) < 0.65
+    assert isinstance(summed.measures[0], Ranking) and summed.prevented is None
+
+
+def test_uploads_say_whose_a_record_is(overfit: Overfit) -> None:
+    settings, runs, _ = overfit
+    measure = _found(runs, settings, "none", "source-inference")[0].measures[0]
+    assert isinstance(measure, Paired)
+    assert measure.values.mean() > 0.2  # of ten clients
+    assert measure.nulls.mean() < 0.15
+    assert len(measure.values) == 9  # the colluder's records are not asked about
 
 
 def test_too_few_clients_or_records_are_said_to_be_too_few() -> None:

@@ -30,6 +30,8 @@ KNOWN_NEEDED = 10  # on each side
 # Weight of the penalty on a coefficient against one training record.
 _RIDGE = 1.0
 _STEPS = 50
+# Losses below are alike: float32 makes little of them.
+SMALLEST = 1e-6
 
 
 def nasr_passive(known: Floats, members: Bits, asked: Floats) -> Floats:
@@ -71,12 +73,15 @@ def nasr_passive(known: Floats, members: Bits, asked: Floats) -> Floats:
 def nasr_active(sent: Floats, returned: Floats) -> Floats:
     """Score records by how far a round pulled their raised loss back.
 
+    By its logarithm: a record that the model did well on before has less to fall.
+
     Args:
         sent: (rounds, records) losses under the model that was sent out.
         returned: (rounds, records) losses under what came back.
 
     Returns:
-        (records,) mean over rounds of sent less returned; higher for members.
+        (records,) mean over rounds of the log of sent over returned; higher for
+        members.
 
     Raises:
         ParameterError: shapes do not fit.
@@ -86,13 +91,13 @@ def nasr_active(sent: Floats, returned: Floats) -> Floats:
             f"sent {sent.shape} and returned {returned.shape} must both be (rounds, "
             "records)."
         )
-    gaps = _bounded(sent) - _bounded(returned)
-    return np.asarray(gaps.mean(axis=0))
+    falls = np.log(_bounded(sent)) - np.log(_bounded(returned))
+    return np.asarray(falls.mean(axis=0))
 
 
 def _bounded(losses: Floats) -> Floats:
     found = np.nan_to_num(losses.astype(np.float64), nan=LARGEST, posinf=LARGEST)
-    return np.clip(found, 0.0, LARGEST)
+    return np.clip(found, SMALLEST, LARGEST)
 
 
 def _with_one(features: Floats) -> Floats:
