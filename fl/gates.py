@@ -13,6 +13,7 @@ import numpy as np
 
 from fl.evidence import Evidence
 from fl.looks import ENCRYPTED_UPLOAD, MASKED_UPLOAD
+from fl.membership.changes import ENCRYPTED, MASKED
 from fl.report import DrillRow, Gate, LeakageRow, PrivacyRow, ValidityRow, Verdict
 from fl.validity import gate as alike
 
@@ -54,15 +55,13 @@ def _hidden(leakage: Sequence[LeakageRow]) -> Gate:
     broken = [
         row
         for row in leakage
-        if row.view.startswith((MASKED_UPLOAD, ENCRYPTED_UPLOAD))
+        if row.view.startswith((MASKED_UPLOAD, ENCRYPTED_UPLOAD, MASKED, ENCRYPTED))
         and row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
     ]
     return Gate(
         name="masked and encrypted uploads tell nothing",
         passed=not broken,
-        detail=(
-            f"{len(broken)} measurements on single hidden uploads lie above their null."
-        ),
+        detail=(f"{len(broken)} measurements on hidden uploads lie above their null."),
     )
 
 

@@ -22,7 +22,7 @@ from fl.local.engine import engine_for
 from fl.local.slopes import Each, ExampleSlope, Product, Seen, Slope, Total, apart
 from fl.local.stack import Layout
 from fl.local.thread import one_thread
-from fl.local.translate import layers_of
+from fl.local.translate import layers_of, takes_images
 from fl.models import parameter_count, to_vector
 
 # Records at once where gradients are made, and where they are not, by bytes.
@@ -103,21 +103,22 @@ def _prepared(
     layout = Layout(shapes, engine.images)
     parameters = layout.arranged(torch.from_numpy(to_vector(model))[None])
     layers = layers_of(model) if engine.name == "by hand" else None
+    most = min(CHUNK, max(1, BYTES // (4 * parameter_count(model))))
     if layers is not None:
 
         def slopes(some: Tensor, labels: Tensor) -> Sequence[Slope]:
             ones = torch.ones((1, len(labels)))
             return byhand.slopes(layers, parameters, some[None], labels[None], ones)
 
-        return layout, _chunks(slopes, x, y, CHUNK)
-    most = max(1, BYTES // (4 * parameter_count(model)))
+        # Where places add up, gradients are made after all: see `_along`.
+        return layout, _chunks(slopes, x, y, most if takes_images(layers) else CHUNK)
     if engine.name == "vmap":
         forward = by_vmap(model)
 
         def stacked(some: Tensor, labels: Tensor) -> Sequence[Slope]:
             return autodiff.of_each_unit(forward, parameters, some[None], labels[None])
 
-        return layout, _chunks(stacked, x, y, min(CHUNK, most))
+        return layout, _chunks(stacked, x, y, most)
 
     def single(some: Tensor, labels: Tensor) -> Sequence[Slope]:
         weights = torch.ones((1, 1))
@@ -130,7 +131,7 @@ def _prepared(
             for same in zip(*each, strict=True)
         ]
 
-    return layout, _chunks(single, x, y, min(CHUNK, most))
+    return layout, _chunks(single, x, y, most)
 
 
 def _chunks(
@@ -170,13 +171,13 @@ def _along(slope: Slope, directions: Tensor) -> Tensor:
         slope: of the records of a stack of one client.
         directions: (vectors, *shape), as the stack holds the parameter.
     """
-    match slope:
-        case Product(back=back, given=given, width=width):
-            # One number a row; the rows of a record, its places, add up.
+    # A product of every direction with every place costs more than adding places up.
+    match _apart(slope):
+        case Product(back=back, given=given):
             each = [(back[0] @ one).mul_(given[0]).sum(dim=1) for one in directions]
-            return apart(torch.stack(each), 1, (width, -1)).sum(dim=2)
-        case Total(back=back, width=width):
-            return apart(directions @ back[0].T, 1, (width, -1)).sum(dim=2)
+            return torch.stack(each)
+        case Total(back=back):
+            return directions @ back[0].T
         case Each(gradients=gradients):
             return directions.flatten(1) @ gradients[0].flatten(1).T
     raise AssertionError("a slope of an unknown kind")

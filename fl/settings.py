@@ -290,6 +290,13 @@ class AttacksConfig(Section):
         "of a batch have it is inferred from updates in the worst case",
     )
 
+    @field_validator("federated")
+    @classmethod
+    def _none_twice(cls, names: tuple[FederatedName, ...]) -> tuple[FederatedName, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("must name each attack once.")
+        return names
+
     @field_validator("membership")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from fl.config import Config
 from fl.federation import Federation
 from fl.inversion import MATCHED_RECORDS
+from fl.membership.asked import MEMBERS, POPULATION
+from fl.membership.measured import GRADIENTS
 from fl.models import build
 from fl.protection import Protection
 from fl.stages.setting import (
@@ -35,6 +37,8 @@ MATCH_S, SHADOW_S, NOISED_SHADOW_S = 5e-9, 2e-10, 6e-10
 # Per parameter and client of one played round: in the clear or masked, or encrypted,
 # where a simulation makes a context for each ciphertext.
 ROUND_S, ENCRYPTED_ROUND_S = 2e-7, 1.6e-6
+# Per parameter, record and vector: an update beside a record's gradient.
+ALIGN_S = 2e-10
 # The worst case starts from two checkpoints; a round is looked at in some three ways.
 CHECKPOINTS, LOOKS = 2, 3
 # Fewer victims than these make no sample.
@@ -127,6 +131,19 @@ class Workload:
         under = f" with noise per {protection.unit}" if protection.unit else ""
         return f"shadow models{under}: a {self._limit(f'{models} of them', cost)}"
 
+    def updates(self) -> str:
+        """Say why updates are not asked about membership, "" if they are."""
+        rounds = min(KEPT_ROUNDS, self.config.training.rounds)
+        # Members, at most twice as many others, and the population.
+        records = 3 * min(self.records, MEMBERS) + POPULATION
+        vectors = self.config.federation.cohort + GRADIENTS
+        cost = ALIGN_S * self.parameters * records * vectors * rounds
+        cost *= self.config.repeats
+        if not self.config.attacks.federated or cost <= self.core_seconds:
+            return ""
+        where = "membership attacks on updates"
+        return f"{where}: a {self._limit('them', cost)}"
+
     def said(self, protections: Sequence[Protection]) -> Iterator[str]:
         """Yield what an audit of these protections leaves out, before it is run."""
         told: dict[str, None] = {}
@@ -137,6 +154,7 @@ class Workload:
                     self.matching_in_run(),
                     self.matching_in_worst_case(one),
                     self.shadows(one),
+                    self.updates(),
                 )
             )
         return (why for why in told if why)

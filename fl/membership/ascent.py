@@ -41,7 +41,7 @@ from fl.updates import local_updates
 
 # Steps up the hill; Nasr et al. take one per record, at a rate that they search for.
 STEPS = 5
-AFTER = ", after gradient ascent"
+AFTER = "after gradient ascent, "
 KINDS = BY_CLIENT | {Kind.COHORT, Kind.HONEST}
 
 
@@ -68,7 +68,7 @@ def findings(
             Finding(
                 protection=protection.name,
                 adversary=adversary,
-                view=sight.name + AFTER,
+                view=AFTER + sight.name,
                 scenario=WORST_CASE,
                 attack=ACTIVE,
                 measures=(measure,),

@@ -22,7 +22,7 @@ Rows = NDArray[np.int64]
 # Non-members per member of a client, at most: more would narrow no interval.
 PER_MEMBER = 2.0
 # Members of a run that are asked about, and records of the population, at most.
-MEMBERS, POPULATION = 4000, 1000
+MEMBERS, POPULATION = 1000, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ from secagg.transcript import Upload
 Vector = NDArray[np.floating]
 
 SUM = ""  # no client has this name
+MASKED, ENCRYPTED = "all masked uploads", "all encrypted uploads"
+BOTH_WAYS = "all encrypted, masked uploads"
 COHORT, HONEST = "sums of the cohort", "sums of the honest clients"
 CHANGES = "changes of the released model"
 
@@ -180,10 +182,10 @@ def _called(protection: Protection) -> str:
     if protection.selective is not None:
         if protection.selective.is_open:
             return f"open parts of all uploads, {FILLED}"
-        return "all encrypted, masked uploads"
+        return BOTH_WAYS
     if protection.shared_key is not None:
-        return "all encrypted uploads"
+        return ENCRYPTED
     if protection.hides_one_upload is not None:
-        return "all masked uploads"
+        return MASKED
     noised = protection.example is not None or protection.local is not None
     return "all noised uploads" if noised else "all uploads"

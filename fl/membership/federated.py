@@ -22,8 +22,10 @@ from fl.membership.shadows import Shadows
 from fl.membership.targets import Runs
 from fl.protection import Protection
 from fl.shots import AS_CONFIGURED
+from fl.workload import workload
 
 NASR_PASSIVE, NASR_ACTIVE, SOURCE = "nasr-passive", "nasr-active", "source-inference"
+ALL = "membership attacks on updates"
 APART = frozenset({NASR_PASSIVE, NASR_ACTIVE, SOURCE})
 
 
@@ -37,10 +39,20 @@ def findings(
     names = config.attacks.federated
     if not names:
         return []
+    seeds = tuple(run.seed for run, _ in runs)
+    why = workload(runs[0][1], config).updates()
+    if why:
+        nothing = Missing(metric="AUC", why=why)
+        return [
+            row
+            for sight in sights(protection, config.federation.corrupt)
+            for row in _rows(
+                sight, ALL, nothing, protection=protection.name, seeds=seeds
+            )
+        ]
     chosen = [ATTACKS[name] for name in names if name in ATTACKS]
     corrupt = config.federation.corrupt
     asked = [Attacked(run, federation, protection, config) for run, federation in runs]
-    seeds = tuple(run.seed for run, _ in runs)
     rows = []
     for sight in sights(protection, corrupt):
         for attack in chosen:
@@ -73,7 +85,7 @@ def _rows(
     *,
     protection: str,
     seeds: tuple[int, ...],
-    seconds: float,
+    seconds: float = 0.0,
 ) -> list[Finding]:
     return [
         Finding(

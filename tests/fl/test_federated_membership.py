@@ -272,6 +272,16 @@ def test_too_few_clients_or_records_are_said_to_be_too_few() -> None:
     assert isinstance(measure, Missing) and "10 or more" in measure.why
 
 
+def test_attacks_that_would_cost_too_much_are_left_out_and_said() -> None:
+    settings = tiny.config("training.rounds=1", "attacks.core_seconds=1e-9")
+    run, fed = tiny.trained(settings, "none")
+    found = _found([(run, fed)], settings, "none", "fedmia-cosine")
+    assert {one.view for one in found} == {UPLOADS, CHANGES, RELEASED}
+    for one in found:
+        assert isinstance(one.measures[0], Missing)
+        assert "attacks.core_seconds" in one.measures[0].why
+
+
 class _Odd(torch.nn.Module):
     """No layer by hand, and dropout, so that no stack can be made of it."""
 

@@ -89,14 +89,14 @@ class Background:
     """What a round's gradients are like in general, at the model that it began from.
 
     Attributes:
-        population: (population, parameters) gradients, less their mean.
+        population: (population, parameters) float32 gradients, less their mean.
         centre: (parameters,) that mean, m.
         weights: (population, records) of the population's gradients in S^-1 (g - m).
         lengths: (records,) the roots of (g - m)' S^-1 (g - m).
         ridge: the variance of S in every direction.
     """
 
-    population: Floats = field(repr=False)
+    population: NDArray[np.float32] = field(repr=False)
     centre: Floats = field(repr=False)
     weights: Floats = field(repr=False)
     lengths: Floats = field(repr=False)
@@ -125,9 +125,9 @@ def background(
             f"The population has {count} records; give {POPULATION_NEEDED} or more."
         )
     centre = population.mean(axis=0, dtype=np.float64)
-    around = population - centre
-    inner = gradients.along(np.vstack([around, centre]))
-    gram, of_centre = around @ around.T, around @ centre
+    around = (population - centre).astype(np.float32)  # the largest array there is
+    inner = gradients.along(np.vstack([around, centre[None]]))
+    gram, of_centre = (around @ around.T).astype(np.float64), around @ centre
     records = inner[:-1] - of_centre[:, None]
     squared = gradients.norms() ** 2 - 2 * inner[-1] + float(centre @ centre)
     ridge = _RIDGE * float(np.trace(gram)) / count
