@@ -27,8 +27,8 @@ GLOSSARY: dict[str, str] = {
     "other real records, or of guessing.",
     "linear, DLG, cosine": "Attacks that compute records back from an update.",
     "label counts": "An attack that says how many records of each class there were.",
-    "loss threshold, entropy, LiRA, RMIA": "Attacks that say whether a record was in the "
-    "training.",
+    "loss threshold, entropy, LiRA, RMIA": "Attacks that say whether a record was in "
+    "the training.",
     "PSNR, SSIM": "How near a reconstruction is to the record; higher is nearer. Above "
     "about 30 dB an image is recognised.",
     "numbers, categories right": "How many fields of a table's rows came back: numbers "

@@ -288,6 +288,9 @@ def test_reference_models_sharpen_the_attack_without_the_bits_of_the_target() ->
     swapped = attack(known, said, ~pool.members, seed=0)
     for name in set(found) & set(ORDER):
         assert np.array_equal(found[name], swapped[name]), name
+    told = [(models[0][0], pool.members)]
+    with pytest.raises(DataError, match="without looking"):
+        from_objects(told, pool, pool.labels.astype(np.int64))
     outside = [(one, np.zeros(RECORDS, dtype=np.bool_)) for one, _ in models[:3]]
     few = from_objects(outside, pool, pool.labels.astype(np.int64))
     offline = attack(few, said, pool.members, seed=0)
