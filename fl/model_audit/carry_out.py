@@ -109,6 +109,7 @@ def carry_out(
             validity=() if pool is None else (validity(pool, seed=seed),),
             sha256=None if pool is None else pool.sha256,
             provenance=found.provenance,
+            name=task.name,
             given=task.given,
             references=found.references is not None,
             seed=seed,
@@ -154,7 +155,7 @@ def _setting(task: Task) -> AuditedModel:
     return AuditedModel(
         model=found.name,
         parameters=found.parameters,
-        data=task.name,
+        data=found.provenance if pool is None else pool.names,
         members=int(asked.members.sum()),
         nonmembers=int((~asked.members).sum()),
         dropped=0 if pool is None else pool.dropped,

@@ -1,6 +1,6 @@
 """What whoever trained the model claims of it: epsilon, delta and the unit, in words.
 
-    epsilon=8 delta=1e-5 unit=example
+    epsilon=8 delta=1e-5 unit=example [shape=gaussian]
 
 Nothing here verifies a claim; it is shown as claimed, beside what was measured.
 """
@@ -16,7 +16,9 @@ from fl.errors import ConfigError
 
 Unit = Literal["example", "subject", "client"]
 UNITS: tuple[str, ...] = get_args(Unit)
-KEYS = ("epsilon", "delta", "unit")
+Shape = Literal["any", "gaussian"]
+SHAPES: tuple[str, ...] = get_args(Shape)
+KEYS = ("epsilon", "delta", "unit", "shape")
 CURE = 'write --claimed "epsilon=8 delta=1e-5 unit=example"'
 
 
@@ -28,6 +30,8 @@ class Claimed:
         epsilon: at most this, positive.
         delta: in [0, 1).
         unit: whose presence it hides: one example, subject or client.
+        shape: "gaussian" where the claim is of Gaussian noise without sampling, which
+            lets an audit refute more; "any" is the bare pair of numbers.
 
     Raises:
         ConfigError: a number or the unit is none.
@@ -36,6 +40,7 @@ class Claimed:
     epsilon: float
     delta: float
     unit: Unit = "example"
+    shape: Shape = "any"
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < math.inf:
@@ -49,6 +54,14 @@ class Claimed:
         if self.unit not in UNITS:
             raise ConfigError(
                 f"claimed: unit={self.unit} is none of {', '.join(UNITS)}; {CURE}."
+            )
+        if self.shape not in SHAPES:
+            raise ConfigError(
+                f"claimed: shape={self.shape} is none of {', '.join(SHAPES)}; {CURE}."
+            )
+        if self.shape == "gaussian" and self.delta == 0:
+            raise ConfigError(
+                "claimed: Gaussian noise has no finite epsilon at delta=0; give delta."
             )
 
 
@@ -75,6 +88,7 @@ def parse(text: str) -> Claimed:
         epsilon=_number("epsilon", found["epsilon"]),
         delta=_number("delta", found["delta"]),
         unit=cast(Unit, found.get("unit", "example")),
+        shape=cast(Shape, found.get("shape", "any")),
     )
 
 

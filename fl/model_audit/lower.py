@@ -14,6 +14,7 @@ from scipy import stats
 
 from attacks import EpsilonBound, one_run_audit
 from attacks.canary import SHARES
+from attacks.tradeoff import GAUSSIAN
 from fl.errors import DataError
 from fl.model_audit.claims import Claimed
 from fl.seeds import rng_for
@@ -42,7 +43,7 @@ def lower_bound(
 
     Guarantee: if every record was included by a fair coin of its own, and the score was
     fixed without the coins, the bound exceeds the true epsilon with probability at most
-    5 %.
+    5 %; for a claim of Gaussian shape, if the mechanism has that shape.
 
     Raises:
         DataError: fair coins would hardly ever give so uneven a split.
@@ -64,4 +65,11 @@ def lower_bound(
     shares = [one for one in SHARES if round(one * len(score)) >= 2]
     # Members come first, and equal scores are guessed by their place.
     order = rng_for(seed, "ties").permutation(len(score))
-    return one_run_audit(score[order], members[order], delta=delta, shares=shares)
+    gaussian = claimed is not None and claimed.shape == "gaussian"
+    return one_run_audit(
+        score[order],
+        members[order],
+        delta=delta,
+        shares=shares,
+        family=GAUSSIAN if gaussian else None,
+    )

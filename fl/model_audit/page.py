@@ -44,6 +44,7 @@ class Audited:
         validity: the gates about the records themselves.
         sha256: of the records.
         provenance: where they came from.
+        name: of the run.
         given: what the audit was called with, for the manifest.
         references: whether reference models were given.
         seed: of the intervals.
@@ -60,6 +61,7 @@ class Audited:
     validity: tuple[Gate, ...]
     sha256: str | None
     provenance: str
+    name: str
     given: Mapping[str, str | float | bool | None]
     references: bool
     seed: int
@@ -174,7 +176,7 @@ def _claim_holds(
 
 def _manifest(audited: Audited) -> Manifest:
     return Manifest(
-        run=audited.setting.data,
+        run=audited.name,
         version=importlib.metadata.version("blindsum"),
         commit=commit(),
         seed=audited.seed,

@@ -12,6 +12,7 @@ file they are in: a rule that looked at the files would tell the coins.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -58,6 +59,11 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def names(self) -> str:
+        """Return what the records were called when they were given."""
+        return re.sub(r" \(sha256 \w+\)", "", self.provenance)
 
     @property
     def sha256(self) -> str:

@@ -43,6 +43,9 @@ BLIND_TITLES = tuple(
     if not ATTACKS[name].needs.population
 )
 
+# Records drawn by chance are as unlike membership as this but once in 500 million.
+_DEVIATIONS = 6.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
@@ -112,10 +115,13 @@ def asked(
     """Return what the models say.
 
     Raises:
-        UserError: none was given, or they answer unlike the audited model.
+        UserError: none was given, they answer unlike the audited model, or one was
+            trained on records chosen by who is a member.
     """
     if not models:
         raise DataError("models: there is no reference model; leave it out.")
+    for subject, bits in models:
+        _check_unrelated(subject.name, bits, pool.members)
     said = [logits(subject, pool.features) for subject, _ in models]
     if len({one.shape for one in said}) > 1 or int(labels.max()) >= said[0].shape[1]:
         raise ModelError("models: reference models answer with other classes.")
@@ -155,6 +161,22 @@ def attack(
         except AttackError as error:
             found[chosen.title] = str(error)
     return found
+
+
+def _check_unrelated(name: str, bits: Bits, members: Bits) -> None:
+    """Refuse a reference whose records were chosen by who is a member.
+
+    An attacker does not know that: the table would tell what is to be found out.
+    """
+    if bits.all() or not bits.any():
+        return  # trained on none of these records, or on all: that tells nothing
+    correlation = float(np.corrcoef(bits, members)[0, 1])
+    if abs(correlation) * len(bits) ** 0.5 > _DEVIATIONS:
+        raise DataError(
+            f"{name} was trained on members {'more' if correlation > 0 else 'less'} "
+            "often than on others; choose the records of reference models without "
+            "looking at who is a member."
+        )
 
 
 def _on_both_sides(members: Bits) -> bool:

@@ -73,11 +73,13 @@ def epsilon_sentence(
         return f"{said}; a lower bound was not measured: {bound}."
     over = claimed is not None and bound.value > claimed.epsilon
     alarm = "VIOLATION: " if over else ""
+    gaussian = claimed is not None and claimed.shape == "gaussian"
+    shape = ", if its noise is Gaussian and unsampled as claimed" if gaussian else ""
     return (
         f"{alarm}{said}; by {attack} it measures at least {number(bound.value)}, where "
         f"perfect guesses would have shown {number(bound.ceiling)} "
         f"({bound.right} of {bound.guesses} guesses right, {percent(bound.confidence)} "
-        "confidence)."
+        f"confidence{shape})."
     )
 
 

@@ -85,7 +85,7 @@ def band_views(report: Report) -> tuple[BandView, ...]:
     }
     return tuple(
         BandView(
-            *wording.SCENARIO[band.scenario],
+            *(wording.GIVEN if report.audited else wording.SCENARIO[band.scenario]),
             tuple(
                 LineView(
                     line.adversary,
@@ -96,6 +96,7 @@ def band_views(report: Report) -> tuple[BandView, ...]:
             ),
         )
         for band in bands(report)
+        if band.lines or report.audited is None
     )
 
 
@@ -103,7 +104,8 @@ def head_views(report: Report) -> tuple[HeadView, ...]:
     """Lay out the heads of the matrix's columns."""
     judged = judgements(report)
     proven = {
-        r.protection: f"epsilon {wording.number(r.epsilon_upper)} per {r.unit}"
+        r.protection: f"{'claimed ' if r.claimed else ''}epsilon "
+        f"{wording.number(r.epsilon_upper)} per {r.unit}"
         for r in report.privacy
         if r.epsilon_upper is not None
     }

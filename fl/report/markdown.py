@@ -120,7 +120,11 @@ def _leakage(report: Report) -> list[str]:
     legend = [f"- **{v.value}**: {text}" for v, text in wording.MEANING.items()]
     blocks = ["## Who learns what", "\n".join(legend)]
     for band in bands(report):
+        if report.audited is not None and not band.lines:
+            continue
         title, text = wording.SCENARIO[band.scenario]
+        if report.audited is not None:
+            title, text = wording.GIVEN
         blocks += [f"### {title}", text]
         blocks += (
             _band(band, _heads(report))

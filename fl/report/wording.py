@@ -27,8 +27,8 @@ GLOSSARY: dict[str, str] = {
     "other real records, or of guessing.",
     "linear, DLG, cosine": "Attacks that compute records back from an update.",
     "label counts": "An attack that says how many records of each class there were.",
-    "loss threshold, LiRA, RMIA": "Attacks that say whether a record was in the "
-    "training.",
+    "loss threshold, entropy, LiRA, RMIA": "Attacks that say whether a record was in "
+    "the training.",
     "PSNR, SSIM": "How near a reconstruction is to the record; higher is nearer. Above "
     "about 30 dB an image is recognised.",
     "numbers, categories right": "How many fields of a table's rows came back: numbers "
@@ -51,6 +51,11 @@ SCENARIO: dict[Scenario, tuple[str, str]] = {
         "when the setting favours the attacker.",
     ),
 }
+# The same for a model that was trained elsewhere: there is no run to attack.
+GIVEN = (
+    "What was given",
+    "Attacks on the model, and on whatever else was given with it.",
+)
 # DESIGN section 5; `server+2` and the like share the words of `server+A`.
 SEES: dict[str, str] = {
     "server": "sees every message of the round and each released model",

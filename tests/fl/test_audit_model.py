@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from attacks import (
     ParameterError,
     assert_epsilon_consistent,
     auc,
+    gaussian_epsilon,
     save_observation,
 )
 from fl.cli import run
@@ -35,6 +36,7 @@ from fl.errors import ConfigError, DataError, ModelError, UpdateError, UserError
 from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
 from fl.model_audit.carry_out import ORDER
+from fl.model_audit.claims import Shape
 from fl.model_audit.lower import lower_bound
 from fl.model_audit.measure import Asked, scores
 from fl.model_audit.records import load
@@ -286,6 +288,9 @@ def test_reference_models_sharpen_the_attack_without_the_bits_of_the_target() ->
     swapped = attack(known, said, ~pool.members, seed=0)
     for name in set(found) & set(ORDER):
         assert np.array_equal(found[name], swapped[name]), name
+    told = [(models[0][0], pool.members)]
+    with pytest.raises(DataError, match="without looking"):
+        from_objects(told, pool, pool.labels.astype(np.int64))
     outside = [(one, np.zeros(RECORDS, dtype=np.bool_)) for one, _ in models[:3]]
     few = from_objects(outside, pool, pool.labels.astype(np.int64))
     offline = attack(few, said, pool.members, seed=0)
@@ -457,6 +462,25 @@ def test_a_split_that_no_coin_would_make_gives_no_bound() -> None:
     assert isinstance(why, str) and "client" in why
 
 
+def test_a_claim_of_gaussian_noise_is_refuted_by_less() -> None:
+    rng = np.random.default_rng(0)
+    inside = rng.integers(0, 2, 1000) == 1
+    score = rng.normal(size=1000) + 2.0 * inside
+    bare, shaped = (
+        lower_bound(
+            score,
+            inside,
+            Claimed(epsilon=1.0, delta=1e-5, shape=shape),
+            coins=True,
+            seed=0,
+        )
+        for shape in get_args(Shape)
+    )
+    assert not isinstance(bare, str) and not isinstance(shaped, str)
+    assert 1.0 < bare.value < shaped.value < gaussian_epsilon(2.0, 1e-5)
+    assert "Gaussian" in shaped.method
+
+
 def test_equal_scores_in_order_of_membership_prove_nothing() -> None:
     inside = np.arange(1000) < 500
     bound = lower_bound(np.zeros(1000), inside, None, coins=True, seed=0)
@@ -466,7 +490,8 @@ def test_equal_scores_in_order_of_membership_prove_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     ["epsilon=8", "delta=1e-5", "epsilon=x delta=0", "epsilon=8 delta=1 unit=example",
-     "epsilon=8 delta=0 unit=person", "epsilon=8 epsilon=9 delta=0", "8"],
+     "epsilon=8 delta=0 unit=person", "epsilon=8 delta=0 shape=gaussian",
+     "epsilon=8 epsilon=9 delta=0", "8"],
 )  # fmt: skip
 def test_a_claim_that_says_too_little_or_nonsense_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="claimed"):
