@@ -6,10 +6,10 @@ apart, an attack's success says nothing about the model (Das, Zhang and Tramer, 
 baselines beat membership inference attacks for foundation models", 2024): the audit is
 then invalid, whatever its other numbers say.
 
-Two learners try, each for itself: logistic regression, which finds shifts of inputs and
-of labels, and boosted trees, which find the rest where records are many enough. Each is
-cross-fitted: no record is scored by a classifier that was fitted on it, or on another
-record of the same person.
+Three learners try, each for itself: one on labels alone, logistic regression on inputs
+less the mean of their class, and boosted trees on both where records are many enough.
+Each is cross-fitted: no record is scored by a classifier that was fitted on it, or on
+another record of the same person.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.blind_features import BlindFeatures, blind_features
-from attacks.bootstrap import bootstrap_auc
+from attacks.bootstrap import resample_auc
 from attacks.bounds import DEFAULT_CONFIDENCE, Estimate, check_confidence
 from attacks.errors import ParameterError
 from attacks.ranking import ModelScores, auc
@@ -29,11 +29,12 @@ Ints = NDArray[np.int64]
 Bits = NDArray[np.bool_]
 Learner = Callable[[Floats, Bits, Floats], Floats]
 
-LOGISTIC, TREES = "logistic regression", "boosted trees"
+LABELS, LOGISTIC, TREES = "labels alone", "logistic regression", "boosted trees"
 FOLDS = 5
 FEWEST = 2 * FOLDS  # records on each side, or nothing can be said of a group
 TREES_NEED = 100  # records on each side before trees are worth their time
 _MOST = 4000  # records of a group that are looked at: more change no verdict
+_DRAWS = 1000  # further out the interval goes on as a normal tail
 _PERMUTED = 19  # sets of permuted bits that a finding must also beat
 
 
@@ -55,15 +56,14 @@ class BlindBaseline:
     """How well members are told from non-members without a model.
 
     Args:
-        auc: of the learner that did best, each at a level corrected for the other.
+        auc: of the learner that did best, each at a level corrected for the others.
         learner: its name.
         others: the same of the learners that did worse.
         permuted: highest AUC of `learner` on permuted membership, where that was asked;
             None where its interval holds chance anyway.
-        beats_chance: whether the interval lies above one half and the AUC above every
-            permuted one.
-        groups: how many groups were large enough to be asked, of all.
-        confidence: of the statement that nothing beats chance.
+        beats_chance: the interval is above one half, the AUC above all permuted ones.
+        groups: how many were large enough to be asked, of all.
+        confidence: that nothing beats chance by accident.
         seed: of folds, learners, bootstrap and permutations.
     """
 
@@ -101,15 +101,14 @@ def blind_baseline(
         labels: (N,) classes.
         groups: one or more attacked models; the AUC is the mean over them.
         persons: (N,) equal for records of one person, who is then in one fold.
-        confidence: of both learners together.
+        confidence: of all learners together.
         seed: everything random follows from it.
 
     Returns:
         The baseline; None if every group has fewer than 10 records on a side.
 
     Raises:
-        ParameterError: shapes do not fit, inputs are not finite, or a group's record is
-            on both sides.
+        ParameterError: arrays do not fit or are not finite; a record is on both sides.
     """
     check_confidence(confidence)
     who = np.arange(len(labels), dtype=np.int64) if persons is None else persons
@@ -121,12 +120,13 @@ def blind_baseline(
         return None
     features = blind_features(inputs, labels, seed=seed)
     worth = min(_fewest(group, who) for group in asked) >= TREES_NEED
-    names = (LOGISTIC, TREES) if worth else (LOGISTIC,)
+    names = (LABELS, LOGISTIC, TREES) if worth else (LABELS, LOGISTIC)
     each = 1 - (1 - confidence) / len(names)
     found: list[tuple[str, Estimate]] = []
     for name in names:
         scores = [one for g in asked for one in _crossed(name, features, g, who, seed)]
-        found.append((name, bootstrap_auc(scores, each, seed=seed)))
+        drawn = resample_auc(scores, seed=seed, draws=_DRAWS)
+        found.append((name, drawn.estimate(each)))
     (best, estimate), *others = sorted(found, key=lambda one: -one[1].low)
     permuted = None
     if estimate.low > 0.5:
@@ -165,17 +165,18 @@ def _some(group: Sides, seed: int) -> Sides:
 def _crossed(
     name: str, features: BlindFeatures, group: Sides, persons: Ints, seed: int
 ) -> list[ModelScores]:
-    """Score each fold of a group by a learner that was fitted on the others."""
+    """Score each fold that has both sides by a learner fitted on the others."""
     rows = np.concatenate([group.members, group.nonmembers])
     inside = np.arange(len(rows)) < len(group.members)
     fold = _folds(persons[rows], inside, seed)
-    table = features.linear if name == LOGISTIC else features.trees
-    learn = _logistic if name == LOGISTIC else _trees(seed)
+    tables = {LABELS: features.labels, LOGISTIC: features.inputs, TREES: features.both}
+    table = tables[name]
+    learn = _trees(seed) if name == TREES else _logistic
     found = []
     for index in range(FOLDS):
         here = fold == index
         if not (inside[here].any() and (~inside[here]).any()):
-            continue  # one person holds more records than a fold
+            continue
         scores = learn(table[rows[~here]], inside[~here], table[rows[here]])
         of = persons[rows[here]]
         found.append(
@@ -208,8 +209,7 @@ def _permuted(
     seed: int,
 ) -> float:
     """Return the highest mean AUC that the learner gets where bits mean nothing."""
-    rng = np.random.default_rng((seed, 2))
-    best = 0.0
+    rng, best = np.random.default_rng((seed, 2)), 0.0
     for turn in range(_PERMUTED):
         scores = []
         for group in groups:
@@ -226,7 +226,7 @@ def _permuted(
 
 
 def _logistic(known: Floats, inside: Bits, asked: Floats) -> Floats:
-    # Imported where it is needed: it takes a second, and most callers never get here.
+    # Imported where it is needed: it takes a second that most callers can do without.
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=10.0, tol=1e-3, max_iter=500).fit(known, inside)

@@ -20,15 +20,19 @@ _FLAT = 1e-6  # of the largest variance: a direction below it is rounding
 
 @dataclass(frozen=True, slots=True)
 class BlindFeatures:
-    """Records as seen by the two learners of `attacks.blind`.
+    """Records as seen by the learners of `attacks.blind`.
 
     Args:
-        linear: (N, columns) whitened inputs and labels, one as heavy as the other.
-        trees: (N, columns) inputs as they are where they are few, and labels.
+        labels: (N, classes) one 1 in each row.
+        inputs: (N, columns) whitened inputs, less the mean of their class. What a label
+            tells is left out, as a set that was evened out by label would seem to
+            be told apart the wrong way round.
+        both: (N, columns) inputs as they are where they are few, and labels.
     """
 
-    linear: Floats
-    trees: Floats
+    labels: Floats
+    inputs: Floats
+    both: Floats
 
 
 def blind_features(
@@ -62,12 +66,13 @@ def blind_features(
         np.stack([flat.mean(1), flat.std(1), (flat == 0).mean(1), lost], axis=1)
     )
     classes, of = np.unique(labels, return_inverse=True)
-    known = of[:, None] == np.arange(min(len(classes), WIDEST))
-    seen = np.hstack([white, extra])
-    # Equal weight for what the input and what the label tell, however many columns.
-    linear = np.hstack([seen / np.sqrt(seen.shape[1]), known.astype(np.float64)])
-    trees = np.hstack([flat if narrow else white, extra, of[:, None], known])
-    return BlindFeatures(linear, trees)
+    # Labels beyond the widest share a column.
+    of = np.minimum(of, WIDEST - 1)
+    known = (of[:, None] == np.arange(min(len(classes), WIDEST))).astype(np.float64)
+    seen = np.hstack([white, extra]) / np.sqrt(white.shape[1] + extra.shape[1])
+    means = (known.T @ seen) / known.sum(axis=0)[:, None]
+    both = np.hstack([flat if narrow else white, extra, of[:, None], known])
+    return BlindFeatures(labels=known, inputs=seen - means[of], both=both)
 
 
 def _whitened(flat: Floats, seed: int) -> tuple[Floats, Floats]:

@@ -31,6 +31,7 @@ from fl.progress import Reporter, Silent
 from fl.report import Claim, Report, UtilityRow, from_json, write
 from fl.sitting import Sitting, beginning, going_on
 from fl.stages.setting import effort
+from fl.validity import validity
 from fl.verdict import decide
 
 REPORT = "report.json"
@@ -229,6 +230,7 @@ def _write(sitting: Sitting, evidence: Evidence) -> Report:
     baselines = tables.baselines(evidence, config)
     privacy = guarantees.bounds(protections, evidence, config)
     drill = guarantees.drills(evidence.drill)
+    alike = validity(evidence, config)
     report = Report(
         schema="blindsum.report/1",
         answer=_stopped(
@@ -245,7 +247,8 @@ def _write(sitting: Sitting, evidence: Evidence) -> Report:
         statements=guarantees.statements(protections, evidence, config),
         drill=drill,
         refused=sitting.ready.refused,
-        gates=gates(evidence, leakage, privacy, drill),
+        validity=alike,
+        gates=gates(evidence, leakage, privacy, drill, alike),
         not_covered=not_covered(evidence, config),
         manifest=manifest(
             config, raw, started=sitting.begun.started, seconds=sitting.seconds

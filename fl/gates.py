@@ -1,7 +1,8 @@
 """The conditions that a run must meet; one that fails is exit status 3.
 
-Certificates, hidden uploads, exact sums, proven bounds and the drill: each of them is
-something that the page claims, checked against what was measured.
+Certificates, hidden uploads, exact sums, proven bounds, the drill, and the likeness of
+members and non-members: each of them is something that the page claims or rests on,
+checked against what was measured.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 
 from fl.evidence import Evidence
 from fl.looks import ENCRYPTED_UPLOAD, MASKED_UPLOAD
-from fl.report import DrillRow, Gate, LeakageRow, PrivacyRow, Verdict
+from fl.report import DrillRow, Gate, LeakageRow, PrivacyRow, ValidityRow, Verdict
+from fl.validity import gate as alike
 
 
 def gates(
@@ -20,6 +22,7 @@ def gates(
     leakage: Sequence[LeakageRow],
     privacy: Sequence[PrivacyRow],
     drill: Sequence[DrillRow],
+    validity: Sequence[ValidityRow] = (),
 ) -> tuple[Gate, ...]:
     """Return the conditions that this run had to meet."""
     found: tuple[Gate, ...] = (
@@ -31,6 +34,8 @@ def gates(
         found += (_bounds(privacy),)
     if drill:
         found += (_caught(drill),)
+    if validity:
+        found += (alike(validity),)
     return found
 
 

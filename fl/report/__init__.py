@@ -31,6 +31,7 @@ from fl.report.schema import (
     from_json,
     to_json,
 )
+from fl.report.validity import ValidityRow
 
 __all__ = [
     "AuditedModel",
@@ -61,6 +62,7 @@ __all__ = [
     "Series",
     "Statement",
     "UtilityRow",
+    "ValidityRow",
     "Verdict",
     "Written",
     "from_json",

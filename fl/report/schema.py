@@ -32,6 +32,7 @@ from fl.report.records import (
     Verdict,
     refused_word,
 )
+from fl.report.validity import ValidityRow
 
 # The record's types can be had from here too, wherever they are defined.
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Scenario",
     "Statement",
     "UtilityRow",
+    "ValidityRow",
     "Verdict",
     "from_json",
     "schema_text",
@@ -128,6 +130,7 @@ class Report(Record):
     drill: tuple[DrillRow, ...] = ()
     refused: tuple[Refusal, ...] = ()
     audited: AuditedModel | None = None
+    validity: tuple[ValidityRow, ...] = ()
     manifest: Manifest
 
     @property
@@ -170,6 +173,7 @@ class Report(Record):
         )
         for table, rows in (("statements", self.statements), ("refused", self.refused)):
             _refuse_repeats(table, (r.protection for r in rows))
+        _refuse_repeats("validity", (r.view for r in self.validity))
         _refuse_repeats("drill", ((r.name, r.noise) for r in self.drill))
         return self
 

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 
 from attacks import ParameterError, blind
-from attacks.blind import FEWEST, LOGISTIC, TREES, Sides, _folds, blind_baseline
+from attacks.blind import FEWEST, LABELS, LOGISTIC, TREES, Sides, _folds, blind_baseline
 from attacks.blind_features import WIDEST, blind_features
 
 
@@ -56,6 +56,7 @@ def test_labels_alone_tell_the_members_of_skewed_clients_apart(few_permutations)
     ]
     found = blind_baseline(inputs, labels, clients, seed=1)
     assert found.beats_chance and found.auc.value > 0.8
+    assert found.learner == LABELS
     alike = [
         Sides(members=one.members, nonmembers=others[labels[others] == k])
         for k, one in enumerate(clients)
@@ -68,7 +69,8 @@ def test_trees_find_a_spread_that_no_line_separates(few_permutations):
     inputs[100:] *= 4
     found = blind_baseline(inputs, labels, [two(100, 200)], seed=2)
     assert found.beats_chance and found.learner == TREES
-    assert [name for name, _ in found.others] == [LOGISTIC]
+    assert len(found.others) == 2
+    assert all(estimate.low < 0.5 for _, estimate in found.others)
 
 
 def test_records_of_a_known_person_are_no_evidence(few_permutations):
@@ -97,39 +99,42 @@ def test_a_person_is_in_one_fold_and_each_fold_has_both_sides():
 
 def test_the_baseline_is_the_mean_over_folds_of_learners_fitted_on_the_others():
     inputs, labels = records(90, 4, 5)
-    inputs[50:, 0] += 0.4
+    inputs[50:, 0] += 1.0
     found = blind_baseline(inputs, labels, [two(50, 90)], seed=5)
     inside = np.arange(90) < 50
     oracle = cross_val_score(
         LogisticRegression(C=10.0, tol=1e-3, max_iter=500),
-        blind_features(inputs, labels, seed=5).linear,
+        blind_features(inputs, labels, seed=5).inputs,
         inside,
         scoring="roc_auc",
         cv=PredefinedSplit(_folds(np.arange(90), inside, 5)),
     )
+    assert found.learner == LOGISTIC
     assert found.auc.value == pytest.approx(oracle.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("columns", [3, WIDEST + 1, 10 * WIDEST])
 def test_wide_inputs_keep_what_matters_in_few_columns(columns):
     rng = np.random.default_rng(6)
-    inputs, labels = records(300, columns, 6)
+    inputs, labels = records(300, columns, 6, classes=1)
     inputs *= 0.3
     inputs += rng.normal(size=(300, 2)) @ rng.normal(size=(2, columns))
     table = blind_features(inputs.reshape(300, columns, 1), labels, seed=6)
-    assert table.linear.shape[1] <= WIDEST + 4 + 4
-    assert np.isfinite(table.linear).all() and np.isfinite(table.trees).all()
+    assert table.inputs.shape[1] <= WIDEST + 4
+    assert np.isfinite(table.inputs).all() and np.isfinite(table.both).all()
     parts = min(columns, WIDEST)
-    white = table.linear[:, :parts] * np.sqrt(parts + 4)
+    white = table.inputs[:, :parts] * np.sqrt(parts + 4)
     assert np.cov(white.T, bias=True) == pytest.approx(np.eye(parts), abs=1e-6)
 
 
-def test_a_constant_column_is_no_feature():
+def test_a_constant_column_is_no_feature_and_no_class_has_a_mean_left():
     inputs, labels = records(80, 3, 7)
     inputs[:, 1] = 0.25
     table = blind_features(inputs, labels, seed=7)
-    assert np.isfinite(table.linear).all()
-    assert table.linear.shape[1] == 2 + 4 + 4
+    assert np.isfinite(table.inputs).all()
+    assert table.inputs.shape[1] == 2 + 4
+    sums = [table.inputs[labels == one].sum(axis=0) for one in np.unique(labels)]
+    assert np.allclose(sums, 0)
 
 
 def test_too_few_records_say_nothing():

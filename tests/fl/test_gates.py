@@ -6,11 +6,12 @@ import pytest
 
 from fl.evidence import Evidence
 from fl.gates import gates
-from fl.report import DrillRow, Gate, PrivacyRow, Verdict
+from fl.report import DrillRow, Gate, PrivacyRow, ValidityRow, Verdict
 from tests.fl.test_crowd import _row
 
 BOUNDS = "measured epsilon stays below the proven one"
 CAUGHT = "the drill's missing noise is caught"
+ALIKE = "members and non-members are alike without the model"
 HIDDEN = "masked and encrypted uploads tell nothing"
 
 
@@ -48,8 +49,8 @@ def _drill(noise: str, violated: bool) -> DrillRow:
 
 
 def _all(**given: object) -> dict[str, Gate]:
-    rows = {"leakage": (), "privacy": (), "drill": ()} | given
-    found = gates(Evidence(), rows["leakage"], rows["privacy"], rows["drill"])  # type: ignore[arg-type]
+    rows = {"leakage": (), "privacy": (), "drill": (), "validity": ()} | given
+    found = gates(Evidence(), *rows.values())  # type: ignore[arg-type]
     return {gate.name: gate for gate in found}
 
 
@@ -83,6 +84,25 @@ def test_the_drill_passes_if_it_tells_the_two_apart(
 ) -> None:
     rows = (_drill("added", sound), _drill("left out", faulty))
     assert _all(drill=rows)[CAUGHT].passed is passed
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_members_who_are_told_apart_without_a_model_fail_the_audit(apart: bool) -> None:
+    row = ValidityRow(
+        view="released model",
+        learner="labels alone",
+        value=0.7,
+        low=0.6 if apart else 0.4,
+        high=0.8,
+        confidence=0.95,
+        n=200,
+        groups=1,
+        groups_of=1,
+        permuted=0.55 if apart else None,
+        beats_chance=apart,
+    )
+    assert _all(validity=(row,))[ALIKE].passed is not apart
+    assert ALIKE not in _all()
 
 
 @pytest.mark.parametrize("view", ["one masked upload", "one encrypted upload"])
