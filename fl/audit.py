@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from fl import crowd, guarantees, tables
+from fl import crowd, exposure, guarantees, tables
 from fl.answer import answer
 from fl.config import Config, load_config
 from fl.coverage import not_covered
@@ -248,6 +248,7 @@ def _write(sitting: Sitting, evidence: Evidence) -> Report:
         drill=drill,
         refused=sitting.ready.refused,
         validity=alike,
+        exposure=exposure.rows(evidence, config),
         gates=gates(evidence, leakage, privacy, drill, alike),
         not_covered=not_covered(evidence, config),
         manifest=manifest(
@@ -263,6 +264,7 @@ def _write(sitting: Sitting, evidence: Evidence) -> Report:
             Claim(protection=one.name, proven=(one.proves,), assumes=())
             for one in protections
         ],
+        exposed="" if raw.builtin else exposure.most_exposed(evidence),
         private=not raw.builtin,
     )
     return report

@@ -12,6 +12,7 @@ from attacks import Adversary, EpsilonBound
 from fl.drill import Drilled
 from fl.federation import Federation
 from fl.finding import Finding, Missing
+from fl.membership.shadows import Shadows
 from fl.outcomes import Outcome, collect
 from fl.protection import Protection
 from fl.run import RunRecord
@@ -39,6 +40,7 @@ class Evidence:
         rankings: findings of the membership attacks.
         left_out: rows of attacks that were not run, and why.
         limits: what was made smaller for a large model, in sentences.
+        shadows: by protection, for the first one of each kind of noise.
         bounds: lower bounds on epsilon by protection, together at 95 %.
         drill: the sound and the faulty run of the drill, if it was held.
         stopped: the stage that Ctrl-C ended, or "".
@@ -49,6 +51,7 @@ class Evidence:
     rankings: list[Finding] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    shadows: dict[str, Shadows] = field(default_factory=dict)
     bounds: dict[str, EpsilonBound] = field(default_factory=dict)
     drill: tuple[Drilled, ...] = ()
     stopped: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from fl.report.audited import AuditedModel
 from fl.report.baselines import Baselines, LocalBaseline, PooledBaseline
 from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
+from fl.report.exposed import ExposureRow, GroupKind
 from fl.report.manifest import DataSource, Machine, Manifest
 from fl.report.pictures import Gallery, GalleryError
 from fl.report.plot import Curve, CurveError, Series
@@ -45,10 +46,12 @@ __all__ = [
     "DataSource",
     "DisclosureError",
     "DrillRow",
+    "ExposureRow",
     "Federation",
     "Gallery",
     "GalleryError",
     "Gate",
+    "GroupKind",
     "LeakageRow",
     "LedgerRow",
     "LocalBaseline",

@@ -15,6 +15,7 @@ from fl.report.crowd import MEASURED_HEAD, CrowdCell, crowd_grid
 from fl.report.judgement import judgements, reasons
 from fl.report.markdown_audited import audited
 from fl.report.markdown_epsilon import epsilon, judged, refused, violated
+from fl.report.markdown_exposed import exposed
 from fl.report.markdown_table import table, text
 from fl.report.matrix import Band, Cell, bands
 from fl.report.page import config_text, few_clients, manifest_facts
@@ -57,6 +58,8 @@ def markdown(
         epsilon(report),
         _curves(curves, "utility"),
         _curves(curves, "leakage"),
+        exposed(report),
+        _curves(curves, "exposed"),
         _cost(report) if report.federation else [],
         _proven(report, tuple(claims)),
         _not_covered(report),

@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fl.report import bounds, plot, wording
+from fl.report import bounds, plot, who, wording
 from fl.report.accuracy import accuracy_rows
 from fl.report.cells import EVERY_HEAD, band_views, detectable, every_row, head_views
 from fl.report.crowd import MEASURED_HEAD, crowd_grid
@@ -25,6 +25,7 @@ from fl.report.pictures import Gallery, data_uri
 from fl.report.plot import Curve
 from fl.report.proofs import Claim, proofs
 from fl.report.records import UtilityRow
+from fl.report.risks import risk_views
 from fl.report.schema import Report
 
 _HERE = Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ def page(
     curves: Sequence[Curve] = (),
     claims: Sequence[Claim] = (),
     galleries_withheld: bool = False,
+    exposed_listed: bool = False,
 ) -> str:
     """Write the report as one HTML text that needs no network and no script.
 
@@ -58,6 +60,7 @@ def page(
         curves: plots, each placed by its `place`.
         claims: what is proven and assumed beyond what the report states.
         galleries_withheld: say that pictures exist but are kept elsewhere.
+        exposed_listed: say that a list of records exists and is kept elsewhere.
 
     Returns:
         The page; the same arguments give the same text.
@@ -99,6 +102,12 @@ def page(
         "other_utility": [r for r in report.utility if r.metric != "accuracy"],
         "utility_plots": _plots(curves, "utility", slots),
         "leakage_plots": _plots(curves, "leakage", slots),
+        "exposed_plots": _plots(curves, "exposed", slots),
+        "exposed_listed": exposed_listed,
+        "who": who.who_view(report),
+        "validity": who.validity_rows(report),
+        "validity_head": who.VALIDITY_HEAD,
+        "risks": risk_views(report),
         "galleries": [_gallery(g) for g in galleries],
         "galleries_withheld": galleries_withheld,
         "proofs": proofs(report, tuple(claims)),
@@ -255,6 +264,7 @@ def _contents(report: Report, context: Mapping[str, object]) -> list[tuple[str, 
             context["galleries"] or context["galleries_withheld"],
         ),
         ("curves", "Curves", context["leakage_plots"]),
+        ("exposed", "Exposed", True),
         ("cost", "Costs", report.federation is not None),
         ("proven", "Proven", True),
         ("words", "Words", True),

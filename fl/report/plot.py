@@ -97,7 +97,7 @@ class Curve:
     x_label: str
     y_label: str
     series: tuple[Series, ...]
-    place: Literal["utility", "leakage"] = "leakage"
+    place: Literal["utility", "leakage", "exposed"] = "leakage"
     log_x: bool = False
     log_y: bool = False
     diagonal: bool = False

@@ -34,12 +34,13 @@ class DisclosureError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Where the files lie; `pictures` is None where none were written apart."""
+    """Where the files lie; `pictures` and `exposed` are None where there are none."""
 
     json: Path
     html: Path
     markdown: Path
     pictures: Path | None
+    exposed: Path | None = None
 
 
 def write(
@@ -49,13 +50,15 @@ def write(
     galleries: Sequence[Gallery] = (),
     curves: Sequence[Curve] = (),
     claims: Sequence[Claim] = (),
+    exposed: str = "",
     private: bool = True,
 ) -> Written:
     """Write the report's three files, and the pictures where they may be seen.
 
     Guarantees that with `private=True` nothing under `report.*` depends on a
     gallery: the pictures go to `private/pictures.html` (mode 0600 in a folder of
-    mode 0700). The same arguments give the same bytes.
+    mode 0700). Nor does anything there depend on `exposed` but for being told that the
+    list exists. The same arguments give the same bytes.
 
     Args:
         report: all numbers and sentences.
@@ -63,6 +66,8 @@ def write(
         galleries: pictures of records.
         curves: plots; aggregates only.
         claims: what is proven and assumed beyond what the report states.
+        exposed: the most exposed records as CSV, for `private/exposed.csv` alone; ""
+            writes no list.
         private: whether the records are somebody's own; False puts the pictures on
             the page and needs built-in data.
 
@@ -88,26 +93,29 @@ def write(
             curves=curves,
             claims=claims,
             galleries_withheld=withheld,
+            exposed_listed=bool(exposed),
         ),
         "report.md": markdown(report, curves=curves, claims=claims),
     }
     apart = private_page(report, galleries) if withheld else None
-    pictures = None if apart is None else _write_apart(folder, apart)
+    pictures = None if apart is None else _write_apart(folder, "pictures.html", apart)
+    listed = _write_apart(folder, "exposed.csv", exposed) if exposed else None
     paths = {n: _replace(folder / n, t, _PUBLIC_MODE) for n, t in texts.items()}
     return Written(
         json=paths["report.json"],
         html=paths["report.html"],
         markdown=paths["report.md"],
         pictures=pictures,
+        exposed=listed,
     )
 
 
-def _write_apart(folder: Path, text: str) -> Path:
-    """Write the pictures where only their owner can read them."""
+def _write_apart(folder: Path, name: str, text: str) -> Path:
+    """Write what is of single records where only their owner can read it."""
     hidden = folder / PRIVATE_FOLDER
     hidden.mkdir(mode=_FOLDER_OWNER_ONLY, exist_ok=True)
     hidden.chmod(_FOLDER_OWNER_ONLY)  # mkdir leaves an existing folder's mode
-    return _replace(hidden / "pictures.html", text, _OWNER_ONLY)
+    return _replace(hidden / name, text, _OWNER_ONLY)
 
 
 def _replace(path: Path, text: str, mode: int) -> Path:

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from fl.report.audited import AuditedModel
 from fl.report.baselines import Baselines
 from fl.report.epsilon import DrillRow, LedgerRow, PrivacyRow, Refusal, Statement
+from fl.report.exposed import ExposureRow
 from fl.report.manifest import DataSource, Machine, Manifest
 from fl.report.records import (
     CostRow,
@@ -43,6 +44,7 @@ __all__ = [
     "CrowdRow",
     "DataSource",
     "DrillRow",
+    "ExposureRow",
     "Federation",
     "Gate",
     "LeakageRow",
@@ -131,6 +133,7 @@ class Report(Record):
     refused: tuple[Refusal, ...] = ()
     audited: AuditedModel | None = None
     validity: tuple[ValidityRow, ...] = ()
+    exposure: tuple[ExposureRow, ...] = ()
     manifest: Manifest
 
     @property
@@ -173,6 +176,9 @@ class Report(Record):
         )
         for table, rows in (("statements", self.statements), ("refused", self.refused)):
             _refuse_repeats(table, (r.protection for r in rows))
+        _refuse_repeats(
+            "exposure", ((r.protection, r.by, r.group) for r in self.exposure)
+        )
         _refuse_repeats("validity", (r.view for r in self.validity))
         _refuse_repeats("drill", ((r.name, r.noise) for r in self.drill))
         return self
@@ -204,7 +210,7 @@ class Report(Record):
         """Require one accuracy row per protection that has rows, none if refused."""
         rows = Counter(self.protections)
         measured = (self.utility, self.privacy, self.leakage, self.cost)
-        stated = (self.ledger, self.statements)
+        stated = (self.ledger, self.statements, self.exposure)
         named = [r.protection for table in (*measured, *stated) for r in table]
         for protection in dict.fromkeys(named):
             if rows[protection] != 1:

@@ -20,7 +20,9 @@ def run(setting: Setting, evidence: Evidence) -> None:
     for protection in setting.protections:
         kind = _kind(protection)
         if kind not in shadows:
-            shadows[kind] = _shadows(setting, evidence, protection)
+            shadows[kind] = found = _shadows(setting, evidence, protection)
+            if isinstance(found, Shadows):
+                evidence.shadows[protection.name] = found
     task = setting.progress.task("membership inference", len(setting.protections))
     for protection in setting.protections:
         runs = [
