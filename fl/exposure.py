@@ -50,7 +50,7 @@ def rows(evidence: Evidence, config: Config) -> tuple[ExposureRow, ...]:
     are not shown included. No shadows give no rows.
     """
     measured = [
-        (name, _measure(evidence, name, config)) for name in sorted_names(evidence)
+        (name, _measure(evidence, name, config)) for name in measured_under(evidence)
     ]
     count = sum(len(one) for _, sets in measured for _, one in sets.items())
     made: list[ExposureRow] = []
@@ -66,7 +66,7 @@ def rows(evidence: Evidence, config: Config) -> tuple[ExposureRow, ...]:
     return tuple(made)
 
 
-def sorted_names(evidence: Evidence) -> list[str]:
+def measured_under(evidence: Evidence) -> list[str]:
     """Return the protections whose shadows there are, in the order of the report."""
     return [name for name in evidence.repeats[0].runs if name in evidence.shadows]
 
@@ -87,7 +87,7 @@ def most_exposed(evidence: Evidence) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(LIST_HEAD)
-    for name in sorted_names(evidence):
+    for name in measured_under(evidence):
         found, trained = found_by_shadows(evidence, name)
         federation = evidence.repeats[0].federations[name]
         dataset = federation.dataset

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from attacks import LinearInversion
+from fl import roc
 from fl.config import Config
 from fl.evidence import Evidence
-from fl.finding import Finding, Ranking
-from fl.membership import LIRA
-from fl.privacy import EXAMPLE
+from fl.exposed_plot import exposed
+from fl.finding import Finding
 from fl.report import Curve, LeakageRow, PrivacyRow, Scenario, Series
 
 _BATCH = re.compile(r", batch (\d+), (\w+) model$")
-_GRID = np.logspace(-3, 0, 60)
-# Above this epsilon the limit is 1 at every rate that a drawing can show.
-_ALLOWS_ALL = 30.0
 
 
 def curves(
@@ -34,7 +30,8 @@ def curves(
         _accuracy(evidence),
         _spending(evidence),
         _batches(leakage),
-        _roc(findings, privacy),
+        *roc.curves(findings, privacy, config),
+        exposed(evidence, config),
     ]
     return tuple(curve for curve in made if curve is not None)
 
@@ -166,84 +163,4 @@ def _batches(leakage: Sequence[LeakageRow]) -> Curve | None:
         y_label="PSNR (dB)",
         series=tuple(series),
         log_x=True,
-    )
-
-
-def _roc(findings: Sequence[Finding], privacy: Sequence[PrivacyRow]) -> Curve | None:
-    """Plot the likelihood-ratio attack on the released models, log-log."""
-    series = []
-    for finding in findings:
-        measure = finding.measures[0]
-        if (
-            finding.attack != LIRA
-            or finding.adversary.value != "outsider"
-            or not isinstance(measure, Ranking)
-        ):
-            continue
-        inside = np.concatenate([g.scores[g.members] for g in measure.groups])
-        outside = np.sort(
-            np.concatenate([g.scores[~g.members] for g in measure.groups])
-        )
-        grid = _GRID[_GRID * len(outside) >= 10]
-        if len(grid) == 0:
-            continue
-        allowed = np.floor(grid * len(outside)).astype(int)
-        thresholds = np.append(outside[::-1], -np.inf)[allowed]
-        rates = (inside[None, :] > thresholds[:, None]).mean(axis=1)
-        series.append(
-            Series(
-                name=finding.protection,
-                x=tuple(grid.tolist()),
-                y=tuple(np.maximum(rates, 1e-4).tolist()),
-            )
-        )
-    if not series:
-        return None
-    shown = {one.name for one in series}
-    drawn = tuple(sorted({x for one in series for x in one.x}))
-    limits = [_limit(row, drawn) for row in privacy if row.protection in shown]
-    return Curve(
-        title="Membership inference on the released model (LiRA)",
-        caption=(
-            "Scores pooled over the repetitions; drawn from the false-positive rate "
-            "that ten non-members can resolve. The diagonal is guessing; a limit is "
-            "the most that any attack reaches under the proven epsilon and delta."
-        ),
-        x_label="false-positive rate",
-        y_label="true-positive rate",
-        series=(*series, *(one for one in limits if one is not None)),
-        log_x=True,
-        log_y=True,
-        diagonal=True,
-    )
-
-
-def _limit(row: PrivacyRow, grid: Sequence[float]) -> Series | None:
-    """Return the most that any test of one record's membership reaches.
-
-    TPR <= min(e^eps FPR + delta, 1 - e^-eps (1 - delta - FPR)): Kairouz, Oh and
-    Viswanath, ICML 2015, theorem 2.1. Where the unit is a client, a record that is in
-    or out makes one client another: one removed and one added, so the bound is that of
-    two steps (Dwork and Roth 2014, theorem 2.2: 2 eps, (1 + e^eps) delta).
-    """
-    if row.epsilon_upper is None:
-        return None
-    epsilon, delta = row.epsilon_upper, row.delta or 0.0
-    if epsilon > _ALLOWS_ALL:
-        return None
-    if row.unit != EXAMPLE:
-        epsilon, delta = 2 * epsilon, (1 + math.exp(epsilon)) * delta
-    fpr = np.asarray(grid)
-    rates = np.minimum(
-        math.exp(epsilon) * fpr + delta,
-        1 - math.exp(-epsilon) * (1 - delta - fpr),
-    )
-    below = rates < 1
-    if not below.any():
-        return None
-    return Series(
-        name=f"limit of {row.protection} (epsilon {row.epsilon_upper:.3g})",
-        x=tuple(fpr[below].tolist()),
-        y=tuple(rates[below].tolist()),
-        role="reference",
     )

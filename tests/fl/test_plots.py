@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import product
 from typing import cast
 
 import numpy as np
@@ -11,64 +9,7 @@ import pytest
 
 from fl import plots
 from fl.evidence import Evidence, Repeat
-from fl.report import PrivacyRow
 from fl.run import RoundRecord, RunRecord
-
-FPR = tuple(float(v) for v in np.geomspace(1e-3, 1, 40))
-
-
-def bound(
-    epsilon: float | None, *, delta: float = 1e-5, unit: str = "example"
-) -> PrivacyRow:
-    return PrivacyRow(
-        protection="noised",
-        unit=unit,
-        relation="add or remove one",
-        delta=delta,
-        epsilon_upper=epsilon,
-        accountant=None if epsilon is None else "PLD",
-        epsilon_lower=None,
-        ceiling=None,
-        confidence=None,
-        n_canaries=0,
-    )
-
-
-def best_rate(epsilon: float, delta: float, fpr: float) -> float:
-    """Oracle: the largest TPR with both inequalities of the definition, by bisection.
-
-    TPR <= e^eps FPR + delta for the event, and the same for its complement.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        tpr = (low + high) / 2
-        event = tpr <= math.exp(epsilon) * fpr + delta
-        complement = 1 - fpr <= math.exp(epsilon) * (1 - tpr) + delta
-        low, high = (tpr, high) if event and complement else (low, tpr)
-    return low
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), product((0.1, 1.0, 4.0), (0.0, 1e-3)))
-def test_the_limit_is_the_largest_rate_that_the_definition_allows(
-    epsilon: float, delta: float
-) -> None:
-    limit = plots._limit(bound(epsilon, delta=delta), FPR)
-    assert limit is not None and limit.role == "reference"
-    for fpr, tpr in zip(limit.x, limit.y, strict=True):
-        assert tpr == pytest.approx(best_rate(epsilon, delta, fpr), abs=1e-9)
-        assert tpr < 1
-
-
-def test_a_record_of_a_client_is_two_steps_away() -> None:
-    limit = plots._limit(bound(0.5, delta=1e-4, unit="client"), FPR)
-    assert limit is not None
-    wider = (1 + math.exp(0.5)) * 1e-4
-    assert limit.y[0] == pytest.approx(best_rate(1.0, wider, limit.x[0]), abs=1e-9)
-
-
-@pytest.mark.parametrize("epsilon", [None, 31.0, 1e6])
-def test_a_bound_that_allows_everything_is_not_drawn(epsilon: float | None) -> None:
-    assert plots._limit(bound(epsilon), FPR) is None
 
 
 def evidence(spent: dict[str, list[float | None]]) -> Evidence:

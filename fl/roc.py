@@ -1,0 +1,178 @@
+"""ROC plots of the likelihood-ratio attack, with what each proven epsilon leaves open.
+
+One plot for the protections that prove nothing of single records, and one for each that
+does: its curve beside the region that no test of one record's membership can leave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from attacks import ModelScores
+from attacks.bounds import DEFAULT_CONFIDENCE
+from attacks.epsilon import gaussian_epsilon
+from attacks.roc_band import RocBand, roc_band
+from attacks.tradeoff import Curve as Tradeoff
+from attacks.tradeoff import approximate_curve, gaussian_curve
+from fl.config import Config
+from fl.finding import Finding, Ranking
+from fl.membership import LIRA
+from fl.privacy import EXAMPLE
+from fl.report import Curve, PrivacyRow, Series
+from fl.seeds import seed_for
+
+_GRID = np.logspace(-4, 0, 60)
+# Above this epsilon the limit is 1 at every rate that a drawing can show.
+_ALLOWS_ALL = 30.0
+_CAPTION = (
+    "Log-log; scores pooled over the repetitions; n = {members} members and "
+    "{others} others. Drawn from the false-positive rate that ten others resolve; the "
+    "band is the {level:.0%} interval at each rate by itself. The diagonal is guessing."
+)
+_CLAIMED = (
+    " The limit is the most that any attack reaches under the proven epsilon and "
+    "delta; the Gaussian line is what a Gaussian mechanism of this epsilon and delta "
+    "allows, which is no limit for noise of another shape."
+)
+
+
+def curves(
+    findings: Sequence[Finding], privacy: Sequence[PrivacyRow], config: Config
+) -> list[Curve]:
+    """Plot the attack on the released models, per protection where a claim exists."""
+    claims = {row.protection: row for row in privacy if _claimed(row)}
+    plain: list[tuple[str, RocBand]] = []
+    proven: list[Curve] = []
+    for name, band in _bands(findings, config):
+        if name not in claims:
+            plain.append((name, band))
+            continue
+        limits = [_limit(claims[name], band.fpr), _gaussian(claims[name], band.fpr)]
+        shown = [(name, band)]
+        proven.append(_plot(f"under {name}", shown, [one for one in limits if one]))
+    without = [_plot("without a proven epsilon", plain, [])] if plain else []
+    return without + proven
+
+
+def _bands(findings: Sequence[Finding], config: Config) -> list[tuple[str, RocBand]]:
+    made: dict[str, RocBand] = {}
+    for finding in findings:
+        measure = finding.measures[0]
+        wanted = finding.attack == LIRA and finding.adversary.value == "outsider"
+        if not wanted or not isinstance(measure, Ranking):
+            continue
+        models = [
+            ModelScores(
+                members=group.scores[group.members],
+                nonmembers=group.scores[~group.members],
+                member_ids=group.records[group.members],
+                nonmember_ids=group.records[~group.members],
+            )
+            for group in measure.groups
+        ]
+        seed = seed_for(config.seed, "roc", finding.protection)
+        band = roc_band(models, _GRID.tolist(), seed=seed)
+        if band is not None:
+            made[finding.protection] = band
+    return list(made.items())
+
+
+def _plot(
+    under: str, shown: Sequence[tuple[str, RocBand]], limits: Sequence[Series]
+) -> Curve:
+    said = _CAPTION.format(
+        members=shown[0][1].members,
+        others=shown[0][1].nonmembers,
+        level=DEFAULT_CONFIDENCE,
+    )
+    return Curve(
+        title=f"Membership inference on the released model (LiRA), {under}",
+        caption=said + (_CLAIMED if limits else ""),
+        x_label="false-positive rate",
+        y_label="true-positive rate",
+        series=(*(_series(*one) for one in shown), *limits),
+        log_x=True,
+        log_y=True,
+        diagonal=True,
+        place="exposed",
+    )
+
+
+def _series(name: str, band: RocBand) -> Series:
+    # One member in all is the least that a rate can show.
+    least = 1 / band.members
+    return Series(
+        name=name,
+        x=tuple(band.fpr.tolist()),
+        y=tuple(np.maximum(band.tpr, least).tolist()),
+        low=tuple(np.maximum(band.low, least).tolist()),
+        high=tuple(np.maximum(band.high, least).tolist()),
+    )
+
+
+def _claimed(row: PrivacyRow) -> bool:
+    return row.epsilon_upper is not None and row.epsilon_upper <= _ALLOWS_ALL
+
+
+def _limit(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None:
+    """Return the most that any test of one record's membership reaches.
+
+    TPR <= min(e^eps FPR + delta, 1 - e^-eps (1 - delta - FPR)): Kairouz, Oh and
+    Viswanath, ICML 2015, theorem 2.1. Where the unit is a client, a record that is in
+    or out makes one client another: one removed and one added, so the bound is that of
+    two steps (Dwork and Roth 2014, theorem 2.2: 2 eps, (1 + e^eps) delta).
+    """
+    if row.epsilon_upper is None or not _claimed(row):
+        return None
+    epsilon, delta = row.epsilon_upper, row.delta or 0.0
+    if row.unit != EXAMPLE:
+        epsilon, delta = 2 * epsilon, (1 + math.exp(epsilon)) * delta
+    if delta >= 1:
+        return None
+    name = f"limit of {row.protection} (epsilon {row.epsilon_upper:.3g})"
+    return _reference(name, approximate_curve(epsilon, delta), grid)
+
+
+def _gaussian(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None:
+    """Return the ROC curve of the Gaussian mechanism of this epsilon and delta.
+
+    Phi(Phi^-1(FPR) + mu), Dong, Roth and Su 2022; two steps away it is that of 2 mu.
+    """
+    if row.epsilon_upper is None or not row.delta or not _claimed(row):
+        return None
+    mu = _mu(row.epsilon_upper, row.delta)
+    reached = mu if row.unit == EXAMPLE else 2 * mu
+    return _reference(f"Gaussian, mu {reached:.2g}", gaussian_curve(reached), grid)
+
+
+def _mu(epsilon: float, delta: float) -> float:
+    """Return the largest mu whose epsilon at this delta is at most this one."""
+    low, high = 0.0, 1.0
+    while gaussian_epsilon(high, delta) <= epsilon:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        if gaussian_epsilon(middle, delta) <= epsilon:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _reference(
+    name: str, least: Tradeoff, grid: Sequence[float] | np.ndarray
+) -> Series | None:
+    """Draw what a trade-off curve leaves open, as far as it is below one."""
+    points = [(float(x), 1 - least(1 - float(x))) for x in grid]
+    kept = [(x, y) for x, y in points if 0 < y < 1 - 1e-12]
+    if not kept:
+        return None
+    return Series(
+        name=name,
+        x=tuple(x for x, _ in kept),
+        y=tuple(y for _, y in kept),
+        role="reference",
+    )
