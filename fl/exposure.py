@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,24 +47,44 @@ class _Set:
 def rows(evidence: Evidence, config: Config) -> tuple[ExposureRow, ...]:
     """Return risk and accuracy of every set of records that is large enough.
 
-    The intervals of all rows hold together at 95 % (Bonferroni), those of the sets that
-    are not shown included. No shadows give no rows.
+    The intervals of one kind (all and most exposed, classes, clients, subgroups) hold
+    together at 95 % over all protections (Bonferroni), those of the sets that are not
+    shown included. No shadows give no rows.
     """
-    measured = [
-        (name, _measure(evidence, name, config)) for name in measured_under(evidence)
-    ]
-    count = sum(len(one) for _, sets in measured for _, one in sets.items())
+    measured = {
+        name: _measure(evidence, name, config) for name in measured_under(evidence)
+    }
+    asked = Counter(
+        _family(by)
+        for kinds in measured.values()
+        for by, own in kinds.items()
+        for _ in own
+    )
     made: list[ExposureRow] = []
-    for name, sets in measured:
-        for by, found in sets.items():
-            whole = sets[GroupKind.ALL][0][1]
+    for name, kinds in measured.items():
+        whole = kinds[GroupKind.ALL][0][1]
+        shadows = len(evidence.shadows[name].members)
+        for by, found in kinds.items():
+            level = 1 - FAMILY_ERROR / asked[_family(by)]
             own = [
-                _row(name, by, one, mean, whole, len(found), evidence, count)
+                _row(
+                    name,
+                    one,
+                    mean,
+                    whole,
+                    groups=len(found),
+                    shadows=shadows,
+                    level=level,
+                )
                 for one, mean in found
             ]
             own.sort(key=lambda row: -row.distance)
             made += own[:MOST_ROWS]
     return tuple(made)
+
+
+def _family(by: GroupKind) -> GroupKind:
+    return GroupKind.ALL if by is GroupKind.WORST else by
 
 
 def measured_under(evidence: Evidence) -> list[str]:
@@ -163,33 +184,32 @@ def _divisions(
 
 def _row(
     protection: str,
-    by: GroupKind,
     one: _Set,
     mean: MeanDistance,
     whole: MeanDistance,
+    *,
     groups: int,
-    evidence: Evidence,
-    count: int,
+    shadows: int,
+    level: float,
 ) -> ExposureRow:
-    confidence = 1 - FAMILY_ERROR / count
-    risk = mean.estimate(confidence)
-    accuracy = _accuracy(one, confidence)
+    risk = mean.estimate(level)
+    accuracy = _accuracy(one, level)
     return ExposureRow(
         protection=protection,
-        by=by,
+        by=one.by,
         group=one.name,
         n=mean.n,
         distance=risk.value,
         low=risk.low,
         high=risk.high,
-        confidence=confidence,
-        above_all=by is not GroupKind.ALL and mean.above(whole, confidence),
+        confidence=level,
+        above_all=one.by is not GroupKind.ALL and mean.above(whole, level),
         accuracy=accuracy[0],
         accuracy_low=accuracy[1],
         accuracy_high=accuracy[2],
         accuracy_n=accuracy[3],
         groups=groups,
-        shadows=len(evidence.shadows[protection].members),
+        shadows=shadows,
     )
 
 

@@ -37,8 +37,8 @@ class ExposureRow(Record):
     """What training on some records does to their scores, and how well they are served.
 
     `distance` is the mean d' of `n` training records under the noise of `protection`: 0
-    tells nothing, 1 lets the best attack on such records reach an AUC of 0.76. It and
-    its interval hold together with all other rows' at 95 %. `above_all` says whether
+    tells nothing, 1 lets the best attack on such records reach an AUC of 0.76. Its
+    interval holds together with those of its kind at 95 %. `above_all` says whether
     the mean lies above that of all records, likewise. `accuracy` is that of the
     released model on held-out records of the same kind; null where there are none.
     `groups` is how many sets of this kind there are, of which the rows are the most

@@ -20,7 +20,7 @@ def exposed(report: Report) -> list[str]:
             "d' is how far training on a record moves its score, in standard "
             "deviations: 0 tells nothing, 1 lets the best attack on such records reach "
             "an AUC of 0.76. Risk is of training records, accuracy of held-out records "
-            "of the same kind. All intervals hold together at 95 %.",
+            "of the same kind. Intervals of one kind of set hold together at 95 %.",
             table(HEAD, rows),
         ]
     else:

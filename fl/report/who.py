@@ -21,7 +21,7 @@ KINDS: dict[GroupKind, tuple[str, str]] = {
     GroupKind.SUBGROUP: ("By subgroup", "subgroups"),
 }
 HEAD = ("trained with", "records", "n", "d'", "interval", "accuracy", "its interval")
-VALIDITY_HEAD = ("view", "AUC without a model", "interval", "n", "by", "so")
+VALIDITY_HEAD = ("View", "AUC without a model", "Interval", "n", "By", "So")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,6 @@ class WhoView:
 
     overall: tuple[ExposureView, ...]
     kinds: tuple[tuple[str, tuple[KindView, ...]], ...]
-    level: str
     shadows: str
 
 
@@ -76,7 +75,6 @@ def who_view(report: Report) -> WhoView | None:
     return WhoView(
         overall=_views(overall),
         kinds=tuple(kinds),
-        level=wording.level(rows[0].confidence),
         shadows=wording.number(rows[0].shadows),
     )
 
@@ -151,7 +149,7 @@ def _views(
 def _view(row: ExposureRow, risks: Scale | None, served: Scale | None) -> ExposureView:
     return ExposureView(
         protection=row.protection,
-        group=_called(row),
+        group=row.group if row.by is GroupKind.CLIENT else _called(row),
         n=wording.number(row.n),
         distance=_number(row.distance),
         span=_span(row),

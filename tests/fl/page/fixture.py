@@ -31,6 +31,7 @@ from fl.report import (
     UtilityRow,
     Verdict,
 )
+from tests.fl.page import exposed
 
 NONE, SECAGG, HE, SGD = "none", "secagg", "he-bfv", "dp-sgd"
 CENTRAL, BOTH = "central-dp", "secagg+central-dp"
@@ -403,7 +404,7 @@ def refusing() -> Report:
         "Client-level differential privacy hides one client among 4, and the noise "
         "that this takes drowns the model; use dp-sgd, whose unit is one record."
     )
-    tables = ("utility", "privacy", "leakage", "cost", "ledger", "statements")
+    tables = "utility privacy leakage cost ledger statements exposure".split()
     kept = {
         table: [r for r in getattr(whole, table) if r.protection not in (CENTRAL, BOTH)]
         for table in tables
@@ -505,6 +506,8 @@ def report(
         ledger=ledger(clients),
         statements=tuple(Statement(protection=p, sentences=STATEMENT) for p in NOISED),
         drill=drill(),
+        validity=exposed.validity(valid=passed),
+        exposure=exposed.exposure((NONE, SGD)),
         gates=(
             Gate(
                 name="sum equals the plain mean", passed=True, detail="max error 3.1e-6"
