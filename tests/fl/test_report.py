@@ -216,7 +216,8 @@ def test_a_scenario_without_rows_says_so() -> None:
 def test_an_empty_report_still_renders(tmp_path: Path) -> None:
     bare = json.loads(fixture.report().model_dump_json(by_alias=True))
     tables = ("utility", "privacy", "leakage", "crowd", "cost", "gates")
-    for table in (*tables, "ledger", "statements", "drill", "refused"):
+    more = ("ledger", "statements", "drill", "refused", "validity", "exposure")
+    for table in (*tables, *more):
         bare[table] = []
     bare["not_covered"] = []
     bare["baselines"] = {"pooled": None, "local_only": None}
