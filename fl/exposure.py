@@ -180,6 +180,8 @@ def _divisions(
     """Yield how the records of a data set are divided, and the parts' names."""
     dataset = federation.dataset
     yield GroupKind.CLASS, dataset.labels, dataset.class_names
+    if dataset.subgroups is not None:
+        yield GroupKind.SUBGROUP, dataset.subgroups, dataset.subgroup_names
 
 
 def _row(

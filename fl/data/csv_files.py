@@ -19,6 +19,7 @@ from fl.data.cells import Matcher, is_positive, labels_in, number_in
 from fl.data.records import RANGE, Column, Floats, RawTable, classes_of
 from fl.data.settings import DataConfig
 from fl.data.sheet import Sheet, read_sheet
+from fl.data.subgroups import subgroups
 from fl.data.subjects import numbered
 from fl.errors import DataError
 
@@ -47,6 +48,7 @@ def load_csv(data: DataConfig) -> RawTable:
     columns = tuple(_column(name, data) for name in names)
     labels, class_names = _classes(sheets, data)
     sites, site_names = _sites(sheets, data)
+    of_subgroup, subgroup_names = subgroups(sheets, data)
     return RawTable(
         values=np.concatenate([_values(sheet, columns, data) for sheet in sheets]),
         columns=columns,
@@ -56,6 +58,8 @@ def load_csv(data: DataConfig) -> RawTable:
         sites=sites,
         site_names=site_names,
         subjects=_subjects(sheets, data),
+        subgroups=of_subgroup,
+        subgroup_names=subgroup_names,
         provenance=", ".join(sheet.provenance for sheet in sheets),
         builtin=False,
     )
@@ -68,6 +72,7 @@ def _check_columns(sheet: Sheet, first: Sheet, data: DataConfig) -> None:
     named |= {"data.missing_in": [*data.missing_in]}
     named |= {"data.site_column": [data.site_column] if data.site_column else []}
     named |= {"data.subject": [data.subject] if data.subject else []}
+    named |= {"data.subgroup": [data.subgroup] if data.subgroup else []}
     for key, names in named.items():
         for name in names:
             if name not in sheet.header:

@@ -161,6 +161,8 @@ def apply(table: RawTable, learnt: Learnt) -> Dataset:
         sites=table.sites,
         site_names=table.site_names,
         subjects=table.subjects,
+        subgroups=table.subgroups,
+        subgroup_names=table.subgroup_names,
         held_out=table.held_out,
         names=tuple(names),
         value_range=(-CLIP, CLIP),

@@ -39,6 +39,9 @@ class Records:
         site_names: names of the sites; () without.
         subjects: (N,) int64, equal for records of one person, else None. Numbers, not
             what the data call them, which is kept nowhere.
+        subgroups: (N,) int64 into `subgroup_names`, -1 for none, or None where no
+            column names them.
+        subgroup_names: names of the subgroups, which reports may show; () without.
         held_out: rows that the data set itself keeps for testing, or None.
         provenance: what the records are and where they came from.
         builtin: True only where the records are public and may be shown.
@@ -50,6 +53,8 @@ class Records:
     sites: Indices | None = None
     site_names: tuple[str, ...] = ()
     subjects: Indices | None = None
+    subgroups: Indices | None = None
+    subgroup_names: tuple[str, ...] = ()
     held_out: Indices | None = None
     provenance: str
     builtin: bool
@@ -76,6 +81,7 @@ class Records:
             labels=self.labels[rows],
             sites=None if self.sites is None else self.sites[rows],
             subjects=None if self.subjects is None else self.subjects[rows],
+            subgroups=None if self.subgroups is None else self.subgroups[rows],
             held_out=kept,
         )
 

@@ -27,7 +27,10 @@ ROLES = frozenset(
     for part in ("", "_train", "_test")
 )
 # Keys that only .csv data listen to.
-CSV_KEYS = ("label", "positive", "missing", "missing_in", "drop", "site_column")
+CSV_KEYS = (
+    *("label", "positive", "missing", "missing_in", "drop", "site_column"),
+    "subgroup",
+)
 
 
 class DataConfig(Section):
@@ -83,6 +86,12 @@ class DataConfig(Section):
         "together. Never a feature and never shown. No person is both trained on and "
         "held out, or dealt to two clients, and one person becomes the unit of "
         "privacy.example unless its unit is given",
+    )
+    subgroup: str = Field(
+        default="",
+        description=".csv column whose few values divide people into subgroups, by "
+        "which the page says who is exposed and how well the model serves them; it "
+        "shows the values. It stays a feature unless it is named in drop",
     )
     bounds: dict[str, Interval] = Field(
         default={},

@@ -137,6 +137,37 @@ def test_dropped_columns_may_hold_anything(tmp_path: Path) -> None:
     assert [column.name for column in read.columns] == ["a"]
 
 
+def test_a_subgroup_column_stays_a_feature_unless_it_is_dropped(tmp_path: Path) -> None:
+    text = "a,g,y\n1,2,0\n2,1,1\n3,?,1\n"
+    read = table(
+        tmp_path,
+        text,
+        subgroup="g",
+        missing_in={"g": ["?"]},
+        impute="indicator+median",
+    )
+    assert read.subgroups is not None
+    assert read.subgroups.tolist() == [1, 0, -1]
+    assert read.subgroup_names == ("1", "2")
+    assert [column.name for column in read.columns] == ["a", "g"]
+    words = "a,g,y\n1,m,0\n2,f,1\n"
+    read = table(tmp_path, words, subgroup="g", drop=["g"])
+    assert read.subgroup_names == ("f", "m")
+    assert [column.name for column in read.columns] == ["a"]
+    taken = read.take(np.array([1]))
+    assert taken.subgroups is not None and taken.subgroups.tolist() == [0]
+    assert table(tmp_path, words, drop=["g"]).subgroups is None
+
+
+@pytest.mark.parametrize("values", [["7"] * 30, [str(i) for i in range(30)]])
+def test_a_column_that_divides_nobody_or_everybody_is_no_subgroup(
+    tmp_path: Path, values: list[str]
+) -> None:
+    text = "a,g,y\n" + "".join(f"{i},{v},{i % 2}\n" for i, v in enumerate(values))
+    said = refusal(tmp_path, text, subgroup="g")
+    assert "data.subgroup" in said and "2 to 20 subgroups" in said
+
+
 def test_site_column_gives_each_record_its_site(tmp_path: Path) -> None:
     read = table(tmp_path, "a,w,y\n1,north,0\n2,south,1\n3,north,1\n", site_column="w")
     assert read.site_names == ("north", "south")
@@ -210,6 +241,7 @@ def test_unusable_files_are_refused_in_one_sentence(
         ({"categories": {"zzz": [0, 1]}}, "data.categories"),
         ({"missing_in": {"zzz": ["0"]}}, "data.missing_in"),
         ({"site_column": "zzz"}, "data.site_column"),
+        ({"subgroup": "zzz"}, "data.subgroup"),
         ({"bounds": {"age": [0, 45]}}, "line 4, column age"),
         ({"categories": {"sex": ["m", "f"]}}, "line 2, column sex"),
         ({"positive": "> 5"}, "holds for no record"),

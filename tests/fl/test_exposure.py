@@ -115,6 +115,17 @@ def test_every_kind_is_corrected_for_all_of_its_sets(
         assert row.confidence == pytest.approx(1 - 0.05 / asked[by])
 
 
+def test_subgroups_have_rows_where_the_data_name_them() -> None:
+    raw = tiny.dataset(records=240)
+    people = np.where(raw.labels == EXPOSED_CLASS, 1, np.where(raw.labels == 0, 0, -1))
+    grouped = replace(raw, subgroups=people, subgroup_names=("men", "women"))
+    rows = exposure.rows(evidence(tiny.federation(SETTINGS, raw=grouped)), SETTINGS)
+    own = {row.group: row for row in rows if row.by is GroupKind.SUBGROUP}
+    assert set(own) == {"men", "women"}  # those of no subgroup are in none
+    assert own["women"].above_all and not own["men"].above_all
+    assert own["women"].accuracy == own["men"].accuracy == 1.0
+
+
 def test_sets_of_a_few_records_are_on_no_page() -> None:
     raw = tiny.dataset(records=240)
     labels = raw.labels.copy()
