@@ -55,8 +55,8 @@ def _said(row: ValidityRow) -> str:
     if row.value is None:
         return f"{row.view}: fewer than {FEWEST} records on a side, so nobody looked."
     found = (
-        f"AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] by {row.learner} on "
-        f"inputs and labels alone, n = {row.n}"
+        f"AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] without the model, by "
+        f"{row.learner}, n = {row.n}"
     )
     if not row.beats_chance:
         return f"{row.view}: {found}."
