@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks import clopper_pearson
-from attacks.exposure import Exposure, MeanDistance, exposure, mean_distances
+from attacks.exposure import (
+    WORST,
+    Exposure,
+    MeanDistance,
+    exposure,
+    mean_distances,
+)
 from attacks.exposure import most_exposed as measured_apart
 from fl.config import Config
 from fl.evidence import Evidence
@@ -135,7 +141,11 @@ def _measure(
     kinds: dict[GroupKind, list[tuple[_Set, MeanDistance]]] = {}
     for one, mean in zip(sets, mean_distances(found, places), strict=True):
         kinds.setdefault(one.by, []).append((one, mean))
-    worst = measured_apart(found, seed=seed_for(config.seed, "most exposed", name))
+    worst = measured_apart(
+        found,
+        share=max(WORST, SMALLEST_GROUP / len(trained)),
+        seed=seed_for(config.seed, "most exposed", name),
+    )
     share = f"the most exposed {100 * worst.n / len(trained):.2g} %"
     hidden = _Set(by=GroupKind.WORST, name=share, rows=trained, correct=())
     kinds[GroupKind.WORST] = [(hidden, worst)]

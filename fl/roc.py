@@ -1,4 +1,4 @@
-"""ROC plots of the likelihood-ratio attack, with what each proven epsilon leaves open.
+"""ROC plots of a membership attack, with what each proven epsilon leaves open.
 
 One plot for the protections that prove nothing of single records, and one for each that
 does: its curve beside the region that no test of one record's membership can leave.
@@ -23,6 +23,7 @@ from fl.membership import LIRA
 from fl.privacy import EXAMPLE
 from fl.report import Curve, PrivacyRow, Series
 from fl.seeds import seed_for
+from fl.validity import ON_RECORDS
 
 _GRID = np.logspace(-4, 0, 60)
 # Above this epsilon the limit is 1 at every rate that a drawing can show.
@@ -43,26 +44,40 @@ def curves(
     findings: Sequence[Finding], privacy: Sequence[PrivacyRow], config: Config
 ) -> list[Curve]:
     """Plot the attack on the released models, per protection where a claim exists."""
+    seen = [one for one in findings if _on_release(one)]
+    # The likelihood ratio is comparable between models, as the pooling wants.
+    attack = next((one.attack for one in seen if one.attack == LIRA), None)
+    if attack is None:
+        attack = next((one.attack for one in seen), LIRA)
+    title = f"Membership inference on the released model ({attack})"
     claims = {row.protection: row for row in privacy if _claimed(row)}
     plain: list[tuple[str, RocBand]] = []
     proven: list[Curve] = []
-    for name, band in _bands(findings, config):
+    for name, band in _bands([one for one in seen if one.attack == attack], config):
         if name not in claims:
             plain.append((name, band))
             continue
         limits = [_limit(claims[name], band.fpr), _gaussian(claims[name], band.fpr)]
-        shown = [(name, band)]
-        proven.append(_plot(f"under {name}", shown, [one for one in limits if one]))
-    without = [_plot("without a proven epsilon", plain, [])] if plain else []
-    return without + proven
+        shown, kept = [(name, band)], [one for one in limits if one]
+        proven.append(_plot(f"{title}, under {name}", shown, kept))
+    if not plain:
+        return proven
+    return [_plot(f"{title}, without a proven epsilon", plain, []), *proven]
+
+
+def _on_release(finding: Finding) -> bool:
+    return (
+        finding.attack in ON_RECORDS
+        and finding.adversary.value == "outsider"
+        and isinstance(finding.measures[0], Ranking)
+    )
 
 
 def _bands(findings: Sequence[Finding], config: Config) -> list[tuple[str, RocBand]]:
     made: dict[str, RocBand] = {}
     for finding in findings:
         measure = finding.measures[0]
-        wanted = finding.attack == LIRA and finding.adversary.value == "outsider"
-        if not wanted or not isinstance(measure, Ranking):
+        if not isinstance(measure, Ranking):
             continue
         models = [
             ModelScores(
@@ -81,7 +96,7 @@ def _bands(findings: Sequence[Finding], config: Config) -> list[tuple[str, RocBa
 
 
 def _plot(
-    under: str, shown: Sequence[tuple[str, RocBand]], limits: Sequence[Series]
+    title: str, shown: Sequence[tuple[str, RocBand]], limits: Sequence[Series]
 ) -> Curve:
     said = _CAPTION.format(
         members=shown[0][1].members,
@@ -89,7 +104,7 @@ def _plot(
         level=DEFAULT_CONFIDENCE,
     )
     return Curve(
-        title=f"Membership inference on the released model (LiRA), {under}",
+        title=title,
         caption=said + (_CLAIMED if limits else ""),
         x_label="false-positive rate",
         y_label="true-positive rate",

@@ -13,16 +13,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from attacks.blind import FEWEST, Sides, blind_baseline
+from attacks.membership import ATTACKS
 from fl.config import Config
 from fl.evidence import Evidence
 from fl.finding import Finding, Group, Ranking
-from fl.membership import LOSS
 from fl.report import Gate
 from fl.report.validity import ValidityRow
 from fl.seeds import seed_for
 from fl.verdict import FAMILY_ERROR
 
 NAME = "members and non-members are alike without the model"
+# What asks about single records; other rankings are of something else.
+ON_RECORDS = frozenset(attack.title for attack in ATTACKS.values())
 # Records of a view that are looked at: some seconds' worth, and enough to see a shift.
 MOST_RECORDS = 6000
 
@@ -55,8 +57,8 @@ def _said(row: ValidityRow) -> str:
     if row.value is None:
         return f"{row.view}: fewer than {FEWEST} records on a side, so nobody looked."
     found = (
-        f"AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] by {row.learner} on "
-        f"inputs and labels alone, n = {row.n}"
+        f"AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] without the model, by "
+        f"{row.learner}, n = {row.n}"
     )
     if not row.beats_chance:
         return f"{row.view}: {found}."
@@ -71,15 +73,18 @@ def _views(rankings: Sequence[Finding]) -> dict[str, list[Group]]:
     views: dict[str, dict[bytes, Group]] = {}
     for finding in rankings:
         measure = finding.measures[0]
-        # Every view that is asked of records is asked by this attack, too.
-        if finding.attack != LOSS or not isinstance(measure, Ranking):
+        if finding.attack not in ON_RECORDS or not isinstance(measure, Ranking):
             continue
         view = finding.view.partition(",")[0]  # however an upload was read
         for group in measure.groups:
             key = np.sort(group.records[group.members]).tobytes()
             key += np.sort(group.records[~group.members]).tobytes()
             views.setdefault(view, {}).setdefault(key, group)
-    return {view: list(groups.values()) for view, groups in views.items()}
+    # Several views of the same records are one question, named by the first.
+    asked: dict[frozenset[bytes], str] = {}
+    for view, groups in views.items():
+        asked.setdefault(frozenset(groups), view)
+    return {view: list(views[view].values()) for view in asked.values()}
 
 
 def _row(

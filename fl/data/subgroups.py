@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.data.cells import Matcher
+from fl.data.cells import Matcher, number_in
 from fl.data.settings import DataConfig
 from fl.data.sheet import Sheet
 from fl.errors import DataError
@@ -36,7 +36,7 @@ def subgroups(
     if not data.subgroup:
         return None, ()
     missing = Matcher((*data.missing, *data.missing_in.get(data.subgroup, ())))
-    cells = [cell for sheet in sheets for cell in sheet.column(data.subgroup)]
+    cells = [_plain(cell) for one in sheets for cell in one.column(data.subgroup)]
     there = [missing.position(cell) is None for cell in cells]
     names = sorted({cell for cell, known in zip(cells, there, strict=True) if known})
     if not 2 <= len(names) <= MOST_SUBGROUPS:
@@ -50,3 +50,9 @@ def subgroups(
         at[cell] if known else NOBODY for cell, known in zip(cells, there, strict=True)
     ]
     return np.array(numbers, dtype=np.int64), tuple(names)
+
+
+def _plain(cell: str) -> str:
+    """Write a number in one way: sites may differ in how they do."""
+    number = number_in(cell)
+    return cell if number is None else f"{number:.12g}"

@@ -131,9 +131,9 @@ class Report(Record):
     statements: tuple[Statement, ...] = ()
     drill: tuple[DrillRow, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    audited: AuditedModel | None = None
     validity: tuple[ValidityRow, ...] = ()
     exposure: tuple[ExposureRow, ...] = ()
-    audited: AuditedModel | None = None
     manifest: Manifest
 
     @property

@@ -169,7 +169,8 @@ def _called(row: ExposureRow) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\u2212")
+    rounded = round(value, 2) + 0.0  # never a minus zero
+    return f"{rounded:.2f}".replace("-", "\u2212")
 
 
 def _span(row: ExposureRow) -> str:

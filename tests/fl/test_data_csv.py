@@ -138,7 +138,7 @@ def test_dropped_columns_may_hold_anything(tmp_path: Path) -> None:
 
 
 def test_a_subgroup_column_stays_a_feature_unless_it_is_dropped(tmp_path: Path) -> None:
-    text = "a,g,y\n1,2,0\n2,1,1\n3,?,1\n"
+    text = "a,g,y\n1,2,0\n2,1,1\n3,?,1\n4,1.0,1\n"
     read = table(
         tmp_path,
         text,
@@ -147,7 +147,7 @@ def test_a_subgroup_column_stays_a_feature_unless_it_is_dropped(tmp_path: Path) 
         impute="indicator+median",
     )
     assert read.subgroups is not None
-    assert read.subgroups.tolist() == [1, 0, -1]
+    assert read.subgroups.tolist() == [1, 0, -1, 0]
     assert read.subgroup_names == ("1", "2")
     assert [column.name for column in read.columns] == ["a", "g"]
     words = "a,g,y\n1,m,0\n2,f,1\n"

@@ -56,7 +56,7 @@ def test_the_top_level_is_exactly_the_contract() -> None:
     assert list(record()) == [
         *("schema", "answer", "federation", "utility", "privacy", "leakage", "crowd"),
         *("cost", "baselines", "gates", "not_covered", "ledger", "statements"),
-        *("drill", "refused", "validity", "exposure", "audited", "manifest"),
+        *("drill", "refused", "audited", "validity", "exposure", "manifest"),
     ]
     assert record()["schema"] == "blindsum.report/1"
 

@@ -14,7 +14,7 @@ from fl.data import Dataset
 from fl.evidence import Evidence, Repeat
 from fl.federation import Federation
 from fl.finding import Finding, Group, Missing, Ranking
-from fl.membership import LOSS
+from fl.membership import LIRA, LOSS
 from fl.report import Gate, ValidityRow
 from fl.validity import gate, validity
 from tests.fl import tiny
@@ -100,7 +100,10 @@ def test_each_set_of_records_is_asked_once_however_it_was_read() -> None:
     fed = federation()
     own = [(one.ids, fed.held_out.ids) for one in fed.clients]
     read = finding(OWN, *own), finding(f"{OWN}, opened with the shared key", *own)
-    (row,) = validity(evidence(fed, *read, finding(RELEASED)), SETTINGS)
+    rounds = replace(finding("models of all rounds", *own), attack=LIRA)
+    other = replace(released(fed), attack="attribute inference", view="other")
+    found = evidence(fed, *read, rounds, other, finding(RELEASED))
+    (row,) = validity(found, SETTINGS)
     assert (row.view, row.groups, row.groups_of) == (OWN, 4, 4)
 
 
