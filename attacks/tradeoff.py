@@ -10,7 +10,7 @@ line between two points of a convex curve lies above it, so sampled points must 
 joined; `PrivacyProfile` takes the supporting lines, which lie below.
 
 Source: Dong, Roth and Su, "Gaussian differential privacy", Journal of the Royal
-Statistical Society B 84, 2022: Definition 2.3, Proposition 2.12, Definition 2.6.
+Statistical Society B 84, 2022, section 2.
 """
 
 import math
