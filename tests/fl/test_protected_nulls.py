@@ -304,13 +304,17 @@ def test_nothing_is_certified_behind_a_mask(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "attack", [Spear(), LinearInversion()], ids=lambda one: one.name
+    ("attack", "each"),
+    [
+        pytest.param(Spear(draws=2**9), 1, id="spear-4"),
+        pytest.param(Spear(), 2, id="spear-8", marks=pytest.mark.slow),
+        pytest.param(LinearInversion(), 2, id="linear-8"),
+    ],
 )
 def test_the_sum_of_n_clients_behaves_as_a_batch_of_n_times_b(
-    attack: InversionAttack,
+    attack: InversionAttack, each: int
 ) -> None:
     """The mean of a masked round and the gradient of all its records: equal answers."""
-    each = 2
     whole, _ = Case(attack=attack, batch=CLIENTS * each).victim(1)
     images, labels = _records(CLIENTS * each, CLIENTS * each)
     names = [name for name, _ in whole.model.named_parameters()]
