@@ -35,6 +35,7 @@ from scipy import stats
 import secagg
 from attacks import GAUSSIAN, coins, gaussian_epsilon, one_run_audit
 from attacks.bounds import mean_interval
+from attacks.one_shot import one_shot_estimate
 from benchmarks import planted_bugs as bugs
 from benchmarks.planted_cases import (
     CASES,
@@ -45,6 +46,7 @@ from benchmarks.planted_cases import (
     trial_of,
 )
 from fl.canaries import Trial, by_two_uploads, parameters, play
+from fl.canaries.kinds import KindName
 from fl.seeds import rng_for, seed_for
 
 SEEDS, RUNS = 5, 500
@@ -57,8 +59,17 @@ TIGHT = (
     "federation.drop=1",
     "privacy.epsilon=4.0",
 )
-# Of one play, of two; and the share of all that is guessed, fixed in advance.
-CANARIES, GUESSED = 1500, 0.1
+# Of one play, of two, with each of more seeds; and the share of all that is guessed.
+CANARIES, TIGHT_SEEDS, GUESSED = 1000, 8, 0.1
+# Isotropic canaries in many parameters, so that they hardly disturb one another.
+SPREAD = (
+    "federation.clients=400",
+    "attacks.canaries=400",
+    "model.hidden=[64]",
+    "federation.dropout=0.0",
+    "privacy.epsilon=4.0",
+)
+KINDS: tuple[KindName, ...] = ("dirac", "isotropic")
 
 
 def measure(quick: bool) -> Figures:
@@ -66,7 +77,8 @@ def measure(quick: bool) -> Figures:
     began = time.process_time()
     figures = _planted(1 if quick else SEEDS)
     figures |= _sound(100 if quick else RUNS)
-    figures |= _tight(1 if quick else SEEDS, 200 if quick else CANARIES)
+    figures |= _tight(1 if quick else TIGHT_SEEDS, 200 if quick else CANARIES)
+    figures |= _isotropic(1 if quick else SEEDS)
     figures["planted_cpu_s"] = time.process_time() - began
     print(f"{figures['planted_cpu_s']:.0f} CPU seconds in all.")
     return figures
@@ -186,6 +198,34 @@ def _tight(seeds: int, canaries: int) -> Figures:
             np.mean(ratios["any mechanism"])
         ),
     }
+
+
+def _isotropic(seeds: int) -> Figures:
+    """Compare isotropic canaries with Dirac ones; their estimate is no bound."""
+    settings = settings_of(*SPREAD)
+    found: dict[str, list[float]] = {"dirac": [], "isotropic": [], "estimate": []}
+    for seed in range(seeds):
+        trial = trial_of("central-dp", settings, seed)
+        for kind in KINDS:
+            played = play(trial, kind)
+            bound = one_run_audit(
+                played.scores, played.included, delta=DELTA, family=GAUSSIAN
+            )
+            found[kind].append(bound.value)
+        guess = one_shot_estimate(played.scores, played.included, delta=DELTA)
+        found["estimate"].append(guess.value)
+    print(
+        f"\ncentral DP at epsilon 4 before 400 canary clients of 4810 parameters, "
+        f"{seeds} seeds"
+    )
+    for name, said in (
+        ("dirac", "f-DP bound by Dirac canaries"),
+        ("isotropic", "f-DP bound by isotropic canaries"),
+        ("estimate", "one-shot estimate by these, NO bound"),
+    ):
+        mean, low, high = _interval(found[name])
+        print(f"{said:<38}{mean:.2f} (95 % {low:.2f} to {high:.2f})")
+    return {f"central_{name}": float(np.mean(all_)) for name, all_ in found.items()}
 
 
 def _accountant(trial: Trial) -> float:
