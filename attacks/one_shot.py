@@ -7,7 +7,7 @@ their word, so that at a small delta a little more of one moves it a lot. For
 information beside `one_run_audit`.
 
 Source: Andrew, Kairouz, Oh, Oprea, McMahan and Suriyakumar, "One-shot empirical privacy
-estimation for federated learning", ICLR 2024, arXiv:2302.03098, sections 3 and 4: the
+estimation for federated learning", ICLR 2024, arXiv:2302.03098: the
 scores of canaries that took part against those of unobserved ones, and the epsilon that
 tells the two fitted normal distributions apart.
 """

@@ -2,7 +2,7 @@
 
 A Dirac canary writes to a coordinate of its own, so canaries do not disturb one
 another and each is seen against the noise alone. An isotropic one (Andrew et al.,
-arXiv:2302.03098, section 3) sends a random direction, as spread out as real updates
+arXiv:2302.03098) sends a random direction, as spread out as real updates
 are, and is read by its inner product with what is released; the other canaries are
 noise to it, of variance m / (2 d) for m canaries in d parameters.
 """
