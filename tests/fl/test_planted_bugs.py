@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ import secagg
 from attacks.one_shot import one_shot_estimate
 from benchmarks import planted_bugs as bugs
 from benchmarks.planted import gaussian, response
-from benchmarks.planted_cases import CASES, SIX, Case, judge, settings_of, trial_of
+from benchmarks.planted_cases import (
+    CASES,
+    SIX,
+    Case,
+    by_epsilon,
+    judge,
+    settings_of,
+    trial_of,
+)
 from fl.canaries import (
     Trial,
     by_cohort_size,
@@ -164,3 +173,49 @@ def test_isotropic_canaries_play_in_shares_and_schedules() -> None:
         trial = trial_of(name, settings, 0)
         found = play(replace(trial, seed=3), "isotropic")
         assert np.isfinite(found.scores).all() and found.scores.std() > 0
+
+
+FIFTY = ("federation.clients=60", "attacks.canaries=60", "federation.dropout=0.0")
+FEW = (
+    "federation.clients=10",
+    "federation.corrupt=1",
+    "federation.drop=1",
+    "attacks.canaries=40",
+)
+SILENT = {
+    "central-dp": ("dp.central.gaussian", FIFTY),
+    "central-dp, adaptive": (
+        "dp.central.gaussian",
+        (*FIFTY, 'privacy.client.clip="adaptive"', "training.rounds=3"),
+    ),
+    "dp-ftrl": ("dp.ftrl.gaussian", (*FIFTY, "training.rounds=4")),
+    "local-dp": ("dp.local.gaussian", FIFTY),
+    "distributed-dp": ("dp.discrete.DiscreteGaussian.draw", FEW),
+    "distributed-dp, skellam": (
+        "dp.discrete.Skellam.draw",
+        (
+            *FEW,
+            "privacy.distributed.noise=skellam",
+            "privacy.distributed.value_bits=8",
+        ),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SILENT)
+def test_each_mechanism_is_caught_without_its_noise_and_not_with_it(case: str) -> None:
+    target, sets = SILENT[case]
+    trial = trial_of(case.split(",")[0], settings_of(*sets), 0)
+    audit = by_epsilon(play)
+    sound = audit(trial)
+
+    def nothing(*given: object, **named: object) -> np.ndarray:
+        length = next(one for one in given if isinstance(one, int))
+        whole = np.int64 if "discrete" in target else np.float64
+        return np.zeros(length, dtype=whole)
+
+    with mock.patch(target, nothing):
+        faulty = audit(trial)
+    assert faulty.accused, faulty.said
+    assert not sound.accused, sound.said
