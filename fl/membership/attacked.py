@@ -49,12 +49,16 @@ class Attacked:
         return asked_of(took_part, self.federation, corrupt, seed=self.run.seed)
 
     @cached_property
+    def rows(self) -> Rows:
+        """Return the row numbers of all measured records, ascending."""
+        return self.asked.rows
+
+    @cached_property
     def population(self) -> Population:
         """Return who is known to be outside, among the measured records."""
-        rows = self.asked.rows
         return Population(
-            known=np.isin(rows, self.asked.population),
-            labels=self.federation.dataset.labels[rows],
+            known=np.isin(self.rows, self.asked.population),
+            labels=self.federation.dataset.labels[self.rows],
         )
 
     @cached_property
@@ -68,7 +72,7 @@ class Attacked:
             training=training,
             records=len(federation.train_ids) / len(federation.clients),
         )
-        return Measurer(scene, self.asked.rows, self.population.known)
+        return Measurer(scene, self.rows, self.population.known)
 
     def seen(self, kind: Kind) -> list[Seen]:
         """Return the kept rounds as a view shows them."""
@@ -129,7 +133,7 @@ class Attacked:
 
     def places(self, rows: Rows) -> Rows:
         """Return where these row numbers are among the measured records."""
-        return np.searchsorted(self.asked.rows, rows)
+        return np.searchsorted(self.rows, rows)
 
 
 def _beside(rounds: Rounds, target: str, least: int) -> SideBySide | None:
