@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from fl.config import Config
 from fl.federation import Federation
 from fl.inversion import MATCHED_RECORDS
-from fl.membership.asked import MEMBERS, POPULATION
-from fl.membership.measured import GRADIENTS
 from fl.models import build
 from fl.protection import Protection
 from fl.stages.setting import (
@@ -39,6 +37,9 @@ MATCH_S, SHADOW_S, NOISED_SHADOW_S = 5e-9, 2e-10, 6e-10
 ROUND_S, ENCRYPTED_ROUND_S = 2e-7, 1.6e-6
 # Per parameter, record and vector: an update beside a record's gradient.
 ALIGN_S = 2e-10
+# Members of a run that attacks on updates are asked about, records of the population
+# beside them, and how many of these have their gradients made, at most.
+MEMBERS, POPULATION, GRADIENTS = 1000, 500, 200
 # The worst case starts from two checkpoints; a round is looked at in some three ways.
 CHECKPOINTS, LOOKS = 2, 3
 # Fewer victims than these make no sample.

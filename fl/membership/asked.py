@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from fl.federation import Client, Federation
 from fl.seeds import rng_for
+from fl.workload import MEMBERS, POPULATION
 
 Rows = NDArray[np.int64]
 
 # Non-members per member of a client, at most: more would narrow no interval.
 PER_MEMBER = 2.0
-# Members of a run that are asked about, and records of the population, at most.
-MEMBERS, POPULATION = 1000, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

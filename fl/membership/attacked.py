@@ -49,12 +49,16 @@ class Attacked:
         return asked_of(took_part, self.federation, corrupt, seed=self.run.seed)
 
     @cached_property
+    def rows(self) -> Rows:
+        """Return the row numbers of all measured records, ascending."""
+        return self.asked.rows
+
+    @cached_property
     def population(self) -> Population:
         """Return who is known to be outside, among the measured records."""
-        rows = self.asked.rows
         return Population(
-            known=np.isin(rows, self.asked.population),
-            labels=self.federation.dataset.labels[rows],
+            known=np.isin(self.rows, self.asked.population),
+            labels=self.federation.dataset.labels[self.rows],
         )
 
     @cached_property
@@ -68,7 +72,7 @@ class Attacked:
             training=training,
             records=len(federation.train_ids) / len(federation.clients),
         )
-        return Measurer(scene, self.asked.rows, self.population.known)
+        return Measurer(scene, self.rows, self.population.known)
 
     def seen(self, kind: Kind) -> list[Seen]:
         """Return the kept rounds as a view shows them."""
@@ -105,9 +109,16 @@ class Attacked:
     def _each(self, attack: FederatedAttack, rounds: Rounds) -> list[Group]:
         groups = []
         for name, inside in self.asked.members.items():
-            evidence = _beside(rounds, name, 1 if attack.beside is None else BESIDE)
-            if evidence is None:
+            least = 1 if attack.beside is None else BESIDE
+            own = [one for one in rounds if name in one and len(one) >= least]
+            if not own:
                 continue
+            # No more than the attack needs, so nothing is put side by side in vain.
+            evidence = (
+                Series(measured=np.stack([one[name] for one in own]))
+                if attack.beside is None
+                else _beside(own, name)
+            )
             scores = attack.scores(evidence, self.population)
             groups.append(self.group(scores, inside, self.asked.nonmembers[name]))
         return groups
@@ -129,21 +140,17 @@ class Attacked:
 
     def places(self, rows: Rows) -> Rows:
         """Return where these row numbers are among the measured records."""
-        return np.searchsorted(self.asked.rows, rows)
+        return np.searchsorted(self.rows, rows)
 
 
-def _beside(rounds: Rounds, target: str, least: int) -> SideBySide | None:
-    """Return the target's rounds with everybody in them, or None if it has none.
+def _beside(rounds: Rounds, target: str) -> SideBySide:
+    """Return the target's rounds with everybody in them.
 
     Args:
-        rounds: what they say of records, by client.
+        rounds: what they say of records, by client; the target is in each.
         target: the client that is asked for.
-        least: clients that a round must have.
     """
-    own = [one for one in rounds if target in one and len(one) >= least]
-    if not own:
-        return None
-    names = sorted({name for one in own for name in one})
-    absent = np.full_like(own[0][target], np.nan)
-    stacked = [np.stack([one.get(name, absent) for name in names]) for one in own]
+    names = sorted({name for one in rounds for name in one})
+    absent = np.full_like(rounds[0][target], np.nan)
+    stacked = [np.stack([one.get(name, absent) for name in names]) for one in rounds]
     return SideBySide(measured=np.stack(stacked), target=names.index(target))

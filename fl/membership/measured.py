@@ -27,11 +27,10 @@ from fl.membership.changes import Seen
 from fl.record_gradients import Gradients
 from fl.round import Snapshot
 from fl.view import Scene
+from fl.workload import GRADIENTS
 
 Floats = NDArray[np.float64]
 Vector = NDArray[np.floating]
-# Records of the population whose gradients are made for the matched filter, at most.
-GRADIENTS = 200
 # A logit beyond it says the same: a model read off a masked upload is no model.
 LARGEST = 1e6
 

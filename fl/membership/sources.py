@@ -69,7 +69,7 @@ def _shares(one: Attacked, kind: Kind) -> Iterator[tuple[float, float]]:
     names = sorted({name for each in rounds for name in each})
     if len(names) < 2:
         return
-    absent = np.full(len(one.asked.rows), np.nan)
+    absent = np.full(len(one.rows), np.nan)
     measured = np.stack(
         [np.stack([each.get(name, absent) for name in names]) for each in rounds]
     )

@@ -15,6 +15,7 @@ from attacks import Adversary, auc
 from attacks.membership.federated.registry import ATTACKS
 from fl.config import Config
 from fl.data import Dataset
+from fl.errors import ConfigError
 from fl.federation import Federation
 from fl.finding import Finding, Missing, Paired, Ranking
 from fl.membership import attacked, federated
@@ -97,6 +98,8 @@ def masked(overfit: Overfit) -> Runs:
 
 def test_the_configuration_names_the_attacks_that_there_are() -> None:
     assert set(get_args(FederatedName)) == set(ATTACKS) | federated.APART
+    with pytest.raises(ConfigError, match="once"):
+        tiny.config('attacks.federated=["fedmia", "fedmia"]')
 
 
 @pytest.mark.parametrize("attack", sorted(ATTACKS))

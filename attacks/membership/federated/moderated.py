@@ -40,7 +40,7 @@ def moderated_variance(squares: Floats, freedom: Floats) -> Floats:
     """
     if squares.shape != freedom.shape or squares.ndim != 1 or not len(squares):
         raise ParameterError("squares and freedom must be vectors of one length.")
-    if not (np.isfinite(squares).all() and (squares >= 0).all() and min(freedom) >= 1):
+    if not (np.isfinite(squares).all() and (squares >= 0).all() and freedom.min() >= 1):
         raise ParameterError("squares must be >= 0 and freedom >= 1.")
     seen = squares > 0  # a logarithm says nothing of equal values
     if not seen.any():
