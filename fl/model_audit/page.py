@@ -18,6 +18,7 @@ from fl.report import (
     AuditedModel,
     Baselines,
     DataSource,
+    ExposureRow,
     Gate,
     LeakageRow,
     Manifest,
@@ -25,7 +26,9 @@ from fl.report import (
     Report,
     Statement,
     UtilityRow,
+    ValidityRow,
 )
+from fl.validity import gate as alike
 
 RELATION = "add or remove one"
 
@@ -41,7 +44,8 @@ class Audited:
         claimed: of epsilon, by somebody else.
         bound: measured, or why not.
         bound_by: the attack whose score it rests on.
-        validity: the gates about the records themselves.
+        validity: whether the records are alike without the model; () if nobody looked.
+        exposure: which sets of members are exposed.
         sha256: of the records.
         provenance: where they came from.
         name: of the run.
@@ -58,7 +62,8 @@ class Audited:
     claimed: Claimed | None
     bound: EpsilonBound | str
     bound_by: str
-    validity: tuple[Gate, ...]
+    validity: tuple[ValidityRow, ...]
+    exposure: tuple[ExposureRow, ...]
     sha256: str | None
     provenance: str
     name: str
@@ -73,7 +78,9 @@ def report(audited: Audited) -> Report:
     """Return the report of one model."""
     utility = _utility(audited.asked)
     claimed, bound = audited.claimed, audited.bound
-    gates = (*audited.validity, *_claim_holds(claimed, bound))
+    gates = _claim_holds(claimed, bound)
+    if audited.validity:
+        gates = (alike(audited.validity), *gates)
     epsilon = words.epsilon_sentence(claimed, bound, audited.bound_by)
     return Report(
         schema="blindsum.report/1",
@@ -90,6 +97,8 @@ def report(audited: Audited) -> Report:
         ),
         statements=(Statement(protection=MODEL, sentences=(epsilon,)),),
         gates=gates,
+        validity=audited.validity,
+        exposure=audited.exposure,
         not_covered=words.not_covered(
             references=audited.references,
             records=bool(audited.validity),

@@ -37,6 +37,7 @@ from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
 from fl.model_audit.carry_out import ORDER
 from fl.model_audit.claims import Shape
+from fl.model_audit.exposed import exposed
 from fl.model_audit.lower import lower_bound
 from fl.model_audit.measure import Asked, scores
 from fl.model_audit.records import load
@@ -45,7 +46,7 @@ from fl.model_audit.subject import as_logits, from_names, logits, of_object, pla
 from fl.model_audit.update import findings, load_update
 from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
-from fl.report import Gate
+from fl.report import ValidityRow
 from fl.settings import ModelConfig
 from fl.status import BAD_INPUT, GATE_FAILED
 
@@ -63,8 +64,20 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the blind baseline where the records are alike by construction."""
-    gate = Gate(name="alike", passed=True, detail="by construction.")
-    monkeypatch.setattr("fl.model_audit.carry_out.validity", lambda *_, seed: gate)
+    row = ValidityRow(
+        view="released model",
+        learner=None,
+        value=None,
+        low=None,
+        high=None,
+        confidence=None,
+        n=0,
+        groups=0,
+        groups_of=1,
+        permuted=None,
+        beats_chance=False,
+    )
+    monkeypatch.setattr("fl.model_audit.carry_out.validity", lambda *_, seed: row)
 
 
 audit_model = blindsum.audit_model  # type: ignore[attr-defined]
@@ -288,6 +301,12 @@ def test_reference_models_sharpen_the_attack_without_the_bits_of_the_target() ->
     swapped = attack(known, said, ~pool.members, seed=0)
     for name in set(found) & set(ORDER):
         assert np.array_equal(found[name], swapped[name]), name
+    asked = Asked(members=pool.members, logits=said, labels=pool.labels.astype(int))
+    sets, listed = exposed(known, asked, pool, seed=0)
+    assert {row.by.value for row in sets} == {"all", "most exposed", "class"}
+    assert all(row.low > 1 for row in sets)
+    assert listed.splitlines()[0] == "rank,record,distance"
+    assert len(listed.splitlines()) == 11
     told = [(models[0][0], pool.members)]
     with pytest.raises(DataError, match="without looking"):
         from_objects(told, pool, pool.labels.astype(np.int64))
@@ -373,12 +392,11 @@ def test_scores_of_somebody_else_are_judged_alike() -> None:
 
 def test_members_that_show_by_their_records_alone_make_the_audit_invalid() -> None:
     x, y, inside = (one[:80] for one in _made())
-    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
-    assert gate.passed, gate.detail
+    row = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert not row.beats_chance
     x[inside] += 2.0
-    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
-    assert not gate.passed
-    assert "INVALID" in gate.detail
+    row = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert row.beats_chance
 
 
 @pytest.mark.usefixtures("alike")
