@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks import EpsilonBound
 from fl.attack_files import write_arrays
 from fl.audit import AuditResult
 from fl.config import Config
@@ -20,7 +19,7 @@ from fl.folder import choose
 from fl.model_audit import measure, references, update, words
 from fl.model_audit.claims import Claimed
 from fl.model_audit.exposed import exposed
-from fl.model_audit.lower import lower_bound
+from fl.model_audit.lower import Lower, lower_bound
 from fl.model_audit.measure import GIVEN, LOSS, MODEL, Floats
 from fl.model_audit.page import Audited, report
 from fl.model_audit.roc import roc
@@ -183,7 +182,7 @@ def _setting(task: Task) -> AuditedModel:
     )
 
 
-def _claims(bound: EpsilonBound | str) -> list[Claim]:
+def _claims(bound: Lower | str) -> list[Claim]:
     if isinstance(bound, str):
         return []
     assumes = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attacks import AttackError, Estimate, clopper_pearson
 from attacks.exposure import WORST, MeanDistance, exposure, mean_distances, most_exposed
+from fl.exposure import LISTED, MOST_ROWS
 from fl.model_audit.measure import MODEL, Asked
 from fl.model_audit.records import Pool
 from fl.model_audit.references import References
@@ -23,7 +24,6 @@ from fl.report.exposed import SMALLEST_GROUP, GroupKind
 from fl.seeds import seed_for
 from fl.verdict import FAMILY_ERROR
 
-LISTED = (10, 0.01, 1000)  # at least, share of the members, at most
 HEAD = ("rank", "record", "distance")
 
 
@@ -69,10 +69,11 @@ def exposed(
             None,
         ),
     ]
+    by_class = []
     for one, mean in zip(classes, each, strict=True):
         alike = answers.labels == one
         held_out = outside & alike
-        rows.append(
+        by_class.append(
             _row(
                 GroupKind.CLASS,
                 str(pool.labels[alike][0]),  # as it was given
@@ -84,6 +85,8 @@ def exposed(
                 groups=len(classes),
             )
         )
+    by_class.sort(key=lambda row: -row.distance)
+    rows += by_class[:MOST_ROWS]
     return tuple(rows), _listed(found.shrunk, pool.rows[inside])
 
 

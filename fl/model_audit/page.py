@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from attacks import EpsilonBound, clopper_pearson
+from attacks import clopper_pearson
 from fl.manifest import commit, machine, versions
 from fl.model_audit import words
 from fl.model_audit.claims import Claimed
+from fl.model_audit.lower import Lower
 from fl.model_audit.measure import MODEL, Asked
 from fl.report import (
     AuditedModel,
@@ -60,7 +61,7 @@ class Audited:
     asked: Asked
     leakage: Sequence[LeakageRow]
     claimed: Claimed | None
-    bound: EpsilonBound | str
+    bound: Lower | str
     bound_by: str
     validity: tuple[ValidityRow, ...]
     exposure: tuple[ExposureRow, ...]
@@ -143,10 +144,9 @@ def _majority(asked: Asked) -> float | None:
     return float((asked.labels[~asked.members] == most).mean())
 
 
-def _privacy(
-    claimed: Claimed | None, bound: EpsilonBound | str
-) -> tuple[PrivacyRow, ...]:
-    measured = None if isinstance(bound, str) else bound
+def _privacy(claimed: Claimed | None, bound: Lower | str) -> tuple[PrivacyRow, ...]:
+    measured = None if isinstance(bound, str) else bound.any
+    shaped = None if isinstance(bound, str) else bound.gaussian
     if claimed is None and measured is None:
         return ()
     return (
@@ -161,23 +161,22 @@ def _privacy(
             ceiling=None if measured is None else measured.ceiling,
             confidence=None if measured is None else measured.confidence,
             n_canaries=0 if measured is None else measured.canaries,
+            epsilon_lower_gaussian=None if shaped is None else shaped.value,
             claimed=True,
         ),
     )
 
 
-def _claim_holds(
-    claimed: Claimed | None, bound: EpsilonBound | str
-) -> tuple[Gate, ...]:
+def _claim_holds(claimed: Claimed | None, bound: Lower | str) -> tuple[Gate, ...]:
     if claimed is None or isinstance(bound, str):
         return ()
     return (
         Gate(
             name="measured epsilon stays below the claimed one",
-            passed=bound.value <= claimed.epsilon,
+            passed=bound.deciding.value <= claimed.epsilon,
             detail=(
-                f"at least {bound.value:.3g} measured on {bound.canaries} records, "
-                f"{claimed.epsilon:.3g} claimed."
+                f"at least {bound.deciding.value:.3g} measured on "
+                f"{bound.any.canaries} records, {claimed.epsilon:.3g} claimed."
             ),
         ),
     )

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +36,6 @@ from fl.errors import ConfigError, DataError, ModelError, UpdateError, UserError
 from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
 from fl.model_audit.carry_out import ORDER
-from fl.model_audit.claims import Shape
 from fl.model_audit.exposed import exposed
 from fl.model_audit.lower import lower_bound
 from fl.model_audit.measure import Asked, scores
@@ -484,25 +483,20 @@ def test_a_claim_of_gaussian_noise_is_refuted_by_less() -> None:
     rng = np.random.default_rng(0)
     inside = rng.integers(0, 2, 1000) == 1
     score = rng.normal(size=1000) + 2.0 * inside
-    bare, shaped = (
-        lower_bound(
-            score,
-            inside,
-            Claimed(epsilon=1.0, delta=1e-5, shape=shape),
-            coins=True,
-            seed=0,
-        )
-        for shape in get_args(Shape)
-    )
-    assert not isinstance(bare, str) and not isinstance(shaped, str)
-    assert 1.0 < bare.value < shaped.value < gaussian_epsilon(2.0, 1e-5)
-    assert "Gaussian" in shaped.method
+    claim = Claimed(epsilon=1.0, delta=1e-5, shape="gaussian")
+    found = lower_bound(score, inside, claim, coins=True, seed=0)
+    assert not isinstance(found, str) and found.gaussian is not None
+    assert 1.0 < found.any.value < found.gaussian.value < gaussian_epsilon(2.0, 1e-5)
+    assert found.deciding is found.gaussian
+    bare = Claimed(epsilon=1.0, delta=1e-5)
+    plain = lower_bound(score, inside, bare, coins=True, seed=0)
+    assert not isinstance(plain, str) and plain.deciding == found.any
 
 
 def test_equal_scores_in_order_of_membership_prove_nothing() -> None:
     inside = np.arange(1000) < 500
     bound = lower_bound(np.zeros(1000), inside, None, coins=True, seed=0)
-    assert not isinstance(bound, str) and bound.value < 0.5
+    assert not isinstance(bound, str) and bound.any.value < 0.5
 
 
 @pytest.mark.parametrize(
@@ -554,6 +548,11 @@ def test_one_line_for_a_test_suite_refutes_and_never_passes_on_nothing() -> None
         assert_epsilon_consistent((2.0, 1.0))
     with pytest.raises(EpsilonInconsistent, match="nothing"):
         assert_epsilon_consistent({"privacy": []})
+    row = {"protection": "it", "epsilon_lower": 0.5, "epsilon_upper": 1.0}
+    shaped = {**row, "epsilon_lower_gaussian": 2.0}
+    assert_epsilon_consistent({"privacy": [shaped]})  # assumes what nobody claims
+    with pytest.raises(EpsilonInconsistent, match="at least 2"):
+        assert_epsilon_consistent({"privacy": [{**shaped, "claimed": True}]})
     for nonsense in ({"privacy": None}, (float("nan"), 1.0), "no/such/run"):
         with pytest.raises(ParameterError):
             assert_epsilon_consistent(nonsense)  # type: ignore[arg-type]
