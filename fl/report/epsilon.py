@@ -72,7 +72,7 @@ class PrivacyRow(Record):
     def measured(self) -> float | None:
         """Return the lower bound that the upper one is held against.
 
-        Where noise is claimed to be Gaussian by somebody else, it is that of such noise.
+        Where somebody else claims Gaussian noise, it is that of such noise.
         """
         if self.claimed and self.epsilon_lower_gaussian is not None:
             return self.epsilon_lower_gaussian
