@@ -87,6 +87,8 @@ def _rows(
     for row in rows:
         lower, upper = row.get("epsilon_lower"), row.get("epsilon_upper")
         upper = upper if claimed is None else claimed
+        if row.get("claimed") and row.get("epsilon_lower_gaussian") is not None:
+            lower = row["epsilon_lower_gaussian"]  # of noise as it is claimed to be
         if lower is not None and upper is not None:
             name = str(row.get("protection"))
             found.append((name, _epsilon(lower, name), _epsilon(upper, name)))

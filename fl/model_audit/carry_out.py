@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks import EpsilonBound
 from fl.attack_files import write_arrays
 from fl.audit import AuditResult
 from fl.config import Config
 from fl.folder import choose
 from fl.model_audit import measure, references, update, words
 from fl.model_audit.claims import Claimed
-from fl.model_audit.lower import lower_bound
+from fl.model_audit.exposed import exposed
+from fl.model_audit.lower import Lower, lower_bound
 from fl.model_audit.measure import GIVEN, LOSS, MODEL, Floats
 from fl.model_audit.page import Audited, report
+from fl.model_audit.roc import roc
 from fl.model_audit.sources import Found
 from fl.model_audit.validity import validity
-from fl.report import AuditedModel, Claim, write
+from fl.report import AuditedModel, Claim, ExposureRow, write
 from fl.seeds import seed_for
 from fl.verdict import decide
 from fl.writing import writing
@@ -98,6 +99,12 @@ def carry_out(
         seed=seed_for(seed, "model audit"),
         alone=len(rows) * len(asked.members) < WORTH_SPREADING,
     )
+    alike = () if pool is None else (validity(pool, seed=seed),)
+    sets: tuple[ExposureRow, ...] = ()
+    listed = ""
+    if found.references is not None and pool is not None:
+        sets, listed = exposed(found.references, asked, pool, seed=seed)
+    curve = roc(first, score, asked.members, task.claimed, seed=seed)
     page = report(
         Audited(
             setting=_setting(task),
@@ -106,7 +113,8 @@ def carry_out(
             claimed=task.claimed,
             bound=bound,
             bound_by=first,
-            validity=() if pool is None else (validity(pool, seed=seed),),
+            validity=alike,
+            exposure=sets,
             sha256=None if pool is None else pool.sha256,
             provenance=found.provenance,
             name=task.name,
@@ -118,7 +126,14 @@ def carry_out(
         )
     )
     with writing(place, link=out is None) as folder:
-        write(page, folder=folder.draft, claims=_claims(bound), private=True)
+        write(
+            page,
+            folder=folder.draft,
+            curves=() if curve is None else (curve,),
+            claims=_claims(bound),
+            exposed=listed,
+            private=True,
+        )
         write_arrays(folder.draft, "scores.npz", _kept(task, scores), private=True)
     return AuditResult(folder=place, report=page, interrupted=False)
 
@@ -167,7 +182,7 @@ def _setting(task: Task) -> AuditedModel:
     )
 
 
-def _claims(bound: EpsilonBound | str) -> list[Claim]:
+def _claims(bound: Lower | str) -> list[Claim]:
     if isinstance(bound, str):
         return []
     assumes = (

@@ -8,6 +8,8 @@ and then nothing is claimed here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -31,6 +33,24 @@ NO_COINS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lower:
+    """A lower bound on epsilon, and one for a claim of Gaussian noise.
+
+    Attributes:
+        any: of any (epsilon, delta)-DP mechanism.
+        gaussian: higher as a rule, and only of noise as it is claimed; else None.
+    """
+
+    any: EpsilonBound
+    gaussian: EpsilonBound | None = None
+
+    @property
+    def deciding(self) -> EpsilonBound:
+        """Return the bound that the claim is held against; its shape decides which."""
+        return self.gaussian or self.any
+
+
 def lower_bound(
     score: Floats,
     members: NDArray[np.bool_],
@@ -38,12 +58,12 @@ def lower_bound(
     *,
     coins: bool,
     seed: int,
-) -> EpsilonBound | str:
+) -> Lower | str:
     """Bound epsilon per example by one score, or say why that cannot be done.
 
     Guarantee: if every record was included by a fair coin of its own, and the score was
-    fixed without the coins, the bound exceeds the true epsilon with probability at most
-    5 %; for a claim of Gaussian shape, if the mechanism has that shape.
+    fixed without the coins, each bound exceeds the true epsilon with probability at
+    most 5 %; the Gaussian one, if the mechanism has that shape.
 
     Raises:
         DataError: fair coins would hardly ever give so uneven a split.
@@ -65,11 +85,12 @@ def lower_bound(
     shares = [one for one in SHARES if round(one * len(score)) >= 2]
     # Members come first, and equal scores are guessed by their place.
     order = rng_for(seed, "ties").permutation(len(score))
-    gaussian = claimed is not None and claimed.shape == "gaussian"
-    return one_run_audit(
-        score[order],
-        members[order],
-        delta=delta,
-        shares=shares,
-        family=GAUSSIAN if gaussian else None,
+    score, members = score[order], members[order]
+    shaped = None
+    if claimed is not None and claimed.shape == "gaussian":
+        shaped = one_run_audit(
+            score, members, delta=delta, shares=shares, family=GAUSSIAN
+        )
+    return Lower(
+        any=one_run_audit(score, members, delta=delta, shares=shares), gaussian=shaped
     )

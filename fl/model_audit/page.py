@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from attacks import EpsilonBound, clopper_pearson
+from attacks import clopper_pearson
 from fl.manifest import commit, machine, versions
 from fl.model_audit import words
 from fl.model_audit.claims import Claimed
+from fl.model_audit.lower import Lower
 from fl.model_audit.measure import MODEL, Asked
 from fl.report import (
     AuditedModel,
     Baselines,
     DataSource,
+    ExposureRow,
     Gate,
     LeakageRow,
     Manifest,
@@ -25,7 +27,9 @@ from fl.report import (
     Report,
     Statement,
     UtilityRow,
+    ValidityRow,
 )
+from fl.validity import gate as alike
 
 RELATION = "add or remove one"
 
@@ -41,7 +45,8 @@ class Audited:
         claimed: of epsilon, by somebody else.
         bound: measured, or why not.
         bound_by: the attack whose score it rests on.
-        validity: the gates about the records themselves.
+        validity: whether the records are alike without the model; () if nobody looked.
+        exposure: which sets of members are exposed.
         sha256: of the records.
         provenance: where they came from.
         name: of the run.
@@ -56,9 +61,10 @@ class Audited:
     asked: Asked
     leakage: Sequence[LeakageRow]
     claimed: Claimed | None
-    bound: EpsilonBound | str
+    bound: Lower | str
     bound_by: str
-    validity: tuple[Gate, ...]
+    validity: tuple[ValidityRow, ...]
+    exposure: tuple[ExposureRow, ...]
     sha256: str | None
     provenance: str
     name: str
@@ -73,7 +79,9 @@ def report(audited: Audited) -> Report:
     """Return the report of one model."""
     utility = _utility(audited.asked)
     claimed, bound = audited.claimed, audited.bound
-    gates = (*audited.validity, *_claim_holds(claimed, bound))
+    gates = _claim_holds(claimed, bound)
+    if audited.validity:
+        gates = (alike(audited.validity), *gates)
     epsilon = words.epsilon_sentence(claimed, bound, audited.bound_by)
     return Report(
         schema="blindsum.report/1",
@@ -90,6 +98,8 @@ def report(audited: Audited) -> Report:
         ),
         statements=(Statement(protection=MODEL, sentences=(epsilon,)),),
         gates=gates,
+        validity=audited.validity,
+        exposure=audited.exposure,
         not_covered=words.not_covered(
             references=audited.references,
             records=bool(audited.validity),
@@ -134,10 +144,9 @@ def _majority(asked: Asked) -> float | None:
     return float((asked.labels[~asked.members] == most).mean())
 
 
-def _privacy(
-    claimed: Claimed | None, bound: EpsilonBound | str
-) -> tuple[PrivacyRow, ...]:
-    measured = None if isinstance(bound, str) else bound
+def _privacy(claimed: Claimed | None, bound: Lower | str) -> tuple[PrivacyRow, ...]:
+    measured = None if isinstance(bound, str) else bound.any
+    shaped = None if isinstance(bound, str) else bound.gaussian
     if claimed is None and measured is None:
         return ()
     return (
@@ -152,23 +161,22 @@ def _privacy(
             ceiling=None if measured is None else measured.ceiling,
             confidence=None if measured is None else measured.confidence,
             n_canaries=0 if measured is None else measured.canaries,
+            epsilon_lower_gaussian=None if shaped is None else shaped.value,
             claimed=True,
         ),
     )
 
 
-def _claim_holds(
-    claimed: Claimed | None, bound: EpsilonBound | str
-) -> tuple[Gate, ...]:
+def _claim_holds(claimed: Claimed | None, bound: Lower | str) -> tuple[Gate, ...]:
     if claimed is None or isinstance(bound, str):
         return ()
     return (
         Gate(
             name="measured epsilon stays below the claimed one",
-            passed=bound.value <= claimed.epsilon,
+            passed=bound.deciding.value <= claimed.epsilon,
             detail=(
-                f"at least {bound.value:.3g} measured on {bound.canaries} records, "
-                f"{claimed.epsilon:.3g} claimed."
+                f"at least {bound.deciding.value:.3g} measured on "
+                f"{bound.any.canaries} records, {claimed.epsilon:.3g} claimed."
             ),
         ),
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from attacks.blind import Sides, blind_baseline
+from attacks.bounds import DEFAULT_CONFIDENCE
+from fl.model_audit.measure import RELEASED
 from fl.model_audit.records import Pool
-from fl.report import Gate
+from fl.report import ValidityRow
 from fl.seeds import seed_for
 
-NAME = "members and non-members are alike without the model"
 
-
-def validity(pool: Pool, *, seed: int) -> Gate:
+def validity(pool: Pool, *, seed: int) -> ValidityRow:
     """Ask a blind baseline, fitted on inputs and labels alone, cross-fitted."""
     _, labels = np.unique(pool.labels, return_inverse=True)
     sides = Sides(
@@ -29,19 +29,17 @@ def validity(pool: Pool, *, seed: int) -> Gate:
         [sides],
         seed=seed_for(seed, "blind baseline"),
     )
-    if found is None:
-        return Gate(name=NAME, passed=False, detail="too few records to ask.")
-    said = (
-        f"AUC {found.auc.value:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}] by "
-        f"{found.learner} on inputs and labels alone, n = {found.auc.n}"
-    )
-    if not found.beats_chance:
-        return Gate(name=NAME, passed=True, detail=f"{said}.")
-    return Gate(
-        name=NAME,
-        passed=False,
-        detail=(
-            f"INVALID: {said}, so what an attack finds need not come from the model; "
-            "draw the non-members from where the members come from."
-        ),
+    estimate = None if found is None else found.auc
+    return ValidityRow(
+        view=RELEASED,
+        learner=None if found is None else found.learner,
+        value=None if estimate is None else estimate.value,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        confidence=None if estimate is None else DEFAULT_CONFIDENCE,
+        n=0 if estimate is None else estimate.n,
+        groups=0 if found is None else found.groups[0],
+        groups_of=1,
+        permuted=None if found is None else found.permuted,
+        beats_chance=found is not None and found.beats_chance,
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attacks import EpsilonBound
 from fl.model_audit.claims import Claimed
+from fl.model_audit.lower import Lower
 from fl.model_audit.measure import MODEL, RELEASED
 from fl.phrases import deciding
 from fl.report import Gate, LeakageRow, UtilityRow, Verdict
@@ -59,9 +59,7 @@ def answer(
     return (f"{alarm}{_how_good(utility)}", _what_leaks(leakage), epsilon)
 
 
-def epsilon_sentence(
-    claimed: Claimed | None, bound: EpsilonBound | str, attack: str
-) -> str:
+def epsilon_sentence(claimed: Claimed | None, lower: Lower | str, attack: str) -> str:
     """Say what is claimed of epsilon, and what was measured of it."""
     said = "No epsilon is claimed"
     if claimed is not None:
@@ -69,17 +67,22 @@ def epsilon_sentence(
             f"An epsilon of {number(claimed.epsilon)} per {claimed.unit} at delta "
             f"{number(claimed.delta)} is {NOT_VERIFIED}"
         )
-    if isinstance(bound, str):
-        return f"{said}; a lower bound was not measured: {bound}."
-    over = claimed is not None and bound.value > claimed.epsilon
+    if isinstance(lower, str):
+        return f"{said}; a lower bound was not measured: {lower}."
+    bound = lower.any
+    over = claimed is not None and lower.deciding.value > claimed.epsilon
     alarm = "VIOLATION: " if over else ""
-    gaussian = claimed is not None and claimed.shape == "gaussian"
-    shape = ", if its noise is Gaussian and unsampled as claimed" if gaussian else ""
+    shape = ""
+    if lower.gaussian is not None:
+        shape = (
+            f", and at least {number(lower.gaussian.value)} if its noise is Gaussian "
+            "and unsampled, as claimed"
+        )
     return (
         f"{alarm}{said}; by {attack} it measures at least {number(bound.value)}, where "
         f"perfect guesses would have shown {number(bound.ceiling)} "
         f"({bound.right} of {bound.guesses} guesses right, {percent(bound.confidence)} "
-        f"confidence{shape})."
+        f"confidence){shape}."
     )
 
 

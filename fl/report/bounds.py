@@ -48,7 +48,7 @@ def bound_views(report: Report) -> tuple[Scale | None, tuple[BoundView, ...]]:
     known = [
         v
         for r in rows
-        for v in (r.epsilon_upper, r.epsilon_lower, r.ceiling)
+        for v in (r.epsilon_upper, r.measured, r.ceiling)
         if v is not None
     ]
     if not known:
@@ -63,7 +63,7 @@ def bound_views(report: Report) -> tuple[Scale | None, tuple[BoundView, ...]]:
             row=r,
             start=on.at(0.0),
             upper=at(r.epsilon_upper),
-            lower=at(r.epsilon_lower),
+            lower=at(r.measured),
             ceiling=at(r.ceiling) if _audited(r) else None,
             violated=r.violated,
             label=_label(r),
@@ -91,7 +91,7 @@ def violations(report: Report) -> tuple[str, ...]:
     """State every proven bound that a measurement exceeds, one sentence each."""
     claims = tuple(
         f"under {r.protection} the audit measured epsilon of at least "
-        f"{number(r.epsilon_lower)} per {r.unit} at {wording.level(r.confidence)} "
+        f"{number(r.measured)} per {r.unit} at {wording.level(r.confidence)} "
         f"confidence, where at most {number(r.epsilon_upper)} is claimed."
         for r in report.privacy
         if r.violated

@@ -69,9 +69,19 @@ class PrivacyRow(Record):
         return self
 
     @property
+    def measured(self) -> float | None:
+        """Return the lower bound that the upper one is held against.
+
+        Where somebody else claims Gaussian noise, it is that of such noise.
+        """
+        if self.claimed and self.epsilon_lower_gaussian is not None:
+            return self.epsilon_lower_gaussian
+        return self.epsilon_lower
+
+    @property
     def violated(self) -> bool:
-        """Say whether the measured lower bound exceeds the proven upper one."""
-        lower, upper = self.epsilon_lower, self.epsilon_upper
+        """Say whether the measured lower bound exceeds the upper one."""
+        lower, upper = self.measured, self.epsilon_upper
         return lower is not None and upper is not None and lower > upper
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ from fl.errors import ConfigError, DataError, ModelError, UpdateError, UserError
 from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
 from fl.model_audit.carry_out import ORDER
-from fl.model_audit.claims import Shape
+from fl.model_audit.exposed import exposed
 from fl.model_audit.lower import lower_bound
 from fl.model_audit.measure import Asked, scores
 from fl.model_audit.records import load
@@ -45,7 +45,7 @@ from fl.model_audit.subject import as_logits, from_names, logits, of_object, pla
 from fl.model_audit.update import findings, load_update
 from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
-from fl.report import Gate
+from fl.report import ValidityRow
 from fl.settings import ModelConfig
 from fl.status import BAD_INPUT, GATE_FAILED
 
@@ -63,8 +63,20 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the blind baseline where the records are alike by construction."""
-    gate = Gate(name="alike", passed=True, detail="by construction.")
-    monkeypatch.setattr("fl.model_audit.carry_out.validity", lambda *_, seed: gate)
+    row = ValidityRow(
+        view="released model",
+        learner=None,
+        value=None,
+        low=None,
+        high=None,
+        confidence=None,
+        n=0,
+        groups=0,
+        groups_of=1,
+        permuted=None,
+        beats_chance=False,
+    )
+    monkeypatch.setattr("fl.model_audit.carry_out.validity", lambda *_, seed: row)
 
 
 audit_model = blindsum.audit_model  # type: ignore[attr-defined]
@@ -288,6 +300,12 @@ def test_reference_models_sharpen_the_attack_without_the_bits_of_the_target() ->
     swapped = attack(known, said, ~pool.members, seed=0)
     for name in set(found) & set(ORDER):
         assert np.array_equal(found[name], swapped[name]), name
+    asked = Asked(members=pool.members, logits=said, labels=pool.labels.astype(int))
+    sets, listed = exposed(known, asked, pool, seed=0)
+    assert {row.by.value for row in sets} == {"all", "most exposed", "class"}
+    assert all(row.low > 1 for row in sets)
+    assert listed.splitlines()[0] == "rank,record,distance"
+    assert len(listed.splitlines()) == 11
     told = [(models[0][0], pool.members)]
     with pytest.raises(DataError, match="without looking"):
         from_objects(told, pool, pool.labels.astype(np.int64))
@@ -373,12 +391,11 @@ def test_scores_of_somebody_else_are_judged_alike() -> None:
 
 def test_members_that_show_by_their_records_alone_make_the_audit_invalid() -> None:
     x, y, inside = (one[:80] for one in _made())
-    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
-    assert gate.passed, gate.detail
+    row = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert not row.beats_chance
     x[inside] += 2.0
-    gate = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
-    assert not gate.passed
-    assert "INVALID" in gate.detail
+    row = validity(load(*_sets(x, y, inside), DataConfig(), coins=False), seed=0)
+    assert row.beats_chance
 
 
 @pytest.mark.usefixtures("alike")
@@ -466,25 +483,20 @@ def test_a_claim_of_gaussian_noise_is_refuted_by_less() -> None:
     rng = np.random.default_rng(0)
     inside = rng.integers(0, 2, 1000) == 1
     score = rng.normal(size=1000) + 2.0 * inside
-    bare, shaped = (
-        lower_bound(
-            score,
-            inside,
-            Claimed(epsilon=1.0, delta=1e-5, shape=shape),
-            coins=True,
-            seed=0,
-        )
-        for shape in get_args(Shape)
-    )
-    assert not isinstance(bare, str) and not isinstance(shaped, str)
-    assert 1.0 < bare.value < shaped.value < gaussian_epsilon(2.0, 1e-5)
-    assert "Gaussian" in shaped.method
+    claim = Claimed(epsilon=1.0, delta=1e-5, shape="gaussian")
+    found = lower_bound(score, inside, claim, coins=True, seed=0)
+    assert not isinstance(found, str) and found.gaussian is not None
+    assert 1.0 < found.any.value < found.gaussian.value < gaussian_epsilon(2.0, 1e-5)
+    assert found.deciding is found.gaussian
+    bare = Claimed(epsilon=1.0, delta=1e-5)
+    plain = lower_bound(score, inside, bare, coins=True, seed=0)
+    assert not isinstance(plain, str) and plain.deciding == found.any
 
 
 def test_equal_scores_in_order_of_membership_prove_nothing() -> None:
     inside = np.arange(1000) < 500
     bound = lower_bound(np.zeros(1000), inside, None, coins=True, seed=0)
-    assert not isinstance(bound, str) and bound.value < 0.5
+    assert not isinstance(bound, str) and bound.any.value < 0.5
 
 
 @pytest.mark.parametrize(
@@ -536,6 +548,11 @@ def test_one_line_for_a_test_suite_refutes_and_never_passes_on_nothing() -> None
         assert_epsilon_consistent((2.0, 1.0))
     with pytest.raises(EpsilonInconsistent, match="nothing"):
         assert_epsilon_consistent({"privacy": []})
+    row = {"protection": "it", "epsilon_lower": 0.5, "epsilon_upper": 1.0}
+    shaped = {**row, "epsilon_lower_gaussian": 2.0}
+    assert_epsilon_consistent({"privacy": [shaped]})  # assumes what nobody claims
+    with pytest.raises(EpsilonInconsistent, match="at least 2"):
+        assert_epsilon_consistent({"privacy": [{**shaped, "claimed": True}]})
     for nonsense in ({"privacy": None}, (float("nan"), 1.0), "no/such/run"):
         with pytest.raises(ParameterError):
             assert_epsilon_consistent(nonsense)  # type: ignore[arg-type]
