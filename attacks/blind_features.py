@@ -71,7 +71,7 @@ def blind_features(
     known = (of[:, None] == np.arange(min(len(classes), WIDEST))).astype(np.float64)
     seen = np.hstack([white, extra]) / np.sqrt(white.shape[1] + extra.shape[1])
     means = (known.T @ seen) / known.sum(axis=0)[:, None]
-    both = np.hstack([flat if narrow else white, extra, of[:, None], known])
+    both = np.hstack([flat if narrow else white, extra, of[:, None]])
     return BlindFeatures(labels=known, inputs=seen - means[of], both=both)
 
 

@@ -25,6 +25,9 @@ def stoppable() -> Iterator[None]:
 
 def finish(result: AuditResult) -> None:
     """Say where the page is, and leave with the status that the run deserves."""
+    failed = [gate for gate in result.report.gates if not gate.passed]
+    for gate in failed:
+        complain(f"gate failed: {gate.name}: {gate.detail}")
     print(f"Page: {result.folder / 'report.html'}")
     if result.interrupted:
         complain(
@@ -32,7 +35,7 @@ def finish(result: AuditResult) -> None:
             f"{result.folder} goes on with it."
         )
         raise typer.Exit(INTERRUPTED)
-    if not all(gate.passed for gate in result.report.gates):
+    if failed:
         raise typer.Exit(GATE_FAILED)
 
 

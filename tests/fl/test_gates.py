@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import typer
+
+from fl.audit import AuditResult
+from fl.cli_ending import finish
 from fl.evidence import Evidence
 from fl.gates import gates
 from fl.report import DrillRow, Gate, PrivacyRow, ValidityRow, Verdict
+from tests.fl.page import fixture
 from tests.fl.test_crowd import _row
 
 BOUNDS = "measured epsilon stays below the proven one"
@@ -84,6 +90,21 @@ def test_the_drill_passes_if_it_tells_the_two_apart(
 ) -> None:
     rows = (_drill("added", sound), _drill("left out", faulty))
     assert _all(drill=rows)[CAUGHT].passed is passed
+
+
+def test_the_command_names_each_gate_that_failed_and_ends_with_its_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = fixture.report(passed=False)
+    with pytest.raises(typer.Exit) as ended:
+        finish(AuditResult(folder=tmp_path, report=report, interrupted=False))
+    assert ended.value.exit_code == 3
+    (failed,) = (gate for gate in report.gates if not gate.passed)
+    said = capsys.readouterr()
+    assert said.err == f"blindsum: gate failed: {failed.name}: {failed.detail}\n"
+    assert said.out.endswith("report.html\n")
+    finish(AuditResult(folder=tmp_path, report=fixture.report(), interrupted=False))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("apart", [True, False])
