@@ -12,10 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from fl.evidence import Evidence
-from fl.looks import ENCRYPTED_UPLOAD, MASKED_UPLOAD
-from fl.membership.changes import ENCRYPTED, MASKED
+from fl.looks import BOTH_WAYS, ENCRYPTED_UPLOAD, MASKED_UPLOAD
+from fl.membership import changes
+from fl.membership.ascent import AFTER
 from fl.report import DrillRow, Gate, LeakageRow, PrivacyRow, ValidityRow, Verdict
 from fl.validity import gate as alike
+
+# Views that a protection claims to make worthless, however they are led up to.
+HIDDEN = (
+    *(MASKED_UPLOAD, ENCRYPTED_UPLOAD, BOTH_WAYS),
+    *(changes.MASKED, changes.ENCRYPTED, changes.BOTH_WAYS),
+)
 
 
 def gates(
@@ -55,7 +62,7 @@ def _hidden(leakage: Sequence[LeakageRow]) -> Gate:
     broken = [
         row
         for row in leakage
-        if row.view.startswith((MASKED_UPLOAD, ENCRYPTED_UPLOAD, MASKED, ENCRYPTED))
+        if row.view.removeprefix(AFTER).startswith(HIDDEN)
         and row.verdict in (Verdict.LEAKS, Verdict.RECOVERED)
     ]
     return Gate(

@@ -2,7 +2,8 @@
 
 Asked of the very record sets that the membership attacks were scored on: of the
 released model all that was trained on beside all that is held out, of one client's
-model its records beside held-out ones of its own site and mix of classes. Where inputs
+model its records beside held-out ones of its own site and mix of classes, of the rounds
+what attacks on updates and sums drew. Where inputs
 and labels alone tell them apart, what an attack finds need not come from the model.
 """
 
@@ -14,9 +15,12 @@ import numpy as np
 
 from attacks.blind import FEWEST, Sides, blind_baseline
 from attacks.membership import ATTACKS
+from attacks.membership.federated import registry as federated
+from attacks.membership.federated.nasr import ACTIVE, PASSIVE
 from fl.config import Config
 from fl.evidence import Evidence
 from fl.finding import Finding, Group, Ranking
+from fl.membership.targets import OVER_ROUNDS
 from fl.report import Gate
 from fl.report.validity import ValidityRow
 from fl.seeds import seed_for
@@ -25,6 +29,9 @@ from fl.verdict import FAMILY_ERROR
 NAME = "members and non-members are alike without the model"
 # What asks about single records; other rankings are of something else.
 ON_RECORDS = frozenset(attack.title for attack in ATTACKS.values())
+# These ask about a drawn part of the records, the same however a round was seen.
+ON_ROUNDS = {attack.title for attack in federated.ATTACKS.values()} | {PASSIVE, ACTIVE}
+BY_CLIENT, TOGETHER = "updates of the rounds", "sums and models of the rounds"
 # Records of a view that are looked at: some seconds' worth, and enough to see a shift.
 MOST_RECORDS = 6000
 
@@ -73,9 +80,9 @@ def _views(rankings: Sequence[Finding]) -> dict[str, list[Group]]:
     views: dict[str, dict[bytes, Group]] = {}
     for finding in rankings:
         measure = finding.measures[0]
-        if finding.attack not in ON_RECORDS or not isinstance(measure, Ranking):
+        view = _called(finding)
+        if view is None or not isinstance(measure, Ranking):
             continue
-        view = finding.view.partition(",")[0]  # however an upload was read
         for group in measure.groups:
             key = np.sort(group.records[group.members]).tobytes()
             key += np.sort(group.records[~group.members]).tobytes()
@@ -85,6 +92,16 @@ def _views(rankings: Sequence[Finding]) -> dict[str, list[Group]]:
     for view, groups in views.items():
         asked.setdefault(frozenset(groups), view)
     return {view: list(views[view].values()) for view in asked.values()}
+
+
+def _called(finding: Finding) -> str | None:
+    """Name the question of an attack on single records; None if it is on others."""
+    # One attack of either kind has the same name: losses over rounds.
+    if finding.attack in ON_ROUNDS and finding.view != OVER_ROUNDS:
+        return BY_CLIENT if "uploads" in finding.view else TOGETHER
+    if finding.attack in ON_RECORDS:
+        return finding.view.partition(",")[0]  # however an upload was read
+    return None
 
 
 def _row(

@@ -11,6 +11,7 @@ from fl.audit import AuditResult
 from fl.cli_ending import finish
 from fl.evidence import Evidence
 from fl.gates import gates
+from fl.membership.ascent import AFTER
 from fl.report import DrillRow, Gate, PrivacyRow, ValidityRow, Verdict
 from tests.fl.page import fixture
 from tests.fl.test_crowd import _row
@@ -126,7 +127,18 @@ def test_members_who_are_told_apart_without_a_model_fail_the_audit(apart: bool) 
     assert ALIKE not in _all()
 
 
-@pytest.mark.parametrize("view", ["one masked upload", "one encrypted upload"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "one masked upload",
+        "one encrypted upload",
+        "one encrypted, masked upload",
+        "all masked uploads",
+        "all encrypted uploads",
+        "all encrypted, masked uploads",
+        f"{AFTER}all masked uploads",
+    ],
+)
 @pytest.mark.parametrize(
     ("verdict", "passed"),
     [

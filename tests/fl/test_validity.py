@@ -10,16 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from attacks import Adversary
+from attacks.membership.federated.registry import ATTACKS
 from fl.data import Dataset
 from fl.evidence import Evidence, Repeat
 from fl.federation import Federation
 from fl.finding import Finding, Group, Missing, Ranking
 from fl.membership import LIRA, LOSS
 from fl.report import Gate, ValidityRow
-from fl.validity import gate, validity
+from fl.validity import BY_CLIENT, TOGETHER, gate, validity
 from tests.fl import tiny
 
 SETTINGS = tiny.config("federation.clients=4", "federation.corrupt=0")
+FILTER = ATTACKS["matched-filter"].title
 OWN, RELEASED = "one client's model", "released model"
 
 
@@ -94,6 +96,21 @@ def test_labels_alone_invalidate_a_client_whose_non_members_have_others() -> Non
     mixed = finding(OWN, (ones, fed.held_out.ids))
     (row,) = validity(evidence(fed, mixed), SETTINGS)
     assert row.beats_chance and row.learner == "labels alone"
+
+
+def test_records_that_only_attacks_on_rounds_asked_about_are_looked_at() -> None:
+    fed = federation()
+    labels = fed.dataset.labels
+    skewed = fed.train_ids[labels[fed.train_ids] == 1], fed.held_out.ids
+    even = fed.train_ids, fed.held_out.ids
+    found = [
+        replace(finding("sums of the cohort", skewed), attack=FILTER),
+        replace(finding("all masked uploads", even), attack=FILTER),
+        replace(finding("changes of the released model", skewed), attack=FILTER),
+    ]
+    together, each = validity(evidence(fed, *found), SETTINGS)
+    assert (together.view, together.groups_of) == (TOGETHER, 1)
+    assert together.beats_chance and each.view == BY_CLIENT and not each.beats_chance
 
 
 def test_each_set_of_records_is_asked_once_however_it_was_read() -> None:
