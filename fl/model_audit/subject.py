@@ -72,8 +72,9 @@ def of_object(given: object, name: str = "") -> Subject:
     if callable(given):
         return Subject(name=getattr(given, "__name__", name), answer=given)
     raise ModelError(
-        f"a {name} cannot be audited; give a torch module, a fitted estimator with "
-        "predict_proba, or a function from records to probabilities or logits."
+        f"{name}: a {type(given).__name__} cannot be audited; give a torch module, a "
+        "fitted estimator with predict_proba, or a function from records to "
+        "probabilities or logits."
     )
 
 
@@ -122,7 +123,12 @@ def from_names(
             "the class of the model."
         )
     path = Path(model)
-    net = architecture(config.model_copy(update={"kind": arch}), input_shape, classes)
+    try:
+        net = architecture(
+            config.model_copy(update={"kind": arch}), input_shape, classes
+        )
+    except ModelError as error:  # it names the key of a configuration
+        raise ModelError(str(error).replace("model.kind", "--arch")) from error
     return _of_module(with_weights(path, net), f"{path.name} in {arch}")
 
 

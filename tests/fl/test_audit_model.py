@@ -429,6 +429,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no such file": (["--model=none.pt", "--arch=someones_nets:Net"], "none.pt"),
     "a pickle": (["--model=model.pkl", "--arch=someones_nets:Net"], "running code"),
     "no model": ([], "--model"),
+    "no such class": (["--model=net.pt", "--arch=someones_nets:Not"], "--arch"),
     "no such column": (["--model=someones_nets:ask", "--label=outcom"], "outcom"),
     "a strange claim": (
         ["--model=someones_nets:ask", "--claimed=epsilom=8 delta=0"],
