@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from fl.data.cells import number_in
 from fl.data.sheet import Sheet, read_sheet
 from fl.errors import DataError
+from fl.model_audit.answers import LEAST_PROBABILITY, places
 from fl.model_audit.records import check_enough, numbered
-from fl.model_audit.subject import LEAST_PROBABILITY, places
 
 Floats = NDArray[np.float64]
 MEMBER, SCORE, LOSS, LABEL, OF_CLASS = "member", "score", "loss", "label", "p_"

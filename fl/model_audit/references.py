@@ -23,8 +23,9 @@ from attacks.membership.registry import ATTACKS, tuned
 from fl.data.cells import number_in
 from fl.data.sheet import read_sheet
 from fl.errors import DataError, ModelError
+from fl.model_audit.answers import logits
 from fl.model_audit.records import Pool
-from fl.model_audit.subject import Subject, logits, of_object
+from fl.model_audit.subject import Subject, of_object
 from fl.model_audit.weights import with_weights
 
 Floats = NDArray[np.float64]

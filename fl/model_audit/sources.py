@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from fl.config import Config
 from fl.errors import ConfigError
+from fl.model_audit.answers import logits, places
 from fl.model_audit.given_scores import read_scores
 from fl.model_audit.measure import Asked
 from fl.model_audit.records import Pool, load
 from fl.model_audit.references import References, from_folder, from_objects
-from fl.model_audit.subject import Subject, from_names, logits, places
+from fl.model_audit.subject import Subject, from_names
 from fl.model_audit.update import Update, load_update
 
 

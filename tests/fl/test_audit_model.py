@@ -35,13 +35,14 @@ from fl.data.settings import DataConfig
 from fl.errors import ConfigError, DataError, ModelError, UpdateError, UserError
 from fl.finding import Exact, Ranking
 from fl.model_audit import Claimed, parse
+from fl.model_audit.answers import as_logits, logits, places
 from fl.model_audit.carry_out import ORDER
 from fl.model_audit.exposed import exposed
 from fl.model_audit.lower import lower_bound
 from fl.model_audit.measure import Asked, scores
 from fl.model_audit.records import load
 from fl.model_audit.references import attack, from_folder, from_objects
-from fl.model_audit.subject import as_logits, from_names, logits, of_object, places
+from fl.model_audit.subject import from_names, of_object
 from fl.model_audit.update import findings, load_update
 from fl.model_audit.validity import validity
 from fl.model_audit.weights import with_weights
