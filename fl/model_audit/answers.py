@@ -1,4 +1,4 @@
-"""What a model says of records, as logits, and which of its columns each label means."""
+"""What a model says of records, as logits, and which column each label means."""
 
 from __future__ import annotations
 

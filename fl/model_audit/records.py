@@ -208,11 +208,8 @@ def _without_twins(whole: Pool, *, coins: bool) -> Pool:
         times = Counter(keys)
         keep = np.array([times[key] == 1 for key in keys])
     else:
-        sides = [
-            {key for key, inside in zip(keys, whole.members, strict=True) if inside},
-            {k for k, inside in zip(keys, whole.members, strict=True) if not inside},
-        ]
-        both = sides[0] & sides[1]
+        count = int(whole.members.sum())  # members come first
+        both = set(keys[:count]) & set(keys[count:])
         keep = np.array([key not in both for key in keys])
     _check_enough(whole, keep)
     if keep.all():
