@@ -109,8 +109,10 @@ def most_exposed(evidence: Evidence) -> str:
     """List the most exposed training records as CSV, for their owner alone.
 
     Record numbers count the data set's rows from 0, as they were read. One per cent of
-    the records are listed, at least 10 and at most 1000.
+    the records are listed, at least 10 and at most 1000. No shadows give no text.
     """
+    if not evidence.shadows:
+        return ""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(LIST_HEAD)
