@@ -99,7 +99,11 @@ def resample_auc(models: Sequence[ModelScores], *, seed: int, draws: int) -> Res
         sorted=np.sort(np.concatenate(chunks)),
         n=distinct_records(models, members=True)
         + distinct_records(models, members=False),
-        trials=min(min(len(m.members), len(m.nonmembers)) for m in models),
+        trials=min(
+            distinct_records([model], members=side)
+            for model in models
+            for side in (True, False)
+        ),
         united=False,
     )
 

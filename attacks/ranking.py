@@ -32,8 +32,8 @@ class ModelScores:
     Args:
         members: scores of the records it was trained on, (n,).
         nonmembers: scores of other records, (m,).
-        member_ids: which record each score belongs to, int64 (n,); None if no record
-            recurs under another model.
+        member_ids: which record each score belongs to, int64 (n,), or which person, if
+            a person's records are in or out together; None if none recurs.
         nonmember_ids: the same for `nonmembers`.
     """
 

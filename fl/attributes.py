@@ -96,7 +96,11 @@ def _measures(
             inside = np.arange(len(ids)) < len(members)
             values.append(said.right[inside].astype(np.float64))
             nulls.append(said.imputed[inside].astype(np.float64))
-            groups.append(Group(scores=said.favour, members=inside, records=ids))
+            whose = target.federation.dataset.subjects
+            persons = None if whose is None else whose[ids]
+            groups.append(
+                Group(scores=said.favour, members=inside, records=ids, persons=persons)
+            )
     except ParameterError as error:
         return (Missing(metric=METRIC, why=str(error)),)
     return (

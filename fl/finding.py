@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks import Adversary
+from attacks import Adversary, ModelScores
 
 Scores = NDArray[np.float64]
 
@@ -54,11 +54,32 @@ class Exact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """One attacked model: scores (higher: member), membership bits, record numbers."""
+    """One attacked model: scores (higher: member), membership bits, record numbers.
+
+    Attributes:
+        scores: (records,), higher for members.
+        members: (records,) the bits.
+        records: (records,) row numbers.
+        persons: (records,) whose each record is; None if each is somebody else's. One
+            person's records are in or out together and much alike, so that intervals
+            count persons where there are any.
+    """
 
     scores: Scores
     members: NDArray[np.bool_]
     records: NDArray[np.int64]
+    persons: NDArray[np.int64] | None = None
+
+    @property
+    def model_scores(self) -> ModelScores:
+        """Return the scores by side, with the ids of what is resampled as a whole."""
+        units = self.records if self.persons is None else self.persons
+        return ModelScores(
+            members=self.scores[self.members],
+            nonmembers=self.scores[~self.members],
+            member_ids=units[self.members],
+            nonmember_ids=units[~self.members],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

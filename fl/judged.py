@@ -14,7 +14,6 @@ from scipy import special
 
 from attacks import (
     Estimate,
-    ModelScores,
     Resampled,
     Unresolvable,
     clopper_pearson,
@@ -174,15 +173,7 @@ class Resampling:
 
 def resample(job: Resampling) -> Resampled | str:
     """Resample one ranking for all levels at once, or say why it has no answer."""
-    models = [
-        ModelScores(
-            members=group.scores[group.members],
-            nonmembers=group.scores[~group.members],
-            member_ids=group.records[group.members],
-            nonmember_ids=group.records[~group.members],
-        )
-        for group in job.measure.groups
-    ]
+    models = [group.model_scores for group in job.measure.groups]
     seed = seed_for(job.seed, "bootstrap", job.measure.metric)
     draws = min(resamples_for(job.confidence), MOST_RESAMPLES)
     try:

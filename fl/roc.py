@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attacks import ModelScores
 from attacks.bounds import DEFAULT_CONFIDENCE
 from attacks.epsilon import gaussian_epsilon
 from attacks.roc_band import RocBand, roc_band
@@ -79,15 +78,7 @@ def _bands(findings: Sequence[Finding], config: Config) -> list[tuple[str, RocBa
         measure = finding.measures[0]
         if not isinstance(measure, Ranking):
             continue
-        models = [
-            ModelScores(
-                members=group.scores[group.members],
-                nonmembers=group.scores[~group.members],
-                member_ids=group.records[group.members],
-                nonmember_ids=group.records[~group.members],
-            )
-            for group in measure.groups
-        ]
+        models = [group.model_scores for group in measure.groups]
         seed = seed_for(config.seed, "roc", finding.protection)
         band = roc_band(models, _GRID.tolist(), seed=seed)
         if band is not None:

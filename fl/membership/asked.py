@@ -76,8 +76,7 @@ def asked_of(
         for one in federation.clients
         if one.name in took_part and one.name not in names
     ]
-    held_out = rng_for(seed, "population").permutation(federation.held_out.ids)
-    population = held_out[: min(POPULATION, len(held_out) // 3)]
+    population = _population(federation, seed)
     most = max(10, MEMBERS // max(len(clients), 1))
     members, nonmembers = {}, {}
     for client in clients:
@@ -90,6 +89,25 @@ def asked_of(
         population=population,
         own={one.name: one.ids for one in known if one.name in took_part},
     )
+
+
+def _population(federation: Federation, seed: int) -> Rows:
+    """Draw a third of what is held out, a person whole or not at all.
+
+    Who learnt from some of a person's records that they are outside would know the
+    others of them by their likeness, and nobody's membership.
+    """
+    rng, held_out = rng_for(seed, "population"), federation.held_out.ids
+    most = min(POPULATION, len(held_out) // 3)
+    persons = federation.dataset.subjects
+    if persons is None:
+        return rng.permutation(held_out)[:most]
+    known, of, counts = np.unique(
+        persons[held_out], return_inverse=True, return_counts=True
+    )
+    order = rng.permutation(len(known))
+    taken = order[np.cumsum(counts[order]) <= most]
+    return rng.permutation(held_out[np.isin(of, taken)])
 
 
 def _of_client(

@@ -132,10 +132,12 @@ class Attacked:
             outside: row numbers of non-members.
         """
         ids = np.concatenate([inside, outside])
+        persons = self.federation.dataset.subjects
         return Group(
             scores=scores[self.places(ids)],
             members=np.arange(len(ids)) < len(inside),
             records=ids,
+            persons=None if persons is None else persons[ids],
         )
 
     def places(self, rows: Rows) -> Rows:

@@ -84,10 +84,12 @@ class Target:
         Other clients' records are neither. ``scores`` are of all records, (records,).
         """
         ids = np.concatenate([self.members, self.nonmembers])
+        persons = self.federation.dataset.subjects
         return Group(
             scores=scores[ids],
             members=np.arange(len(ids)) < len(self.members),
             records=ids,
+            persons=None if persons is None else persons[ids],
         )
 
 

@@ -144,6 +144,20 @@ def test_the_population_is_asked_nothing_and_held_out_records_are_the_clients_ow
         assert np.abs(mixes[0] - mixes[1]).max() < 0.15
 
 
+def test_a_person_is_in_the_population_whole_or_not_at_all() -> None:
+    settings = tiny.config(*OVERFIT)
+    raw = tiny.dataset(records=300)
+    raw = replace(raw, subjects=np.arange(300) // 5)
+    fed = tiny.federation(settings, raw=raw)
+    persons = fed.dataset.subjects
+    assert persons is not None
+    one = asked_of({each.name for each in fed.clients}, fed, 1, seed=0)
+    inside = np.isin(fed.held_out.ids, one.population)
+    whose = persons[fed.held_out.ids]
+    assert 10 <= len(one.population) <= len(fed.held_out.ids) // 3
+    assert not np.isin(whose[inside], whose[~inside]).any()
+
+
 def test_no_score_depends_on_who_was_a_member(
     overfit: Overfit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

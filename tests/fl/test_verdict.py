@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -218,6 +219,23 @@ def test_no_recovery_says_which_rate_would_have_shown_one() -> None:
     assert stats.binom.sf(5, 16, few) == pytest.approx(0.8)
     # Of four victims not even all are enough.
     assert _only(_finding(_exact(0, 4))).min_detectable == 1.0
+
+
+def test_records_of_one_person_are_one_piece_of_evidence() -> None:
+    persons = np.repeat(np.arange(40), 20)
+    rng = np.random.default_rng(9)  # by chance members are easier
+    easy = rng.normal(size=40)[persons]  # some people's records are, under any model
+    group = Group(
+        scores=easy + rng.normal(size=len(persons)),
+        members=persons < 20,
+        records=np.arange(len(persons)),
+    )
+    plain = _only(_finding(Ranking(groups=(group,)), view="released model"))
+    known = replace(group, persons=persons)
+    fair = _only(_finding(Ranking(groups=(known,)), view="released model"))
+    assert (plain.n, fair.n) == (800, 40)
+    assert plain.value == fair.value and plain.verdict is Verdict.LEAKS
+    assert fair.verdict is Verdict.NOT_DETECTED
 
 
 def test_one_victim_is_not_measured_rather_than_given_an_interval() -> None:
