@@ -22,7 +22,7 @@ from fl.stages.setting import MATCHED_EVERY
 MATCHED_MODEL = ", trained model"
 # Rounds in one piece of work: enough to be worth sending the records to a worker, and
 # no more than so many parameters' worth, since all that is seen is held at once.
-TOGETHER, HELD = 8, 2**24
+TOGETHER, HELD = 8, 2**23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
