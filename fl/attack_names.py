@@ -1,6 +1,7 @@
 """The inversion attacks by the names that `--attack` takes; a new one is one line here.
 
 Each constructor gets the iterations of gradient matching and uses them if it searches.
+A batch that SPEAR cannot split takes all of its draws, on every victim.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from attacks import (
 )
 from fl.errors import ConfigError
 
+SPEAR_DRAWS = 2**9
+
 ATTACKS: Mapping[str, Callable[[int], InversionAttack]] = {
     "linear": lambda _: LinearInversion(),
-    "spear": lambda _: Spear(),
+    "spear": lambda steps: Spear(draws=SPEAR_DRAWS * steps),
     "cocktail": lambda _: CocktailParty(),
     "r-gap": lambda _: RGAP(),
     "april": lambda _: APRIL(),

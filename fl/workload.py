@@ -24,8 +24,8 @@ from fl.stages.setting import (
     EFFORT,
     KEPT_ROUNDS,
     MATCHED_BATCHES,
-    MATCHED_EVERY,
     effort,
+    matched_every,
 )
 
 # Per multiplication of a forward pass: one record and iteration of gradient matching,
@@ -114,7 +114,8 @@ class Workload:
         """Say why the worst case under ``protection`` is not searched, "" if it is."""
         played = self.worst_case(protection)
         records = sum(sorted(played.batches)[:MATCHED_BATCHES])
-        searches = -(-played.victims // MATCHED_EVERY) * LOOKS * records
+        victims = -(-played.victims // matched_every(played.victims))
+        searches = victims * LOOKS * records
         return self._matching(searches, "the worst case")
 
     def shadows(self, protection: Protection) -> str:

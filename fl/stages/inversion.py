@@ -21,7 +21,7 @@ from fl.shots import (
     from_run,
 )
 from fl.stages.rounds import Rounds, play, shared_out
-from fl.stages.setting import MATCHED_BATCHES, Setting, effort
+from fl.stages.setting import MATCHED_BATCHES, Setting, effort, matched_every
 from fl.workload import Workload, workload
 
 CHECKPOINTS = ("untrained", "trained")
@@ -160,6 +160,7 @@ def _worst_case(
             trials=trials,
             seed=first.seed,
             attacks=attacks if slow else quick,
+            every=matched_every(plan.victims),
         )
 
 

@@ -16,13 +16,12 @@ from fl.inversion import Assault
 from fl.outcomes import Outcome
 from fl.protection import Protection
 from fl.shots import Shot, from_crowd, from_worst_case
-from fl.stages.setting import MATCHED_EVERY
 
 # Gradient matching looks at the trained model alone.
 MATCHED_MODEL = ", trained model"
 # Rounds in one piece of work: enough to be worth sending the records to a worker, and
 # no more than so many parameters' worth, since all that is seen is held at once.
-TOGETHER, HELD = 8, 2**24
+TOGETHER, HELD = 8, 2**23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,7 @@ class Rounds:
         trials: numbers of the rounds.
         seed: of the repetition.
         attacks: on every shot; the quick ones alone on those that matching skips.
+        every: matching looks at one round in so many.
         crowd: (dropouts, numbers of colluders) for the crowd table, or None.
     """
 
@@ -49,6 +49,7 @@ class Rounds:
     trials: range
     seed: int
     attacks: tuple[InversionAttack, ...]
+    every: int = 1
     crowd: tuple[int, tuple[int, ...]] | None = None
 
     def shots(self, trial: int) -> Iterator[Shot]:
@@ -82,7 +83,7 @@ def play(rounds: Rounds) -> list[Outcome]:
     quick = inversion.quick(rounds.attacks)
     for trial in rounds.trials:
         for shot in rounds.shots(trial):
-            slow = trial % MATCHED_EVERY == 0 and shot.view.endswith(MATCHED_MODEL)
+            slow = trial % rounds.every == 0 and shot.view.endswith(MATCHED_MODEL)
             jobs.append(Assault(shot=shot, attacks=rounds.attacks if slow else quick))
     return inversion.together(jobs)
 

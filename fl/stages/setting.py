@@ -17,10 +17,12 @@ from fl.shelf import Shelf
 EFFORT = {"quick": (0.5, 0.3), "standard": (1.0, 1.0), "full": (4.0, 3.0)}
 # Rounds kept whole per run, spread from the first to the last.
 KEPT_ROUNDS = 4
+# The full profile has no fewer victims in a view than these.
+FULL_VICTIMS = 50
 # Gradient matching is slow: of the worst case it looks at this many of the smallest
-# batch sizes, and at one victim in so many.
+# batch sizes, and at one victim in so many; at all where few are left.
 MATCHED_BATCHES = 1
-MATCHED_EVERY = 2
+MATCHED_EVERY, FEW_VICTIMS = 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,13 @@ class Setting:
 def effort(config: Config) -> tuple[int, int]:
     """Return the worst case's victims per view and the iterations of matching."""
     victims, iterations = EFFORT[config.profile]
+    least = FULL_VICTIMS if config.profile == "full" else 2
     return (
-        max(2, round(config.attacks.victims * victims)),
+        max(least, round(config.attacks.victims * victims)),
         max(1, round(config.attacks.iterations * iterations)),
     )
+
+
+def matched_every(victims: int) -> int:
+    """Return of how many victims one is searched: one alone would give no interval."""
+    return MATCHED_EVERY if victims >= FEW_VICTIMS else 1

@@ -219,7 +219,7 @@ def _context(moduli: Moduli, ring_bits: int, seed: tuple[int, ...] | None) -> An
     chosen.set_poly_modulus_degree(moduli.degree)
     special = () if moduli.special is None else (moduli.special,)
     primes = (*moduli.primes, *special)
-    chosen.set_coeff_modulus([api.Modulus(prime) for prime in primes])
+    chosen.set_coeff_modulus([_modulus(prime) for prime in primes])
     chosen.set_plain_modulus(1 << ring_bits)
     if seed is not None:
         chosen.set_random_generator(api.Blake2xbPRNGFactory(list(seed)))
@@ -231,6 +231,12 @@ def _context(moduli: Moduli, ring_bits: int, seed: tuple[int, ...] | None) -> An
             argument="tenseal",
         )
     return made
+
+
+@lru_cache(maxsize=16)
+def _modulus(prime: int) -> Any:
+    """Return SEAL's constants of a prime, which it tests: a tenth of a context."""
+    return require_tenseal().Modulus(prime)
 
 
 def _elements(stored: Any, count: int) -> NDArray[np.uint64]:

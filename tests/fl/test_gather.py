@@ -113,6 +113,7 @@ def test_effort_scales_with_the_profile() -> None:
     assert by_profile["quick"] < by_profile["standard"] < by_profile["full"]
     assert by_profile["standard"] == (4, 4)
     assert min(effort(tiny.config("profile=quick", "attacks.victims=1"))) >= 1
+    assert by_profile["full"][0] >= 50
 
 
 def test_every_cell_has_a_finding_or_a_reason(

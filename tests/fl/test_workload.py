@@ -22,7 +22,7 @@ from fl.progress import Silent
 from fl.shots import WORST_CASE
 from fl.stages import Setting
 from fl.stages.rounds import shared_out
-from fl.stages.setting import effort
+from fl.stages.setting import effort, matched_every
 from fl.verdict import decide
 from fl.workload import Workload
 from tests.fl import tiny
@@ -59,6 +59,11 @@ def test_victims_go_first_and_the_smallest_batch_stays() -> None:
         before = now
     assert before == (sizes.VICTIMS_MIN, 1)
     assert "raise attacks.core_seconds" in played.why
+
+
+def test_few_victims_are_all_searched_so_that_there_is_an_interval() -> None:
+    for victims in (2, 3, 4, 16):
+        assert -(-victims // matched_every(victims)) >= 2
 
 
 def test_encrypted_rounds_are_fewer_than_plain_ones() -> None:
