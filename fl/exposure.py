@@ -165,7 +165,7 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
     for by, of, names in _divisions(first):
         for place, called in enumerate(names):
             own = trained[of[trained] == place]
-            if len(own) >= SMALLEST_GROUP:
+            if _people(first, own) >= SMALLEST_GROUP:
                 right = tuple(
                     (ids[of[ids] == place], correct[of[ids] == place])
                     for ids, correct in held_out
@@ -175,7 +175,7 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
     ids, correct = held_out[0]
     order = np.argsort(ids)
     for client in first.clients:
-        if client.records >= SMALLEST_GROUP:
+        if _people(first, client.ids) >= SMALLEST_GROUP:
             like = first.held_out_like(client.ids, first.held_out_of(client.name))
             at = order[np.searchsorted(ids, like, sorter=order)]
             yield _Set(
@@ -184,6 +184,12 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
                 rows=client.ids,
                 correct=((like, correct[at]),),
             )
+
+
+def _people(federation: Federation, rows: Indices) -> int:
+    """Count persons, or records where nobody says whose they are."""
+    persons = federation.dataset.subjects
+    return len(rows if persons is None else np.unique(persons[rows]))
 
 
 def _divisions(
@@ -230,11 +236,14 @@ def _row(
 def _accuracy(
     one: _Set, confidence: float
 ) -> tuple[float | None, float | None, float | None, int]:
-    """Return the mean over repetitions, as wide as its distinct records allow."""
-    shares = [right.mean() for _, right in one.correct if len(right)]
-    if not shares:
+    """Return the mean over repetitions, as wide as its distinct records allow.
+
+    Of a few held-out records nothing is said: it would point at people, too.
+    """
+    each = [ids for ids, _ in one.correct]
+    n = len(np.unique(np.concatenate(each))) if each else 0
+    if n < SMALLEST_GROUP:
         return None, None, None, 0
-    value = float(np.mean(shares))
-    n = len(np.unique(np.concatenate([ids for ids, _ in one.correct])))
+    value = float(np.mean([right.mean() for _, right in one.correct if len(right)]))
     found = clopper_pearson(round(value * n), n, confidence)
     return value, min(found.low, value), max(found.high, value), n

@@ -105,7 +105,7 @@ def _listed(distance: NDArray[np.float64], lines: NDArray[np.int64]) -> str:
 def _right(
     right: NDArray[np.bool_] | None, chosen: NDArray[np.bool_]
 ) -> Estimate | None:
-    if right is None or not chosen.any():
+    if right is None or chosen.sum() < SMALLEST_GROUP:  # they point at people, too
         return None
     return clopper_pearson(int(right[chosen].sum()), int(chosen.sum()))
 

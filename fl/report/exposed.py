@@ -73,4 +73,9 @@ class ExposureRow(Record):
                 f"a row of {self.n} records points at people; show sets of at least "
                 f"{SMALLEST_GROUP}."
             )
+        if named and 0 < self.accuracy_n < SMALLEST_GROUP:
+            raise ValueError(
+                f"an accuracy on {self.accuracy_n} records points at people; leave it "
+                f"out below {SMALLEST_GROUP}."
+            )
         return self

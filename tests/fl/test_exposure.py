@@ -133,6 +133,31 @@ def test_sets_of_a_few_records_are_on_no_page() -> None:
     few = tiny.federation(SETTINGS, raw=replace(raw, labels=labels))
     rows = exposure.rows(evidence(few), SETTINGS)
     assert {row.group for row in rows if row.by is GroupKind.CLASS} == {"0", "1"}
+
+
+def test_many_records_of_a_few_people_are_on_no_page() -> None:
+    raw = tiny.dataset(records=240)
+    few = np.where(raw.labels == 2, np.arange(240) % 9, np.arange(240))
+    fed = tiny.federation(SETTINGS, raw=replace(raw, subjects=few))
+    rows = exposure.rows(evidence(fed), SETTINGS)
+    assert {row.group for row in rows if row.by is GroupKind.CLASS} == {"0", "1"}
+
+
+def test_how_well_a_few_held_out_records_are_served_is_on_no_page() -> None:
+    raw = tiny.dataset(records=240)
+    labels = raw.labels.copy()
+    labels[np.flatnonzero(labels == 2)[22:]] = 0
+    few = tiny.federation(SETTINGS, raw=replace(raw, labels=labels))
+    rows = exposure.rows(evidence(few), SETTINGS)
+    (row,) = (row for row in rows if (row.by, row.group) == (GroupKind.CLASS, "2"))
+    assert 0 < (labels[few.held_out.ids] == 2).sum() < 10 <= row.n
+    assert (row.accuracy, row.accuracy_n) == (None, 0)
+    with pytest.raises(ValueError, match="points at people"):
+        ExposureRow.model_validate(
+            row.model_dump()
+            | {"accuracy": 1.0, "accuracy_low": 0.5, "accuracy_high": 1.0}
+            | {"accuracy_n": 3}
+        )
     whole = next(row for row in rows if row.by is GroupKind.ALL)
     with pytest.raises(ValueError, match="points at people"):
         ExposureRow.model_validate(whole.model_dump() | {"by": GroupKind.CLASS, "n": 9})
