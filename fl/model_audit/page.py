@@ -170,13 +170,16 @@ def _privacy(claimed: Claimed | None, bound: Lower | str) -> tuple[PrivacyRow, .
 def _claim_holds(claimed: Claimed | None, bound: Lower | str) -> tuple[Gate, ...]:
     if claimed is None or isinstance(bound, str):
         return ()
+    if_gaussian = ", if its noise is Gaussian" if bound.gaussian is not None else ""
     return (
         Gate(
             name="measured epsilon stays below the claimed one",
             passed=bound.deciding.value <= claimed.epsilon,
             detail=(
                 f"at least {bound.deciding.value:.3g} measured on "
-                f"{bound.any.canaries} records, {claimed.epsilon:.3g} claimed."
+                f"{bound.any.canaries} records{if_gaussian}, where at most "
+                f"{claimed.epsilon:.3g} is claimed; perfect guesses would show "
+                f"{bound.deciding.ceiling:.3g}."
             ),
         ),
     )

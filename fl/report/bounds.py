@@ -92,7 +92,9 @@ def violations(report: Report) -> tuple[str, ...]:
     claims = tuple(
         f"under {r.protection} the audit measured epsilon of at least "
         f"{number(r.measured)} per {r.unit} at {wording.level(r.confidence)} "
-        f"confidence, where at most {number(r.epsilon_upper)} is claimed."
+        f"confidence{', if its noise is Gaussian' if r.assumes_gaussian else ''}, "
+        f"where at most {number(r.epsilon_upper)}"
+        f"{' of such noise' if r.assumes_gaussian else ''} is claimed."
         for r in report.privacy
         if r.violated
     )

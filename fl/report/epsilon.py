@@ -23,10 +23,11 @@ class PrivacyRow(Record):
     canaries and confidence: without it a small lower bound says nothing. `claimed`
     marks an upper bound that somebody else states and nothing here accounts for.
 
-    `epsilon_lower` holds whatever the mechanism is, and it alone decides on a
-    violation. `epsilon_lower_gaussian` assumes more, that the trade-off of the
-    mechanism is a Gaussian's, as it is claimed to be, and is higher as a rule; null
-    where no such thing is claimed.
+    `epsilon_lower` holds whatever the mechanism is. `epsilon_lower_gaussian` assumes
+    more, that the trade-off of the mechanism is a Gaussian's, as it is claimed to be,
+    and is higher as a rule; null where no such thing is claimed. The first decides on a
+    violation, but for somebody else's claim of Gaussian noise: the second then refutes
+    that claim as it was made, and says nothing of other noise.
     """
 
     protection: Name
@@ -74,9 +75,14 @@ class PrivacyRow(Record):
 
         Where somebody else claims Gaussian noise, it is that of such noise.
         """
-        if self.claimed and self.epsilon_lower_gaussian is not None:
-            return self.epsilon_lower_gaussian
-        return self.epsilon_lower
+        return (
+            self.epsilon_lower_gaussian if self.assumes_gaussian else self.epsilon_lower
+        )
+
+    @property
+    def assumes_gaussian(self) -> bool:
+        """Say whether what is measured holds for Gaussian noise alone."""
+        return self.claimed and self.epsilon_lower_gaussian is not None
 
     @property
     def violated(self) -> bool:

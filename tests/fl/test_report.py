@@ -342,6 +342,17 @@ def test_every_violated_bound_is_named_with_both_its_numbers() -> None:
     assert all(part in sentence for part in ("dp-sgd", "9.21", "7.94", "95 %"))
 
 
+def test_a_violation_that_assumes_gaussian_noise_says_so() -> None:
+    report = fixture.report(violated=True)
+    (row,) = (row for row in report.privacy if row.violated)
+    assumed = {"claimed": True, "epsilon_lower": 2.0, "epsilon_lower_gaussian": 9.5}
+    shaped = report.model_copy(update={"privacy": (row.model_copy(update=assumed),)})
+    (sentence,) = bounds.violations(shaped)
+    assert "9.5" in sentence and "if its noise is Gaussian" in sentence
+    (plain,) = bounds.violations(report)
+    assert "Gaussian" not in plain
+
+
 def test_a_drill_that_fails_with_its_noise_is_a_violation() -> None:
     row = fixture.drill()[0].model_copy(update={"epsilon_lower": 2.0, "violated": True})
     report = fixture.report().model_copy(update={"drill": (row,)})
