@@ -94,10 +94,11 @@ def _measures(
             ids = np.concatenate([members, others])
             said = _answer(name, target, ids, known, config)
             inside = np.arange(len(ids)) < len(members)
-            values.append(said.right[inside].astype(np.float64))
-            nulls.append(said.imputed[inside].astype(np.float64))
             whose = target.federation.dataset.subjects
             persons = None if whose is None else whose[ids]
+            own = None if persons is None else persons[inside]
+            values.append(_each(said.right[inside], own))
+            nulls.append(_each(said.imputed[inside], own))
             groups.append(
                 Group(scores=said.favour, members=inside, records=ids, persons=persons)
             )
@@ -114,16 +115,32 @@ def _measures(
     )
 
 
+def _each(named: NDArray[np.bool_], persons: Indices | None) -> NDArray[np.float64]:
+    """Return the share of a person's records that were named right, per person.
+
+    A person's records are alike: only persons are independent victims.
+    """
+    if persons is None:
+        return named.astype(np.float64)
+    _, of = np.unique(persons, return_inverse=True)
+    return np.asarray(np.bincount(of, weights=named) / np.bincount(of))
+
+
 def _chosen(
     target: Target, number: int, models: int, config: Config
 ) -> tuple[Indices, Indices, Indices]:
     """Return members and others to ask about, and the attacker's own records.
 
-    Models of one page take turns at the records, so that no record is asked about
-    twice and victims stay independent.
+    Models of one page take turns at the records, or at the persons whose they are, so
+    that nobody is asked about twice and victims stay independent.
     """
     rng = rng_for(config.seed, "attribute inference")
-    turn = rng.permutation(len(target.federation.dataset.labels)) % models
+    dataset = target.federation.dataset
+    persons = dataset.subjects
+    if persons is None:
+        persons = np.arange(len(dataset.labels))
+    known_persons, of = np.unique(persons, return_inverse=True)
+    turn = (rng.permutation(len(known_persons)) % models)[of]
     held = rng.permutation(target.federation.held_out.ids)
     known, rest = held[: len(held) // 2], held[len(held) // 2 :]
     members = rng.permutation(target.members)

@@ -12,6 +12,7 @@ from fl import attributes, properties
 from fl.data import Dataset
 from fl.errors import DataError
 from fl.finding import Paired, Ranking
+from fl.membership.targets import RELEASED
 from fl.named import check_named, with_property
 from tests.fl import tiny
 
@@ -64,6 +65,22 @@ def test_no_record_is_asked_about_under_two_models() -> None:
         assert isinstance(ranking, Ranking)
         asked = np.concatenate([group.records for group in ranking.groups])
         assert len(np.unique(asked)) == len(asked)
+
+
+def test_a_person_is_one_victim_and_asked_about_under_one_model() -> None:
+    settings = tiny.config(*MEMORISING, "training.rounds=1")
+    raw = replace(_marked(), subjects=np.arange(320) // 4)
+    runs = [tiny.trained(settings, "none", seed=s, raw=raw) for s in (0, 1)]
+    found = attributes.findings(runs, tiny.protection("none", settings), settings)
+    for one in (each for each in found if each.view == RELEASED):
+        named, favoured = one.measures
+        assert isinstance(named, Paired) and isinstance(favoured, Ranking)
+        each = []
+        for group in favoured.groups:
+            assert group.persons is not None
+            each.append(np.unique(group.persons[group.members]))
+        assert len(named.values) == sum(len(persons) for persons in each)
+        assert len(np.unique(np.concatenate(each))) == len(named.values)
 
 
 @pytest.mark.slow
