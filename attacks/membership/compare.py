@@ -5,6 +5,13 @@ Of S trained models each plays the target once, with the S - 1 others as its sha
 target. Targets of one rotation are each other's shadows, so they are not independent:
 an interval over them says how sure the difference is on these S models, and a claim
 about training in general needs rotations of several seeds and data sets.
+
+Where each record is in equally many models, those other than the target know a member
+once less than another record, so its two means rest on unlike numbers of models. That
+works against attacks that compare them: on 17 models that learnt nothing, each record
+in 8, LiRA has an AUC of 0.493 +- 0.001 (12 draws), BASE and the offline attacks 0.500;
+with memberships by independent coins all have 0.499 +- 0.002. A lead on LiRA that is as
+small is no lead.
 """
 
 from __future__ import annotations
