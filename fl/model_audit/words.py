@@ -22,7 +22,7 @@ SETTING = (
 )
 ONE_MODEL = (
     "Other models of the same training: this is one model, and the intervals resample "
-    "records only."
+    "records, each by itself; where one person has several of them they are too narrow."
 )
 TRAINING = (
     "The training itself: every message, model and round before this model, apart from "
