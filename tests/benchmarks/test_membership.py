@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attacks.membership.federated.registry import ATTACKS
 from benchmarks import __main__ as program
 from benchmarks import default_attack, four_sets, membership, views
 from benchmarks.default_attack import Pair
@@ -111,7 +112,13 @@ def test_a_table_of_views_is_that_of_the_audits_page(
     monkeypatch.setattr(audit, "run", watched)
     monkeypatch.setenv(WORKERS, "1")  # starting others takes longer than all of it
     monkeypatch.setattr(four_sets, "RECORDS", 120)
-    small = ("training.rounds=2", "model.hidden=[4]", "attacks.federated=[]")
+    monkeypatch.setattr(views, "CLIENTS", 6)
+    small = (
+        "federation.clients=6",
+        "training.rounds=2",
+        "model.hidden=[4]",
+        "attacks.federated=[]",
+    )
     monkeypatch.setattr(views, "SETTINGS", (*views.SETTINGS, *small))
     figures = views.measure(["digits"], quick=True)
     said = capsys.readouterr().out
@@ -132,7 +139,7 @@ def test_fedmia_is_compared_on_uploads_in_the_clear_and_on_sums() -> None:
             adversary="server",
             view=view,
             scenario=Scenario.AS_CONFIGURED,
-            attack=views.FEDMIA,
+            attack=ATTACKS["fedmia-cosine"].title,
             metric="AUC",
             value=value,
             low=value - 0.05,
@@ -155,7 +162,7 @@ def test_fedmia_is_compared_on_uploads_in_the_clear_and_on_sums() -> None:
     ]
     found = {(one.protection, one.view, one.attack, one.metric): one for one in rows}
     figures = views._fedmia("digits", found)
-    assert figures == {"fedmia_client_less_aggregate_digits": pytest.approx(0.2)}
+    assert figures == {"fedmia_cosine_client_less_aggregate_digits": pytest.approx(0.2)}
     assert views._fedmia("digits", {}) == {}
 
 
