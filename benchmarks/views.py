@@ -10,24 +10,29 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from attacks.membership.federated.registry import ATTACKS
 from benchmarks import four_sets
 from fl import audit
 from fl.config import Config, load_config
+from fl.membership.changes import COHORT
 from fl.progress import Silent
 from fl.report.schema import LeakageRow, Report
 
-CLIENTS, REPEATS = 5, 3
+Key = tuple[str, str, str, str]
+"""Protection, view, attack, metric."""
+
+CLIENTS, REPEATS = 20, 3
 PROTECTIONS = ("none", "secagg", "dp-sgd", "secagg+dp-sgd")
 SETTINGS = (
     f"federation.clients={CLIENTS}",
     "federation.participation=1.0",
-    "federation.corrupt=1",
-    "federation.drop=1",
+    "federation.corrupt=2",
+    "federation.drop=2",
     "data.test_fraction=0.5",
     'model.kind="mlp"',
     "model.hidden=[64]",
@@ -37,10 +42,13 @@ SETTINGS = (
     "training.learning_rate=0.1",
     "privacy.epsilon=8.0",
     "privacy.example.sampling_rate=1.0",
-    "privacy.example.batch_size=240",
+    "privacy.example.batch_size=60",
     "privacy.example.learning_rate=4.0",
     "privacy.example.rounds=20",
+    'attacks.federated=["gradient-cosine", "loss-series", "fedmia", "fedmia-cosine"]',
 )
+# FedMIA where clients stand side by side, and where only their sum is seen.
+FEDMIA, APART, TOGETHER = ("fedmia", "fedmia-cosine"), "all uploads", COHORT
 
 
 def measure(names: Sequence[str], quick: bool) -> dict[str, float]:
@@ -96,8 +104,8 @@ def _table(name: str, report: Report) -> dict[str, float]:
         epsilon = claimed.get(one)
         bound = "no bound" if epsilon is None else f"at most {epsilon:.2f}"
         print(f"  {one:<14} accuracy {value:.3f}, epsilon of a record: {bound}")
-    found: dict[tuple[str, str, str, str], LeakageRow] = {}
-    who: dict[tuple[str, str, str, str], list[str]] = {}
+    found: dict[Key, LeakageRow] = {}
+    who: dict[Key, list[str]] = {}
     for row in report.leakage:
         if row.value is not None:
             key = (row.protection, row.view, row.attack, row.metric)
@@ -115,6 +123,25 @@ def _table(name: str, report: Report) -> dict[str, float]:
         figure = "_".join(_word(part) for part in ("view", name, *key))
         for ending, value in (("", row.value), ("_low", row.low), ("_high", row.high)):
             figures[figure + ending] = float(value or 0.0)
+    return figures | _fedmia(name, found)
+
+
+def _fedmia(name: str, found: Mapping[Key, LeakageRow]) -> dict[str, float]:
+    """Say how far FedMIA on each client's updates stands above FedMIA on sums."""
+    figures: dict[str, float] = {}
+    for attack in FEDMIA:
+        title = ATTACKS[attack].title
+        clients = found.get(("none", APART, title, "AUC"))
+        sums = found.get(("secagg", TOGETHER, title, "AUC"))
+        if clients is None or sums is None:
+            continue
+        above = float(clients.value or 0.0) - float(sums.value or 0.0)
+        apart = "apart" if (clients.low or 0.0) > (sums.high or 0.0) else "not apart"
+        print(
+            f"  {title}: AUC on every client's updates less AUC on sums {above:+.3f}; "
+            f"their intervals lie {apart}"
+        )
+        figures[f"{_word(attack)}_client_less_aggregate_{name}"] = above
     return figures
 
 

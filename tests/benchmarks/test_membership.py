@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attacks.membership.federated.registry import ATTACKS
 from benchmarks import __main__ as program
 from benchmarks import default_attack, four_sets, membership, views
 from benchmarks.default_attack import Pair
 from benchmarks.four_sets import FOLDER
 from fl import audit
 from fl.parallel import WORKERS
+from fl.report.schema import LeakageRow, Scenario, Verdict
 
 ADULT = """\
 age,sex,capital_gain,income
@@ -81,8 +83,9 @@ def test_the_best_attack_is_ahead_only_where_its_gain_is_seen_in_every_seed(
     assert "lira has the highest TPR at 2% FPR" in said
     assert figures["tpr_gain_of_lira_on_loss_low"] > 0.09
     assert figures["tpr_gain_of_lira_on_rmia_low"] < 0
-    lines = {line.split()[1]: line for line in said.splitlines()[1:]}
+    lines = {line.split()[1]: line for line in said.splitlines()[1:3]}
     assert " ahead " in lines["loss"] and "not told apart" in lines["rmia"]
+    assert "on two alone: lira is ahead of 1; not told from rmia" in said
 
 
 def test_each_seed_draws_its_own_models_and_the_same_ones_again(
@@ -109,9 +112,14 @@ def test_a_table_of_views_is_that_of_the_audits_page(
     monkeypatch.setattr(audit, "run", watched)
     monkeypatch.setenv(WORKERS, "1")  # starting others takes longer than all of it
     monkeypatch.setattr(four_sets, "RECORDS", 120)
-    monkeypatch.setattr(
-        views, "SETTINGS", (*views.SETTINGS, "training.rounds=1", "model.hidden=[4]")
+    monkeypatch.setattr(views, "CLIENTS", 6)
+    small = (
+        "federation.clients=6",
+        "training.rounds=2",
+        "model.hidden=[4]",
+        "attacks.federated=[]",
     )
+    monkeypatch.setattr(views, "SETTINGS", (*views.SETTINGS, *small))
     figures = views.measure(["digits"], quick=True)
     said = capsys.readouterr().out
     (page,) = pages
@@ -122,6 +130,40 @@ def test_a_table_of_views_is_that_of_the_audits_page(
             assert figures[f"{name}_low"] == row.low
             assert figures[f"{name}_high"] == row.high
     assert "the honest clients' sum" in said and "one client's model" in said
+
+
+def test_fedmia_is_compared_on_uploads_in_the_clear_and_on_sums() -> None:
+    def row(protection: str, view: str, value: float) -> LeakageRow:
+        return LeakageRow(
+            protection=protection,
+            adversary="server",
+            view=view,
+            scenario=Scenario.AS_CONFIGURED,
+            attack=ATTACKS["fedmia-cosine"].title,
+            metric="AUC",
+            value=value,
+            low=value - 0.05,
+            high=value + 0.05,
+            confidence=0.95,
+            n=100,
+            n_failed=0,
+            null=0.2,
+            verdict=Verdict.LEAKS,
+            min_detectable=None,
+            seeds=(0,),
+            seconds=0.0,
+            why="",
+        )
+
+    rows = [
+        row("none", views.APART, 0.8),
+        row("secagg", views.TOGETHER, 0.6),
+        row("secagg", "all masked uploads", 0.9),
+    ]
+    found = {(one.protection, one.view, one.attack, one.metric): one for one in rows}
+    figures = views._fedmia("digits", found)
+    assert figures == {"fedmia_cosine_client_less_aggregate_digits": pytest.approx(0.2)}
+    assert views._fedmia("digits", {}) == {}
 
 
 def test_the_last_line_holds_the_figures_of_every_part(
