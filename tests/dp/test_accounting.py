@@ -169,9 +169,7 @@ def test_calibration_gives_the_reference_noise(
 def test_calibrated_noise_keeps_the_budget_and_less_does_not(
     target: float, delta: float, rate: float, count: int
 ) -> None:
-    start = time.perf_counter()
     sigma = noise_multiplier_for(target, delta, rate, count)
-    assert time.perf_counter() - start < 10  # far above what an idle machine takes
     assert sigma == _round_up(sigma)
     assert epsilon(sampled_gaussian(sigma, rate), count, delta) <= target
     for less in (0.99, 1 / 1.00101):
