@@ -163,21 +163,34 @@ class Federation:
         """Return those of ``among`` that have the classes of ``rows``, in proportion.
 
         Who asks whether a record was a member must not be answered by its label: a
-        client's few records are a mix of their own. All of ``among`` if it lacks one
-        of the classes.
+        client's few records are a mix of their own. Classes that ``among`` lacks are
+        left out of the proportions; all of it if it lacks them all.
         """
         labels = self.dataset.labels
         wanted = np.bincount(labels[rows], minlength=self.classes)
         there = np.bincount(labels[among], minlength=self.classes)
-        share = min(there[wanted > 0] / wanted[wanted > 0])
-        if share == 0:
+        both = (wanted > 0) & (there > 0)
+        if not both.any():
             return among
+        share = min(there[both] / wanted[both])
         return np.concatenate(
             [
                 among[labels[among] == one][: max(1, int(share * wanted[one]))]
-                for one in np.flatnonzero(wanted)
+                for one in np.flatnonzero(both)
             ]
         )
+
+    def comparable(self, rows: Indices, among: Indices) -> tuple[Indices, Indices]:
+        """Return members and others to tell apart, alike in their labels.
+
+        Those of ``rows`` whose class there is among the others; see `held_out_like`.
+        All of both where they share no class: nothing then makes them comparable, and
+        the validity gate says so.
+        """
+        others = self.held_out_like(rows, among)
+        labels = self.dataset.labels
+        kept = rows[np.isin(labels[rows], labels[others])]
+        return (kept, others) if len(kept) else (rows, others)
 
     def redealt(self, rows: Indices, config: Config, seed: int) -> Federation:
         """Return a federation like this one in which ``rows`` are dealt out anew.

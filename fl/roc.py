@@ -16,10 +16,10 @@ from attacks.epsilon import gaussian_epsilon
 from attacks.roc_band import RocBand, roc_band
 from attacks.tradeoff import Curve as Tradeoff
 from attacks.tradeoff import approximate_curve, gaussian_curve
+from dp.relation import REPLACE
 from fl.config import Config
 from fl.finding import Finding, Ranking
 from fl.membership import LIRA
-from fl.privacy import EXAMPLE
 from fl.report import Curve, PrivacyRow, Series
 from fl.seeds import seed_for
 from fl.validity import ON_RECORDS
@@ -34,7 +34,8 @@ _CAPTION = (
 )
 _CLAIMED = (
     " The limit is the most that any attack reaches under the proven epsilon and "
-    "delta; the Gaussian line is what a Gaussian mechanism of this epsilon and delta "
+    "delta, two steps of them where neighbours differ by one more or less; "
+    "the Gaussian line is what a Gaussian mechanism of this epsilon and delta "
     "allows, which is no limit for noise of another shape."
 )
 
@@ -127,14 +128,15 @@ def _limit(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None
     """Return the most that any test of one record's membership reaches.
 
     TPR <= min(e^eps FPR + delta, 1 - e^-eps (1 - delta - FPR)): Kairouz, Oh and
-    Viswanath, ICML 2015, theorem 2.1. Where the unit is a client, a record that is in
-    or out makes one client another: one removed and one added, so the bound is that of
-    two steps (Dwork and Roth 2014, theorem 2.2: 2 eps, (1 + e^eps) delta).
+    Viswanath, ICML 2015, theorem 2.1. As many records are trained on whoever they are,
+    so one that is in is there in another's place: one removed and one added, and the
+    bound is that of two steps (Dwork and Roth 2014, theorem 2.2: 2 eps, (1 + e^eps)
+    delta), unless the relation is to replace.
     """
     if row.epsilon_upper is None or not _claimed(row):
         return None
     epsilon, delta = row.epsilon_upper, row.delta or 0.0
-    if row.unit != EXAMPLE:
+    if _steps(row) == 2:
         epsilon, delta = 2 * epsilon, (1 + math.exp(epsilon)) * delta
     if delta >= 1:
         return None
@@ -149,9 +151,13 @@ def _gaussian(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | N
     """
     if row.epsilon_upper is None or not row.delta or not _claimed(row):
         return None
-    mu = _mu(row.epsilon_upper, row.delta)
-    reached = mu if row.unit == EXAMPLE else 2 * mu
+    reached = _steps(row) * _mu(row.epsilon_upper, row.delta)
     return _reference(f"Gaussian, mu {reached:.2g}", gaussian_curve(reached), grid)
+
+
+def _steps(row: PrivacyRow) -> int:
+    """Return how many neighbours away a set with another record in one's place is."""
+    return 1 if row.relation == REPLACE else 2
 
 
 def _mu(epsilon: float, delta: float) -> float:

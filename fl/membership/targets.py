@@ -191,17 +191,30 @@ def _uploads(
     uploads = last.opened if opened else last.aggregate.transcript.uploads()
     colluders = {one.name for one in federation.colluders(config.federation.corrupt)}
     return [
-        Target(
-            parameters=last.before + _read(uploads[client.name], last),
-            members=client.ids,
-            nonmembers=federation.held_out_like(
-                client.ids, federation.held_out_of(client.name)
-            ),
-            federation=federation,
+        _target(
+            last.before + _read(uploads[client.name], last),
+            client.ids,
+            federation.held_out_of(client.name),
+            federation,
         )
         for client in federation.clients
         if client.name in uploads and client.name not in colluders
     ]
+
+
+def _target(
+    parameters: Vector,
+    rows: NDArray[np.int64],
+    among: NDArray[np.int64],
+    federation: Federation,
+) -> Target:
+    members, others = federation.comparable(rows, among)
+    return Target(
+        parameters=parameters,
+        members=members,
+        nonmembers=others,
+        federation=federation,
+    )
 
 
 def _read(upload: Upload, last: Snapshot) -> Vector:
@@ -220,9 +233,5 @@ def _summed(
     within = np.concatenate(
         [client.ids for client in federation.clients if client.name in names]
     )
-    return Target(
-        parameters=last.before + change,
-        members=within,
-        nonmembers=federation.held_out_like(within, federation.held_out.ids),
-        federation=federation,
-    )
+    held_out = federation.held_out.ids
+    return _target(last.before + change, within, held_out, federation)

@@ -47,8 +47,9 @@ def roc(
     if limit is not None:
         series.append(limit)
         said = (
-            " The limit is the most that any attack reaches if the claim holds; one "
-            "model's curve above it is a hint, and only a bound by coins refutes."
+            " The limit is the most that any attack reaches if the claim holds and "
+            "each record was in by a coin of its own; one model's curve above it is a "
+            "hint, and only a bound by coins refutes."
         )
     return Curve(
         title=f"Membership inference on the released model ({attack})",

@@ -26,6 +26,11 @@ GLOSSARY: dict[str, str] = {
     "null": "What the same attack yields where there is nothing to find: the score of "
     "other real records, or of guessing.",
     "linear, DLG, cosine": "Attacks that compute records back from an update.",
+    "attribute inference": "An attack that guesses a column of a record of which all "
+    "else is known. Where it beats imputation, the model may just have learnt what "
+    "people are like; only members above others are about these records.",
+    "property inference": "An attack that says whether the records of a batch have "
+    "something in common.",
     "label counts": "An attack that says how many records of each class there were.",
     "loss threshold, entropy, LiRA, RMIA": "Attacks that say whether a record was in "
     "the training.",

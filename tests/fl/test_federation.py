@@ -199,3 +199,20 @@ def test_without_sites_every_stranger_may_stand_in() -> None:
     name = fed.clients[0].name
     assert torch.equal(fed.strangers_like({name: 1}), fed.strangers)
     assert np.array_equal(fed.held_out_of(name), fed.held_out.ids)
+
+
+def test_members_and_others_to_tell_apart_have_the_same_classes() -> None:
+    federation = tiny.federation(tiny.config())
+    labels = federation.dataset.labels
+    rows, among = federation.train_ids, federation.held_out.ids
+    without = among[labels[among] != 1]  # the held-out records lack a class
+    members, others = federation.comparable(rows, without)
+    assert set(labels[members]) == set(labels[others]) == {0, 2}
+    assert set(members) <= set(rows) and set(others) <= set(without)
+    shares = [np.bincount(labels[one], minlength=3) / len(one) for one in (rows, among)]
+    members, others = federation.comparable(rows, among)
+    assert np.array_equal(members, rows)
+    mixed = np.bincount(labels[others], minlength=3) / len(others)
+    assert np.abs(mixed - shares[0]).max() < 0.05
+    alone = rows[labels[rows] == 1]
+    assert federation.comparable(alone, without)[0] is alone

@@ -20,12 +20,12 @@ FPR = tuple(float(v) for v in np.geomspace(1e-3, 1, 40))
 
 
 def bound(
-    epsilon: float | None, *, delta: float = 1e-5, unit: str = "example"
+    epsilon: float | None, *, delta: float = 1e-5, relation: str = "replace one"
 ) -> PrivacyRow:
     return PrivacyRow(
         protection="noised",
-        unit=unit,
-        relation="add or remove one",
+        unit="example",
+        relation=relation,
         delta=delta,
         epsilon_upper=epsilon,
         accountant=None if epsilon is None else "PLD",
@@ -61,8 +61,8 @@ def test_the_limit_is_the_largest_rate_that_the_definition_allows(
         assert tpr < 1
 
 
-def test_a_record_of_a_client_is_two_steps_away() -> None:
-    limit = roc._limit(bound(0.5, delta=1e-4, unit="client"), FPR)
+def test_a_record_in_anothers_place_is_one_less_and_one_more() -> None:
+    limit = roc._limit(bound(0.5, delta=1e-4, relation="add or remove one"), FPR)
     assert limit is not None
     wider = (1 + math.exp(0.5)) * 1e-4
     assert limit.y[0] == pytest.approx(best_rate(1.0, wider, limit.x[0]), abs=1e-9)
