@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fl.config import Config
 from fl.finding import Finding, Missing
 from fl.membership import federated, released
+from fl.membership.persons import of_persons
 from fl.membership.released import LIRA, LOSS, learns
 from fl.membership.shadows import Shadows, train_shadows
 from fl.membership.targets import Runs, Target
@@ -42,8 +43,9 @@ def findings(
     Returns:
         Findings with raw scores; nothing is judged yet.
     """
-    return [
+    found = [
         finding
         for make in MAKERS
         for finding in make(runs, protection, shadows, config)
     ]
+    return found + of_persons(found)

@@ -497,3 +497,24 @@ def test_what_stays_with_the_clients_is_not_measured_for_others_and_says_why() -
         missing = [each for each in one.measures if isinstance(each, Missing)]
         assert inside or (missing and "stays with the clients" in missing[0].why)
     assert {one.adversary for one in found} == set(Adversary)
+
+
+def test_persons_are_asked_of_as_records_are_where_they_are_known() -> None:
+    settings = tiny.config(*MEMORISING, 'attacks.membership=["loss"]')
+    raw = _random_labels()
+    people = replace(raw, subjects=np.arange(120) // 4)
+    found = _findings(
+        [tiny.trained(settings, "none", raw=people)], settings, "none", _no_shadows()
+    )
+    by_record = _ranking(found, LOSS, "released model").groups[0]
+    by_person = _ranking(found, f"{LOSS}, by person", "released model").groups[0]
+    assert len(by_person.scores) == len(np.unique(people.subjects[by_record.records]))
+    aucs = [
+        attacks.auc(one.scores[one.members], one.scores[~one.members])
+        for one in (by_record, by_person)
+    ]
+    assert aucs[1] > aucs[0] > 0.6
+    alone = _findings(
+        [tiny.trained(settings, "none", raw=raw)], settings, "none", _no_shadows()
+    )
+    assert not [one for one in alone if one.attack.endswith("by person")]
