@@ -5,8 +5,8 @@ transformers) and `DAGER` (sequences of tokens) are exact and know when they are
 `CosineTV`, `Modern`, `GradInversion` (with batch norm statistics) and `LocalSteps`
 (several local steps, unrolled) search, `TokenMatching` does on sequences, and
 `CocktailParty` separates by statistics. Label counts: `labels` estimates, `counts`
-proves where it can, `localcounts` follows several local steps. Malicious servers are
-not in this slice.
+proves where it can, `localcounts` follows several local steps. `imprint` is what a
+malicious server adds to the model, and what it reads there.
 """
 
 from attacks.inversion.april import APRIL
@@ -18,6 +18,7 @@ from attacks.inversion.counts import ILRG, LabelCounts, certain_counts
 from attacks.inversion.dager import DAGER
 from attacks.inversion.dlg import DLG
 from attacks.inversion.gradinversion import GradInversion
+from attacks.inversion.imprint import Imprinted, ImprintInversion, equal_cuts
 from attacks.inversion.labels import (
     estimate_labels,
     guess_counts,
@@ -44,6 +45,8 @@ __all__ = [
     "CocktailParty",
     "CosineTV",
     "GradInversion",
+    "ImprintInversion",
+    "Imprinted",
     "InversionAttack",
     "LabelCounts",
     "LinearInversion",
@@ -58,6 +61,7 @@ __all__ = [
     "TokenMatching",
     "Unit",
     "certain_counts",
+    "equal_cuts",
     "estimate_labels",
     "guess_counts",
     "label_accuracy",

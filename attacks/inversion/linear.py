@@ -10,7 +10,8 @@ rank one for every batch, and the quotient is then a mixture. A certificate is t
 issued only if the observation *says* one record, one step, one client, and the gradient
 of the recovered record, replayed through the whole model, points the same way.
 
-Not here: disentangling mixed rows (SPEAR), imprint layers, convolutions.
+Not here: disentangling mixed rows (`spear`), layers of a malicious server (`imprint`),
+convolutions (`rgap`).
 """
 
 import time
