@@ -159,8 +159,8 @@ def test_calibration_gives_the_reference_noise(
     ("target", "delta", "rate", "count"),
     [
         (1, 1e-5, 0.2, 30),
-        (8, 1e-5, 0.5, 200),
-        (8, 1e-5, 1, 200),
+        pytest.param(8, 1e-5, 0.5, 200, marks=pytest.mark.slow),
+        pytest.param(8, 1e-5, 1, 200, marks=pytest.mark.slow),
         (0.1, 1e-5, 0.1, 200),
         (4, 1e-6, 1, 1),
         (10, 1e-3, 0.05, 7),
