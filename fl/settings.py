@@ -76,7 +76,7 @@ MembershipName = Literal[
     "calibrated",
     "shadow-classifier",
     "lira",
-    "lira-by-side",
+    "lira-shrunk",
     "lira-fixed",
     "lira-own",
     "lira-offline",

@@ -3,9 +3,9 @@
 On logit-scaled confidences phi: for each record, Gaussians are fitted to the shadows
 that trained on it and to those that did not, and the target's phi is scored by the log
 ratio (online), or by how far it lies above the second alone (offline). With few shadows
-the variance decides the attack's worth; the default shrinks it towards the pooled one
-with a normal-inverse-gamma prior (in the manner of BaVarIA, arXiv 2603.11799; the
-prior's strength a0 = 3 is ours).
+the variance decides the attack's worth; the default shrinks that of each side to the
+pooled one with a normal-inverse-gamma prior (in the manner of BaVarIA, arXiv
+2603.11799; the prior's strength a0 = 3 is ours).
 """
 
 from typing import Literal
@@ -41,7 +41,7 @@ def lira(
     shadow_phi: NDArray[np.floating],
     shadow_members: NDArray[np.bool_],
     *,
-    variance: Variance = "shrunk",
+    variance: Variance = "by_side",
 ) -> Floats:
     """Score each record's membership in the target; higher means member.
 
@@ -121,7 +121,7 @@ def lira_queries(
     shadow_phi: NDArray[np.floating],
     shadow_members: NDArray[np.bool_],
     *,
-    variance: Variance = "shrunk",
+    variance: Variance = "by_side",
 ) -> Floats:
     """Score by the mean log ratio over several queries of each record.
 
@@ -156,7 +156,7 @@ def rotate(
     phi: NDArray[np.floating],
     members: NDArray[np.bool_],
     *,
-    variance: Variance = "shrunk",
+    variance: Variance = "by_side",
 ) -> tuple[ModelScores, ...]:
     """Attack each model in turn with all others as its shadows.
 

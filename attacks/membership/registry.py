@@ -181,13 +181,14 @@ ATTACKS: Mapping[str, MembershipAttack] = {
     "shadow-classifier": MembershipAttack(
         title="shadow classifier", needs=_BOTH, rule=_classifier
     ),
+    # Which variance by default: `python -m benchmarks membership`, docs/attacks.md.
     "lira": MembershipAttack(
-        title="LiRA", needs=_BOTH, rule=partial(_lira, variance="shrunk")
+        title="LiRA", needs=_BOTH, rule=partial(_lira, variance="by_side")
     ),
-    "lira-by-side": MembershipAttack(
-        title="LiRA, variance by side",
+    "lira-shrunk": MembershipAttack(
+        title="LiRA, one variance",
         needs=_BOTH,
-        rule=partial(_lira, variance="by_side"),
+        rule=partial(_lira, variance="shrunk"),
     ),
     "lira-fixed": MembershipAttack(
         title="LiRA, fixed variance",
