@@ -163,14 +163,13 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
     ]
     yield _Set(by=GroupKind.ALL, name="all", rows=trained, correct=tuple(held_out))
     for by, of, names in _divisions(first):
-        for place, called in enumerate(names):
-            own = trained[of[trained] == place]
-            if _people(first, own) >= SMALLEST_GROUP:
-                right = tuple(
-                    (ids[of[ids] == place], correct[of[ids] == place])
-                    for ids, correct in held_out
-                )
-                yield _Set(by=by, name=called, rows=own, correct=right)
+        parts = [trained[of[trained] == place] for place in range(len(names))]
+        for place in _shown([_people(first, own) for own in parts]):
+            right = tuple(
+                (ids[of[ids] == place], correct[of[ids] == place])
+                for ids, correct in held_out
+            )
+            yield _Set(by=by, name=names[place], rows=parts[place], correct=right)
     # In another repetition a client has other records: these are of the first alone.
     ids, correct = held_out[0]
     order = np.argsort(ids)
@@ -184,6 +183,18 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
                 rows=client.ids,
                 correct=((like, correct[at]),),
             )
+
+
+def _shown(people: Sequence[int]) -> list[int]:
+    """Return which parts of a whole are shown: none of few people.
+
+    Not one part alone is left out either, since the whole less all others would be it.
+    """
+    large = [place for place, count in enumerate(people) if count >= SMALLEST_GROUP]
+    hidden = [count for count in people if 0 < count < SMALLEST_GROUP]
+    if sum(hidden) < SMALLEST_GROUP and hidden and large:
+        large.remove(min(large, key=lambda place: people[place]))
+    return large
 
 
 def _people(federation: Federation, rows: Indices) -> int:

@@ -132,7 +132,8 @@ def test_sets_of_a_few_records_are_on_no_page() -> None:
     labels[np.flatnonzero(labels == 2)[12:]] = 0
     few = tiny.federation(SETTINGS, raw=replace(raw, labels=labels))
     rows = exposure.rows(evidence(few), SETTINGS)
-    assert {row.group for row in rows if row.by is GroupKind.CLASS} == {"0", "1"}
+    shown = {row.group for row in rows if row.by is GroupKind.CLASS}
+    assert len(shown) == 1 and "2" not in shown  # nor is it what the rest leaves over
 
 
 def test_many_records_of_a_few_people_are_on_no_page() -> None:
@@ -140,7 +141,8 @@ def test_many_records_of_a_few_people_are_on_no_page() -> None:
     few = np.where(raw.labels == 2, np.arange(240) % 9, np.arange(240))
     fed = tiny.federation(SETTINGS, raw=replace(raw, subjects=few))
     rows = exposure.rows(evidence(fed), SETTINGS)
-    assert {row.group for row in rows if row.by is GroupKind.CLASS} == {"0", "1"}
+    shown = {row.group for row in rows if row.by is GroupKind.CLASS}
+    assert len(shown) == 1 and "2" not in shown  # nor is it what the rest leaves over
 
 
 def test_how_well_a_few_held_out_records_are_served_is_on_no_page() -> None:
@@ -259,3 +261,14 @@ def test_the_four_questions_show_the_worst_verdict_of_each_protection() -> None:
     for verdict, names in said.items():
         assert all(worst(name) == verdict for name in names.split(", "))
     assert views["inference"].rows == "no row of this page"
+
+
+def test_a_part_that_is_hidden_cannot_be_told_from_the_rest() -> None:
+    # What is left of the whole holds ten people or none, whatever is shown.
+    for people in ([50, 40, 4], [50, 12, 3, 2], [50, 40], [9, 30, 5], [4], [0, 20, 30]):
+        shown = exposure._shown(people)
+        left = sum(people) - sum(people[place] for place in shown)
+        assert left == 0 or left >= 10 or not shown
+        assert all(people[place] >= 10 for place in shown)
+    assert exposure._shown([50, 40, 4]) == [0]
+    assert exposure._shown([9, 30, 5]) == [1]
