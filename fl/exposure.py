@@ -164,7 +164,7 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
     yield _Set(by=GroupKind.ALL, name="all", rows=trained, correct=tuple(held_out))
     for by, of, names in _divisions(first):
         parts = [trained[of[trained] == place] for place in range(len(names))]
-        for place in _shown([_people(first, own) for own in parts]):
+        for place in shown_of([_people(first, own) for own in parts]):
             right = tuple(
                 (ids[of[ids] == place], correct[of[ids] == place])
                 for ids, correct in held_out
@@ -185,7 +185,7 @@ def _sets(evidence: Evidence, name: str) -> Iterator[_Set]:
             )
 
 
-def _shown(people: Sequence[int]) -> list[int]:
+def shown_of(people: Sequence[int]) -> list[int]:
     """Return which parts of a whole are shown: none of few people.
 
     Not one part alone is left out either, since the whole less all others would be it.

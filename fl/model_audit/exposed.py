@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attacks import AttackError, Estimate, clopper_pearson
 from attacks.exposure import WORST, MeanDistance, exposure, mean_distances, most_exposed
-from fl.exposure import LISTED, MOST_ROWS
+from fl.exposure import LISTED, MOST_ROWS, shown_of
 from fl.model_audit.measure import MODEL, Asked
 from fl.model_audit.records import Pool
 from fl.model_audit.references import References
@@ -47,11 +47,7 @@ def exposed(
     except AttackError:
         return (), ""
     labels = answers.labels[inside]
-    classes = [
-        one
-        for one in np.unique(labels).tolist()
-        if (labels == one).sum() >= SMALLEST_GROUP
-    ]
+    classes = shown_of(np.bincount(labels).tolist())
     sets = [np.arange(len(inside)), *(np.flatnonzero(labels == one) for one in classes)]
     whole, *each = mean_distances(found, sets)
     few, many = 1 - FAMILY_ERROR / 2, 1 - FAMILY_ERROR / max(1, len(classes))

@@ -266,9 +266,9 @@ def test_the_four_questions_show_the_worst_verdict_of_each_protection() -> None:
 def test_a_part_that_is_hidden_cannot_be_told_from_the_rest() -> None:
     # What is left of the whole holds ten people or none, whatever is shown.
     for people in ([50, 40, 4], [50, 12, 3, 2], [50, 40], [9, 30, 5], [4], [0, 20, 30]):
-        shown = exposure._shown(people)
+        shown = exposure.shown_of(people)
         left = sum(people) - sum(people[place] for place in shown)
         assert left == 0 or left >= 10 or not shown
         assert all(people[place] >= 10 for place in shown)
-    assert exposure._shown([50, 40, 4]) == [0]
-    assert exposure._shown([9, 30, 5]) == [1]
+    assert exposure.shown_of([50, 40, 4]) == [0]
+    assert exposure.shown_of([9, 30, 5]) == [1]
