@@ -88,7 +88,8 @@ def carry_out(
     score = scores[first]
     assert not isinstance(score, str)  # `first_of` has looked
     bound = lower_bound(score, asked.members, task.claimed, coins=task.coins, seed=seed)
-    rows = measure.findings(scores, first, asked.members, seconds)
+    persons = None if pool is None else pool.persons
+    rows = measure.findings(scores, first, asked.members, seconds, persons)
     if found.update is not None and pool is not None and asked.labels is not None:
         rows += update.findings(
             found.update, pool, asked.labels, protection=MODEL, seed=seed

@@ -20,6 +20,7 @@ from attacks.membership import (
     negative_modified_entropy,
 )
 from fl.finding import Finding, Group, Measure, Missing, Ranking
+from fl.membership.persons import of_persons
 from fl.shots import AS_CONFIGURED
 
 Floats = NDArray[np.float64]
@@ -86,6 +87,7 @@ def findings(
     first: str,
     members: NDArray[np.bool_],
     seconds: float,
+    persons: NDArray[np.int64] | None = None,
 ) -> list[Finding]:
     """Return one finding an attack on the released model.
 
@@ -94,19 +96,21 @@ def findings(
         first: the attack whose rates are reported beside its AUC.
         members: the truth.
         seconds: spent on all of them.
+        persons: (N,) whose each record is; who then are asked of, too.
     """
-    return [
+    rows = [
         _finding(
             Adversary.OUTSIDER,
             RELEASED,
             name,
             (Missing(metric="AUC", why=score),)
             if isinstance(score, str)
-            else _rankings(score, members, with_rates=name == first),
+            else _rankings(score, members, persons, with_rates=name == first),
             seconds / len(found),
         )
         for name, score in found.items()
     ]
+    return rows + of_persons(rows)
 
 
 def not_given(*, update: bool) -> list[Finding]:
@@ -130,10 +134,14 @@ def first_of(found: Mapping[str, Floats | str], order: Sequence[str]) -> str:
 
 
 def _rankings(
-    score: Floats, members: NDArray[np.bool_], *, with_rates: bool
+    score: Floats,
+    members: NDArray[np.bool_],
+    persons: NDArray[np.int64] | None,
+    *,
+    with_rates: bool,
 ) -> tuple[Measure, ...]:
     ids = np.arange(len(score), dtype=np.int64)
-    groups = (Group(scores=score, members=members, records=ids),)
+    groups = (Group(scores=score, members=members, records=ids, persons=persons),)
     rates = RATES if with_rates else ()
     return (Ranking(groups=groups), *(Ranking(groups=groups, fpr=r) for r in rates))
 

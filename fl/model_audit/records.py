@@ -47,6 +47,7 @@ class Pool:
         dropped: records that had a twin and were left out.
         given: how many records there were before.
         provenance: where they came from.
+        persons: (N,) whose each record is; None where nobody says.
     """
 
     features: NDArray[Any]
@@ -56,6 +57,7 @@ class Pool:
     dropped: int
     given: int
     provenance: str
+    persons: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -94,7 +96,26 @@ def load(members: Given, nonmembers: Given, data: DataConfig, *, coins: bool) ->
         whole = _joined(_pair(members, MEMBERS), _pair(nonmembers, OTHERS))
     else:
         whole = _read(Path(str(members)), Path(str(nonmembers)), data)
+    _check_persons(whole, coins=coins)
     return _without_twins(whole, coins=coins)
+
+
+def _check_persons(whole: Pool, *, coins: bool) -> None:
+    """Refuse persons who are on both sides, and coins that were not tossed for them."""
+    if whole.persons is None:
+        return
+    if coins:
+        raise DataError(
+            "data.subject and --coins: the coins were tossed for records, and a "
+            "person's would come together; leave one of the two out."
+        )
+    inside = whole.persons[whole.members]
+    both = np.intersect1d(inside, whole.persons[~whole.members])
+    if len(both):
+        raise DataError(
+            f"{len(both)} persons have records among the members and among the others; "
+            "a person is in or out as a whole, so leave their records out of both."
+        )
 
 
 def _read(members: Path, nonmembers: Path, data: DataConfig) -> Pool:
@@ -119,13 +140,14 @@ def _table(members: Path, nonmembers: Path, data: DataConfig) -> Pool:
             "the columns as they are, so encode and fill them in the files."
         )
     sites = {MEMBERS: str(members.resolve()), OTHERS: str(nonmembers.resolve())}
-    wanted = {"source": "digits", "sites": sites, "site_column": "", "subject": ""}
+    wanted = {"source": "digits", "sites": sites, "site_column": ""}
     table = load_csv(data.model_copy(update=wanted))
     labels: Labels = table.labels
     if data.positive is None:
         labels = numbered(np.array(table.class_names)[table.labels])
     assert table.sites is not None  # a file each
-    return _whole(table.values, labels, table.sites == 0, table.provenance)
+    pool = _whole(table.values, labels, table.sites == 0, table.provenance)
+    return replace(pool, persons=table.subjects)
 
 
 def _pair(given: tuple[Any, Any], name: str) -> Arrays:
@@ -221,6 +243,7 @@ def _without_twins(whole: Pool, *, coins: bool) -> Pool:
         labels=whole.labels[rows],
         members=whole.members[rows],
         rows=whole.rows[rows],
+        persons=None if whole.persons is None else whole.persons[rows],
         dropped=len(whole) - len(rows),
     )
 

@@ -135,6 +135,7 @@ def _cosine(
         scores=aligned.cosines()[0],
         members=pool.members,
         records=np.arange(len(pool), dtype=np.int64),
+        persons=pool.persons,
     )
     return Ranking(groups=(group,))
 

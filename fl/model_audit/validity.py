@@ -27,6 +27,7 @@ def validity(pool: Pool, *, seed: int) -> ValidityRow:
         pool.features,
         labels.astype(np.int64),
         [sides],
+        persons=pool.persons,
         seed=seed_for(seed, "blind baseline"),
     )
     estimate = None if found is None else found.auc

@@ -22,7 +22,8 @@ SETTING = (
 )
 ONE_MODEL = (
     "Other models of the same training: this is one model, and the intervals resample "
-    "records, each by itself; where one person has several of them they are too narrow."
+    "records, each by itself; where one person has several of them they are too "
+    "narrow, unless data.subject says whose each is."
 )
 TRAINING = (
     "The training itself: every message, model and round before this model, apart from "

@@ -582,3 +582,36 @@ def test_the_examples_train_and_are_audited(name: str, tmp_path: Path) -> None:
     sys.path_importer_cache.clear()
     assert run([*shlex.split(command)[1:], "--out=found"]) == 0
     assert _row(_report("found"), "loss threshold")["value"] is not None
+
+
+def _of_people(path: str, x: Floats, y: NDArray[Any], first: int) -> None:
+    """Write records with a column that says whose they are, three to a person."""
+    _csv(path, x, y)
+    head, *lines = Path(path).read_text().splitlines()
+    named = [f"{line},p{first + i // 3}" for i, line in enumerate(lines)]
+    Path(path).write_text("\n".join([f"{head},patient", *named]) + "\n")
+
+
+def test_persons_are_asked_of_and_counted_where_the_data_name_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x, y, inside = _made()
+    Path("someones_nets.py").write_text(NETS)
+    torch.save(_net().state_dict(), "net.pt")
+    _of_people("in.csv", x[inside], y[inside], 0)
+    _of_people("out.csv", x[~inside], y[~inside], 1000)
+    command = ["audit-model", "--model=net.pt", "--arch=someones_nets:Net"]
+    command += ["--members=in.csv", "--set=data.subject=patient"]
+    assert run([*command, "--nonmembers=out.csv", "--out=found"]) == 0
+    report = _report("found")
+    persons = -(-int(inside.sum()) // 3) + -(-int((~inside).sum()) // 3)
+    assert _row(report, "loss threshold, by person")["n"] == persons
+    assert _row(report, "loss threshold")["n"] == persons
+    assert "patient" not in json.dumps(report["leakage"])
+    capsys.readouterr()
+    assert run([*command, "--nonmembers=out.csv", "--coins", "--out=no"]) == 2
+    assert "tossed for records" in capsys.readouterr().err
+    _of_people("both.csv", x[~inside], y[~inside], 0)
+    assert run([*command, "--nonmembers=both.csv", "--out=no"]) == 2
+    assert "in or out as a whole" in capsys.readouterr().err
+    assert not Path("no").exists()
