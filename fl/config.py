@@ -20,12 +20,12 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fl.attack_settings import AttacksConfig
 from fl.data.settings import DataConfig
 from fl.errors import ConfigError
 from fl.log_settings import LogConfig
 from fl.privacy_settings import PrivacyConfig
 from fl.settings import (
-    AttacksConfig,
     Config,
     FederationConfig,
     ModelConfig,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attacks.blind import FEWEST, Sides, blind_baseline
+from attacks.blind import FEWEST, BlindBaseline, Sides, blind_baseline
 from attacks.membership import ATTACKS
 from attacks.membership.federated import registry as federated
 from attacks.membership.federated.nasr import ACTIVE, PASSIVE
@@ -122,6 +122,13 @@ def _row(
         confidence=confidence,
         seed=seed_for(config.seed, "blind baseline", view),
     )
+    return row_of(view, found, confidence, groups_of=len(groups))
+
+
+def row_of(
+    view: str, found: BlindBaseline | None, confidence: float, *, groups_of: int
+) -> ValidityRow:
+    """Return what a blind baseline found, or that there were too few to ask."""
     estimate = None if found is None else found.auc
     return ValidityRow(
         view=view,
@@ -132,7 +139,7 @@ def _row(
         confidence=None if estimate is None else confidence,
         n=0 if estimate is None else estimate.n,
         groups=0 if found is None else found.groups[0],
-        groups_of=len(groups),
+        groups_of=groups_of,
         permuted=None if found is None else found.permuted,
         beats_chance=found is not None and found.beats_chance,
     )

@@ -14,6 +14,7 @@ from fl.model_audit.measure import RELEASED
 from fl.model_audit.records import Pool
 from fl.report import ValidityRow
 from fl.seeds import seed_for
+from fl.validity import row_of
 
 
 def validity(pool: Pool, *, seed: int) -> ValidityRow:
@@ -30,17 +31,4 @@ def validity(pool: Pool, *, seed: int) -> ValidityRow:
         persons=pool.persons,
         seed=seed_for(seed, "blind baseline"),
     )
-    estimate = None if found is None else found.auc
-    return ValidityRow(
-        view=RELEASED,
-        learner=None if found is None else found.learner,
-        value=None if estimate is None else estimate.value,
-        low=None if estimate is None else estimate.low,
-        high=None if estimate is None else estimate.high,
-        confidence=None if estimate is None else DEFAULT_CONFIDENCE,
-        n=0 if estimate is None else estimate.n,
-        groups=0 if found is None else found.groups[0],
-        groups_of=1,
-        permuted=None if found is None else found.permuted,
-        beats_chance=found is not None and found.beats_chance,
-    )
+    return row_of(RELEASED, found, DEFAULT_CONFIDENCE, groups_of=1)

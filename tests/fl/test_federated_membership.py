@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from attacks import Adversary, auc
 from attacks.membership.federated.registry import ATTACKS
+from fl.attack_settings import FederatedName
 from fl.config import Config
 from fl.data import Dataset
 from fl.errors import ConfigError
@@ -25,7 +26,7 @@ from fl.membership.targets import RELEASED
 from fl.models import build
 from fl.record_gradients import Gradients
 from fl.run import RunRecord
-from fl.settings import FederatedName, ModelConfig
+from fl.settings import ModelConfig
 from fl.shots import WORST_CASE
 from tests.fl import tiny
 

@@ -15,6 +15,7 @@ import attacks
 from attacks import Adversary
 from attacks.membership import ATTACKS, Shadowing
 from fl import membership
+from fl.attack_settings import MembershipName
 from fl.config import Config
 from fl.data import Dataset
 from fl.errors import ConfigError
@@ -24,7 +25,6 @@ from fl.membership import LIRA, LOSS, Shadows, train_shadows
 from fl.membership.targets import over_rounds
 from fl.progress import Silent
 from fl.run import RunRecord
-from fl.settings import MembershipName
 from fl.shadows import FederatedTrainer
 from fl.shots import WORST_CASE
 from fl.verdict import decide
