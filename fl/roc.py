@@ -24,9 +24,9 @@ from fl.report import Curve, PrivacyRow, Series
 from fl.seeds import seed_for
 from fl.validity import ON_RECORDS
 
-_GRID = np.logspace(-4, 0, 60)
+GRID = np.logspace(-4, 0, 60)
 # Above this epsilon the limit is 1 at every rate that a drawing can show.
-_ALLOWS_ALL = 30.0
+ALLOWS_ALL = 30.0
 _CAPTION = (
     "Log-log; scores pooled over the repetitions; n = {members} members and "
     "{others} others. Drawn from the false-positive rate that ten others resolve; the "
@@ -81,7 +81,7 @@ def _bands(findings: Sequence[Finding], config: Config) -> list[tuple[str, RocBa
             continue
         models = [group.model_scores for group in measure.groups]
         seed = seed_for(config.seed, "roc", finding.protection)
-        band = roc_band(models, _GRID.tolist(), seed=seed)
+        band = roc_band(models, GRID.tolist(), seed=seed)
         if band is not None:
             made[finding.protection] = band
     return list(made.items())
@@ -100,7 +100,7 @@ def _plot(
         caption=said + (_CLAIMED if limits else ""),
         x_label="false-positive rate",
         y_label="true-positive rate",
-        series=(*(_series(*one) for one in shown), *limits),
+        series=(*(series_of(*one) for one in shown), *limits),
         log_x=True,
         log_y=True,
         diagonal=True,
@@ -108,7 +108,8 @@ def _plot(
     )
 
 
-def _series(name: str, band: RocBand) -> Series:
+def series_of(name: str, band: RocBand) -> Series:
+    """Return a measured curve with its band, high enough for a log scale."""
     # One member in all is the least that a rate can show.
     least = 1 / band.members
     return Series(
@@ -121,7 +122,7 @@ def _series(name: str, band: RocBand) -> Series:
 
 
 def _claimed(row: PrivacyRow) -> bool:
-    return row.epsilon_upper is not None and row.epsilon_upper <= _ALLOWS_ALL
+    return row.epsilon_upper is not None and row.epsilon_upper <= ALLOWS_ALL
 
 
 def _limit(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None:
@@ -141,7 +142,7 @@ def _limit(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None
     if delta >= 1:
         return None
     name = f"limit of {row.protection} (epsilon {row.epsilon_upper:.3g})"
-    return _reference(name, approximate_curve(epsilon, delta), grid)
+    return reference(name, approximate_curve(epsilon, delta), grid)
 
 
 def _gaussian(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | None:
@@ -152,7 +153,7 @@ def _gaussian(row: PrivacyRow, grid: Sequence[float] | np.ndarray) -> Series | N
     if row.epsilon_upper is None or not row.delta or not _claimed(row):
         return None
     reached = _steps(row) * _mu(row.epsilon_upper, row.delta)
-    return _reference(f"Gaussian, mu {reached:.2g}", gaussian_curve(reached), grid)
+    return reference(f"Gaussian, mu {reached:.2g}", gaussian_curve(reached), grid)
 
 
 def _steps(row: PrivacyRow) -> int:
@@ -174,7 +175,7 @@ def _mu(epsilon: float, delta: float) -> float:
     return low
 
 
-def _reference(
+def reference(
     name: str, least: Tradeoff, grid: Sequence[float] | np.ndarray
 ) -> Series | None:
     """Draw what a trade-off curve leaves open, as far as it is below one."""

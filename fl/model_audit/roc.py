@@ -12,11 +12,8 @@ from attacks.tradeoff import approximate_curve
 from fl.model_audit.claims import Claimed
 from fl.model_audit.measure import MODEL
 from fl.report import Curve, Series
+from fl.roc import ALLOWS_ALL, GRID, reference, series_of
 from fl.seeds import seed_for
-
-_GRID = np.logspace(-4, 0, 60)
-# Above this epsilon the limit is 1 at every rate that a drawing can show.
-_ALLOWS_ALL = 30.0
 
 
 def roc(
@@ -29,19 +26,10 @@ def roc(
 ) -> Curve | None:
     """Return the plot; None where the non-members resolve no rate."""
     models = [ModelScores(members=score[members], nonmembers=score[~members])]
-    band = roc_band(models, _GRID.tolist(), seed=seed_for(seed, "roc"))
+    band = roc_band(models, GRID.tolist(), seed=seed_for(seed, "roc"))
     if band is None:
         return None
-    least = 1 / band.members  # one member is the least that a rate can show
-    series = [
-        Series(
-            name=MODEL,
-            x=tuple(band.fpr.tolist()),
-            y=tuple(np.maximum(band.tpr, least).tolist()),
-            low=tuple(np.maximum(band.low, least).tolist()),
-            high=tuple(np.maximum(band.high, least).tolist()),
-        )
-    ]
+    series = [series_of(MODEL, band)]
     said = ""
     limit = None if claimed is None else _limit(claimed, band.fpr)
     if limit is not None:
@@ -75,16 +63,7 @@ def _limit(claimed: Claimed, grid: NDArray[np.float64]) -> Series | None:
     Source: Kairouz, Oh and Viswanath, ICML 2015, theorem 2.1. Claims per subject or
     client are not drawn: what they say of one example depends on who has how many.
     """
-    if claimed.unit != "example" or claimed.epsilon > _ALLOWS_ALL:
+    if claimed.unit != "example" or claimed.epsilon > ALLOWS_ALL:
         return None
-    curve = approximate_curve(claimed.epsilon, claimed.delta)
-    points = [(float(x), 1 - curve(1 - float(x))) for x in grid]
-    kept = [(x, y) for x, y in points if 0 < y < 1 - 1e-12]
-    if not kept:
-        return None
-    return Series(
-        name=f"limit of the claim (epsilon {claimed.epsilon:.3g})",
-        x=tuple(x for x, _ in kept),
-        y=tuple(y for _, y in kept),
-        role="reference",
-    )
+    name = f"limit of the claim (epsilon {claimed.epsilon:.3g})"
+    return reference(name, approximate_curve(claimed.epsilon, claimed.delta), grid)
