@@ -1,5 +1,6 @@
 """Masks prepared while a client trains: the same bytes, one use, one context."""
 
+import re
 import threading
 import tracemalloc
 
@@ -142,7 +143,9 @@ def test_prepared_masks_serve_one_vector_and_are_overwritten():
     with pytest.raises(LocalProtocolError, match="second time"):
         prepared.spend(total)
     assert np.array_equal(total, expected)
-    assert "26" not in repr(prepared) and str(expected[0]) not in repr(prepared)
+    # Where it lies in memory may hold any digits by chance.
+    shown = re.sub(r"0x[0-9a-f]+", "", repr(prepared))
+    assert "26" not in shown and str(expected[0]) not in shown
 
 
 @pytest.mark.parametrize("end", ["upload", "abort"])
